@@ -1,0 +1,106 @@
+//! The few kinds of error that a caller can act on; each crate's error enums map to one of them.
+
+use std::fmt;
+
+/// What sort of thing went wrong; also the `kind` label of error metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request is malformed or breaks a rule: change it.
+    Invalid,
+    /// The request is well-formed but this system does not do it.
+    Unsupported,
+    /// Nobody is logged in, or the credentials are wrong.
+    Unauthenticated,
+    /// Logged in, but not allowed.
+    Denied,
+    /// The thing named does not exist.
+    NotFound,
+    /// The thing exists already, or its present state does not allow the request.
+    Conflict,
+    /// A limit is reached: send less, or later.
+    Exhausted,
+    /// A server that is needed is not there: try again later.
+    Unavailable,
+    /// A time-out passed.
+    Timeout,
+    /// It is not known whether the request took effect.
+    OutcomeUnknown,
+    /// A defect of ours.
+    Internal,
+}
+
+impl Kind {
+    /// Every kind, for tests of the tables that map them.
+    pub const ALL: [Self; 11] = [
+        Self::Invalid,
+        Self::Unsupported,
+        Self::Unauthenticated,
+        Self::Denied,
+        Self::NotFound,
+        Self::Conflict,
+        Self::Exhausted,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::OutcomeUnknown,
+        Self::Internal,
+    ];
+
+    /// The metric label and the `code` of an API error.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid_argument",
+            Self::Unsupported => "unsupported",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "permission_denied",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Exhausted => "resource_exhausted",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status (RFC 9110).
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unsupported => 501,
+            Self::Unauthenticated => 401,
+            Self::Denied => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::Exhausted => 429,
+            Self::Unavailable => 503,
+            Self::Timeout => 504,
+            Self::OutcomeUnknown | Self::Internal => 500,
+        }
+    }
+
+    /// The gRPC status code's number (`google.rpc.Code`).
+    #[must_use]
+    pub fn grpc_code(self) -> i32 {
+        match self {
+            Self::Invalid => 3,
+            Self::Timeout => 4,
+            Self::NotFound => 5,
+            Self::Conflict => 9,
+            Self::Denied => 7,
+            Self::Exhausted => 8,
+            Self::Unsupported => 12,
+            Self::Internal => 13,
+            Self::Unavailable => 14,
+            Self::OutcomeUnknown => 2,
+            Self::Unauthenticated => 16,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,19 @@
+//! Process plumbing without any knowledge of sharding: configuration, logs, metrics, life cycle,
+//! HTTP serving, error kinds.
+#![warn(missing_docs)]
+
+pub mod backoff;
+pub mod bearer;
+pub mod config;
+pub mod kind;
+pub mod lifecycle;
+pub mod metrics;
+pub mod probe;
+pub mod secret;
+pub mod serve;
+pub mod telemetry;
+pub mod tls;
+
+pub use kind::Kind;
+pub use lifecycle::{Shutdown, TaskGroup};
+pub use secret::Secret;

@@ -1,0 +1,137 @@
+//! Starting and stopping: a shutdown signal that is awaited, and a group that every task belongs to.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// Tells tasks that the process is going to end. Clones share one signal.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// A signal that nobody has given yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A signal that fires with this one, or alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
+    /// Gives the signal.
+    pub fn request(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether the signal was given.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Returns once the signal is given. Cancel-safe.
+    pub async fn requested(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// Tasks that had not ended at the deadline, with how many of each name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tasks still running at the deadline: {0:?}")]
+pub struct Unfinished(pub BTreeMap<&'static str, usize>);
+
+/// The only door to spawned tasks: shutdown waits for all of them, and names those that hang.
+#[derive(Debug, Clone, Default)]
+pub struct TaskGroup {
+    tracker: TaskTracker,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl TaskGroup {
+    /// An empty group.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a future on the present runtime, in the caller's tracing span.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let entry = Running::enter(Arc::clone(&self.running), name);
+        let task = async move {
+            let _entry = entry;
+            future.await
+        };
+        self.tracker.spawn(task.in_current_span())
+    }
+
+    /// How many tasks of a name are running.
+    #[must_use]
+    pub fn running(&self, name: &'static str) -> usize {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(name).copied().unwrap_or(0)
+    }
+
+    /// Waits until all tasks have ended.
+    ///
+    /// # Errors
+    /// [`Unfinished`] when `deadline` passes first.
+    pub async fn wait(&self, deadline: Duration) -> Result<(), Unfinished> {
+        self.tracker.close();
+        let ended = tokio::time::timeout(deadline, self.tracker.wait()).await;
+        ended.map_err(|_| {
+            Unfinished(self.running.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        })
+    }
+}
+
+struct Running {
+    counts: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    name: &'static str,
+}
+
+impl Running {
+    fn enter(counts: Arc<Mutex<BTreeMap<&'static str, usize>>>, name: &'static str) -> Self {
+        *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        Self { counts, name }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(self.name);
+            }
+        }
+    }
+}
+
+/// Returns on SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub async fn terminated() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! What the router and the manager must agree on: ids, the key hash, the ring, the topology at an
+//! epoch, and how all of it is stored in etcd.
+//!
+//! The core is pure; only [`store`] and [`watch`] touch the network.
+#![warn(missing_docs)]
+
+pub mod hash;
+pub mod ids;
+pub mod invariants;
+pub mod key;
+pub mod keys;
+pub mod records;
+pub mod ring;
+pub mod snapshot;
+pub mod store;
+pub mod watch;
+
+pub use ids::{Epoch, GroupName, ShardId, TableName, Term, Token};
+pub use key::{Key, KeyType};
+pub use records::{Consistency, Endpoint, Group, Placement, Shard, ShardState, Table};
+pub use ring::Ring;
+pub use snapshot::{ShardIndex, Snapshot};

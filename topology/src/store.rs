@@ -1,0 +1,194 @@
+//! The store of the control plane: a small part of etcd's key-value model, as a trait.
+//!
+//! Two implementations, etcd and memory, pass one conformance suite; only etcd is for production.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A store-wide version; every committed transaction gets a greater one. 0 means "never".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+/// A lease: keys bound to it vanish when it expires or is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId(pub i64);
+
+/// A key with its value and the revisions that fence it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Bytes,
+    /// When the key came into being this time.
+    pub create_revision: Revision,
+    /// When the value was last written.
+    pub mod_revision: Revision,
+}
+
+/// All entries under a prefix, sorted by key, as of one revision.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The revision at which they were read.
+    pub revision: Revision,
+}
+
+/// A condition of a transaction. A missing key has revision 0 in both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compare {
+    /// The key's create revision equals this.
+    CreateRevision(String, Revision),
+    /// The key's mod revision equals this.
+    ModRevision(String, Revision),
+}
+
+/// A write of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Writes a value, bound to a lease if one is named.
+    Put {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+        /// The lease that the key lives and dies with.
+        lease: Option<LeaseId>,
+    },
+    /// Removes a key, if it is there.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+impl Op {
+    /// A write without a lease.
+    pub fn put(key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Self::Put { key: key.into(), value: value.into(), lease: None }
+    }
+}
+
+/// Writes that happen together if all conditions hold, and not at all otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// All must hold.
+    pub compares: Vec<Compare>,
+    /// Done in this order, at one revision. At most [`MAX_TXN_OPS`].
+    pub ops: Vec<Op>,
+}
+
+/// etcd's default `--max-txn-ops`.
+pub const MAX_TXN_OPS: usize = 128;
+
+/// What became of a transaction that the store answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// All conditions held; the writes have this revision.
+    Applied(Revision),
+    /// A condition did not hold; nothing was written.
+    Refused,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The key was written.
+    Put(Entry),
+    /// The key was removed or its lease ended.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+/// All changes under the watched prefix that one transaction made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The transaction's revision.
+    pub revision: Revision,
+    /// Its changes; empty for a progress report, which says that nothing happened up to `revision`.
+    pub events: Vec<Event>,
+}
+
+/// Why a store call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be reached; the request was not sent.
+    #[error("store is not reachable")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The request was sent and no answer came: it may have been applied.
+    #[error("store gave no answer to a request that was sent")]
+    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The watched or read revision is gone; load anew.
+    #[error("revision is compacted, the oldest is {oldest:?}")]
+    Compacted {
+        /// The oldest revision that is kept.
+        oldest: Revision,
+    },
+    /// The lease does not exist (any longer).
+    #[error("lease has expired")]
+    LeaseExpired,
+    /// The store refused the request: its size, its permissions, its quota.
+    #[error("store refused the request: {0}")]
+    Denied(String),
+}
+
+/// Whether a failed write may have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Certainly not: the caller may go on.
+    NotApplied,
+    /// Perhaps: the caller reloads before it decides anything.
+    MaybeApplied,
+}
+
+impl Error {
+    /// Whether the request may have been applied.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::OutcomeUnknown(_) => Outcome::MaybeApplied,
+            Self::Unreachable(_)
+            | Self::Compacted { .. }
+            | Self::LeaseExpired
+            | Self::Denied(_) => Outcome::NotApplied,
+        }
+    }
+}
+
+/// The store. Reads are linearizable; every call has a time-out of its own and is cancel-safe.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    /// One key; none when it is absent.
+    async fn read(&self, key: &str) -> Result<Option<Entry>, Error>;
+
+    /// All keys under a prefix at one revision, however many pages that takes.
+    async fn list(&self, prefix: &str) -> Result<Listing, Error>;
+
+    /// Commits a transaction.
+    async fn commit(&self, txn: Txn) -> Result<Committed, Error>;
+
+    /// Follows a prefix: the first batch is the first change at or after `from`.
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Box<dyn Watch>, Error>;
+
+    /// A new lease that lives for `ttl` (whole seconds) unless kept alive.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, Error>;
+
+    /// Renews a lease for its full time.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), Error>;
+
+    /// Ends a lease and removes its keys.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), Error>;
+}
+
+/// An open watch.
+#[async_trait]
+pub trait Watch: Debug + Send {
+    /// The next batch, in revision order, none left out. After an error the watch is over.
+    async fn next(&mut self) -> Result<Batch, Error>;
+}

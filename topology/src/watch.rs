@@ -1,0 +1,1 @@
+//! Follows the topology in the store and publishes snapshots.
