@@ -5,6 +5,7 @@
 //! unknown key.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::Secret;
+
+mod expand;
 
 /// One rule that a configuration breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,18 +42,262 @@ impl fmt::Display for Violations {
 
 impl std::error::Error for Violations {}
 
-/// A look-up of environment variables, so that tests need not change the process's own.
-pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-#[derive(Debug, Default)]
-struct Report {
-    violations: Vec<Violation>,
-}
+/// Environment variables, handed in so that tests need not change the process's own.
+pub type Env<'a> = &'a BTreeMap<String, String>;
 
 /// One JSON object of the configuration while it is read.
 #[derive(Debug)]
 pub struct Section {
     path: String,
     fields: Map<String, Value>,
-    report: Rc<RefCell<Report>>,
+    report: Rc<RefCell<Vec<Violation>>>,
+}
+
+/// Reads the file at `path` and hands its root section to `build`.
+///
+/// # Errors
+/// Every violation: an unreadable file, JSON that does not parse, a variable that is not set, an
+/// unknown key, and whatever `build` found.
+pub fn load<T>(
+    path: &Path,
+    prefix: &str,
+    env: Env<'_>,
+    build: impl FnOnce(&mut Section) -> T,
+) -> Result<T, Violations> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Violations(vec![Violation { path: path.display().to_string(), rule: error.to_string() }])
+    })?;
+    parse(&text, prefix, env, build)
+}
+
+/// As [`load`], from a text.
+///
+/// # Errors
+/// As [`load`], but for the file itself.
+pub fn parse<T>(
+    text: &str,
+    prefix: &str,
+    env: Env<'_>,
+    build: impl FnOnce(&mut Section) -> T,
+) -> Result<T, Violations> {
+    let single = |rule: String| Violations(vec![Violation { path: "(file)".to_owned(), rule }]);
+    let mut value: Value =
+        serde_json::from_str(text).map_err(|error| single(format!("is not JSON: {error}")))?;
+    let report = Rc::new(RefCell::new(Vec::new()));
+    expand::variables(&mut value, "", env, &mut report.borrow_mut());
+    let Value::Object(fields) = value else {
+        return Err(single("must be a JSON object".to_owned()));
+    };
+    let fields = expand::overrides(fields, prefix, env);
+    let mut root = Section { path: String::new(), fields, report: Rc::clone(&report) };
+    let built = build(&mut root);
+    root.finish();
+    let violations = report.take();
+    if violations.is_empty() { Ok(built) } else { Err(Violations(violations)) }
+}
+
+impl Section {
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// Records that a field breaks a rule.
+    pub fn violation(&self, name: &str, rule: impl Into<String>) {
+        let path = self.path_of(name);
+        self.report.borrow_mut().push(Violation { path, rule: rule.into() });
+    }
+
+    /// Whether the section holds an unread field of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// A nested object; an empty one when it is absent, so that its defaults apply. The caller
+    /// ends it with [`Self::finish`].
+    pub fn section(&mut self, name: &str) -> Self {
+        let fields = match self.fields.remove(name) {
+            None => Map::new(),
+            Some(Value::Object(fields)) => fields,
+            Some(_) => {
+                self.violation(name, "must be an object");
+                Map::new()
+            }
+        };
+        Self { path: self.path_of(name), fields, report: Rc::clone(&self.report) }
+    }
+
+    /// A list of objects; empty when it is absent. The caller finishes each.
+    pub fn sections(&mut self, name: &str) -> Vec<Self> {
+        let items = match self.fields.remove(name) {
+            None => Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                self.violation(name, "must be a list of objects");
+                Vec::new()
+            }
+        };
+        let mut sections = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let name = format!("{name}[{index}]");
+            match item {
+                Value::Object(fields) => sections.push(Self {
+                    path: self.path_of(&name),
+                    fields,
+                    report: Rc::clone(&self.report),
+                }),
+                _ => self.violation(&name, "must be an object"),
+            }
+        }
+        sections
+    }
+
+    /// Ends the section: every key that nobody asked for is a violation.
+    pub fn finish(self) {
+        for name in self.fields.keys() {
+            self.violation(name, "is not a known key");
+        }
+    }
+
+    /// A text, if it is there.
+    pub fn optional_text(&mut self, name: &str) -> Option<String> {
+        match self.fields.remove(name)? {
+            Value::String(text) => Some(text),
+            _ => {
+                self.violation(name, "must be a text");
+                None
+            }
+        }
+    }
+
+    /// A text or its default.
+    pub fn text(&mut self, name: &str, default: &str) -> String {
+        self.optional_text(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A secret, if it is there and not empty.
+    pub fn secret(&mut self, name: &str) -> Option<Secret> {
+        self.optional_text(name).filter(|text| !text.is_empty()).map(Secret::new)
+    }
+
+    /// A list of texts or its default; one text with commas counts as a list.
+    pub fn texts(&mut self, name: &str, default: &[&str]) -> Vec<String> {
+        match self.fields.remove(name) {
+            None => default.iter().map(|&text| text.to_owned()).collect(),
+            Some(Value::String(text)) => {
+                text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
+            }
+            Some(Value::Array(items)) => {
+                let texts: Option<Vec<String>> =
+                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                texts.unwrap_or_else(|| {
+                    self.violation(name, "must be a list of texts");
+                    Vec::new()
+                })
+            }
+            Some(_) => {
+                self.violation(name, "must be a list of texts");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A boolean or its default.
+    pub fn boolean(&mut self, name: &str, default: bool) -> bool {
+        match self.fields.remove(name) {
+            None => default,
+            Some(Value::Bool(value)) => value,
+            Some(Value::String(text)) if text == "true" => true,
+            Some(Value::String(text)) if text == "false" => false,
+            Some(_) => {
+                self.violation(name, "must be true or false");
+                default
+            }
+        }
+    }
+
+    /// A whole number within bounds, or its default.
+    pub fn number(&mut self, name: &str, default: u64, min: u64, max: u64) -> u64 {
+        let value = match self.fields.remove(name) {
+            None => return default,
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(_) => None,
+        };
+        match value {
+            Some(value) if (min..=max).contains(&value) => value,
+            _ => {
+                self.violation(name, format!("must be a whole number from {min} to {max}"));
+                default
+            }
+        }
+    }
+
+    /// A TCP port or its default.
+    pub fn port(&mut self, name: &str, default: u16) -> u16 {
+        let value = self.number(name, default.into(), 0, u16::MAX.into());
+        u16::try_from(value).unwrap_or(default)
+    }
+
+    /// A count within bounds, or its default.
+    pub fn count(&mut self, name: &str, default: u32, min: u32, max: u32) -> u32 {
+        let value = self.number(name, default.into(), min.into(), max.into());
+        u32::try_from(value).unwrap_or(default)
+    }
+
+    /// A time such as `"5s"` or `"250ms"`, or its default; zero only if `zero_ok`.
+    pub fn duration(&mut self, name: &str, default: Duration, zero_ok: bool) -> Duration {
+        let Some(text) = self.optional_text(name) else { return default };
+        match humantime::parse_duration(&text) {
+            Ok(value) if zero_ok || !value.is_zero() => value,
+            Ok(_) => {
+                self.violation(name, "must be longer than zero");
+                default
+            }
+            Err(_) => {
+                self.violation(name, "must be a time such as \"5s\", \"250ms\" or \"2m\"");
+                default
+            }
+        }
+    }
+
+    /// A size such as `"64MiB"` or a number of bytes, or its default.
+    pub fn size(&mut self, name: &str, default: u64) -> u64 {
+        let parsed = match self.fields.remove(name) {
+            None => return default,
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::String(text)) => parse_size(&text),
+            Some(_) => None,
+        };
+        parsed.unwrap_or_else(|| {
+            self.violation(name, "must be a size such as \"64MiB\", \"1GiB\" or a number of bytes");
+            default
+        })
+    }
+
+    /// One of some words, or its default.
+    pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
+        let Some(text) = self.optional_text(name) else { return default };
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map_or_else(
+            || {
+                let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                self.violation(name, format!("must be one of {}", known.join(", ")));
+                default
+            },
+            |(_, value)| *value,
+        )
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text.strip_prefix(digits)? {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(unit)
 }

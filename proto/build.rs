@@ -1,0 +1,17 @@
+//! Compiles the .proto files without protoc.
+
+use prost::Message as _;
+
+const FILES: [&str; 2] =
+    ["sharding/manager/v1/manager.proto", "sharding/router/v1/router.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
