@@ -2,8 +2,10 @@
 
 use prost::Message as _;
 
-const FILES: [&str; 2] =
-    ["sharding/manager/v1/manager.proto", "sharding/router/v1/router.proto"];
+const FILES: [&str; 2] = [
+    "sharding/manager/v1/manager.proto",
+    "sharding/router/v1/router.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {

@@ -52,11 +52,18 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeE
     struct Version {
         v: u64,
     }
-    let malformed = |source| DecodeError::Malformed { key: key.to_owned(), source };
+    let malformed = |source| DecodeError::Malformed {
+        key: key.to_owned(),
+        source,
+    };
     let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
     if version.v != VERSION {
         let (version, max) = (version.v, VERSION);
-        return Err(DecodeError::UnknownVersion { key: key.to_owned(), version, max });
+        return Err(DecodeError::UnknownVersion {
+            key: key.to_owned(),
+            version,
+            max,
+        });
     }
     serde_json::from_slice(bytes).map_err(malformed)
 }
