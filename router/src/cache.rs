@@ -1,1 +1,113 @@
-//! To be written.
+//! Remembers how each statement text is routed, so that a hit costs a hash of the text.
+
+use std::hash::BuildHasher as _;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use lru::LruCache;
+use topology::{Epoch, Snapshot};
+
+use crate::query::{self, Analysis, SyntaxError};
+use crate::route::{self, Plan};
+
+/// The schemas in which an unqualified table name is looked for, unless a session says otherwise.
+pub const DEFAULT_SEARCH_PATH: [&str; 1] = ["public"];
+
+/// A text that was analysed, and where its statements go at the newest epoch it was asked for.
+#[derive(Debug)]
+pub struct Planned {
+    /// What the text is.
+    pub analysis: Analysis,
+    plans: ArcSwap<Plans>,
+}
+
+/// Where each statement of a text goes at one epoch.
+#[derive(Debug)]
+pub struct Plans {
+    epoch: Epoch,
+    /// In the order of the statements.
+    pub plans: Vec<Plan>,
+}
+
+impl Planned {
+    /// Analyses a text that is not worth remembering, or not yet known.
+    ///
+    /// # Errors
+    /// When the text is not SQL.
+    pub fn analyze(sql: &str, snapshot: &Snapshot) -> Result<Self, SyntaxError> {
+        let analysis = query::analyze(sql)?;
+        let plans = ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH));
+        Ok(Self { analysis, plans })
+    }
+
+    /// The plans at this snapshot's epoch, made anew when it differs from the last one's. Shard
+    /// indices in them belong to this snapshot only.
+    pub fn plans(&self, snapshot: &Snapshot) -> Arc<Plans> {
+        let known = self.plans.load_full();
+        if known.epoch == snapshot.epoch() {
+            return known;
+        }
+        let plans = Arc::new(plan_all(&self.analysis, snapshot, &DEFAULT_SEARCH_PATH));
+        self.plans.store(Arc::clone(&plans));
+        plans
+    }
+
+    /// The plans for a session with a search path of its own. Not remembered.
+    #[must_use]
+    pub fn plans_under(&self, snapshot: &Snapshot, search_path: &[&str]) -> Arc<Plans> {
+        Arc::new(plan_all(&self.analysis, snapshot, search_path))
+    }
+}
+
+fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> Plans {
+    let plan = |statement| route::plan(statement, snapshot, search_path);
+    Plans { epoch: snapshot.epoch(), plans: analysis.statements.iter().map(plan).collect() }
+}
+
+/// Texts and their plans, least recently used out first. Sharded by hash, so that sessions on
+/// different cores seldom meet at a lock.
+#[derive(Debug)]
+pub struct Cache {
+    shards: Box<[Mutex<LruCache<Box<str>, Arc<Planned>, RandomState>>]>,
+    hasher: RandomState,
+}
+
+impl Cache {
+    /// Longer texts are analysed each time: they are bulk loads, not repeated statements.
+    pub const MAX_TEXT_BYTES: usize = 8 << 10;
+
+    const SHARDS: usize = 16;
+
+    /// A cache of at most about `capacity` texts.
+    #[must_use]
+    pub fn new(capacity: u32) -> Self {
+        let each = usize::try_from(capacity).unwrap_or(usize::MAX) / Self::SHARDS;
+        let each = NonZeroUsize::new(each).unwrap_or(NonZeroUsize::MIN);
+        let shard = || Mutex::new(LruCache::with_hasher(each, RandomState::default()));
+        let shards = std::iter::repeat_with(shard).take(Self::SHARDS).collect();
+        Self { shards, hasher: RandomState::default() }
+    }
+
+    /// The analysis of a text, remembered or made now.
+    ///
+    /// # Errors
+    /// When the text is not SQL; errors are not remembered.
+    pub fn plan(&self, sql: &str, snapshot: &Snapshot) -> Result<Arc<Planned>, SyntaxError> {
+        if sql.len() > Self::MAX_TEXT_BYTES {
+            return Planned::analyze(sql, snapshot).map(Arc::new);
+        }
+        let at = usize::try_from(self.hasher.hash_one(sql) >> 32).unwrap_or(0) % Self::SHARDS;
+        let Some(shard) = self.shards.get(at) else {
+            return Planned::analyze(sql, snapshot).map(Arc::new);
+        };
+        let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(planned) = lock().get(sql) {
+            return Ok(Arc::clone(planned));
+        }
+        let planned = Arc::new(Planned::analyze(sql, snapshot)?);
+        lock().put(sql.into(), Arc::clone(&planned));
+        Ok(planned)
+    }
+}

@@ -1,1 +1,173 @@
-//! To be written.
+//! The router's configuration, typed and validated. Field names are those of the JSON file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use platform::Secret;
+use platform::config::{Section, Violations};
+
+mod fronts;
+mod sharding;
+
+pub use fronts::{AuthMethod, Grpc, Http, PgWire, User};
+pub use sharding::{ReplicaPolicy, Sharding};
+
+/// Prefix of environment variables that override single fields.
+pub const ENV_PREFIX: &str = "ROUTER";
+
+/// Everything that the router is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub http: Http,
+    pub pgwire: PgWire,
+    pub grpc: Grpc,
+    pub metadata: Metadata,
+    pub sharding: Sharding,
+    pub security: Security,
+    pub observability: Observability,
+    pub shutdown: Shutdown,
+}
+
+/// Where the topology is.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// etcd endpoints, `host:port` or URLs.
+    pub endpoints: Vec<String>,
+    /// Time-out of each call.
+    pub timeout: Duration,
+}
+
+/// TLS, tokens and the credentials for shards.
+#[derive(Debug, Clone)]
+pub struct Security {
+    pub tls: Option<platform::tls::ServerConfig>,
+    pub enable_rbac: bool,
+    pub jwt_secret: Option<Secret>,
+    /// User and password for the shards, from `DB_USERNAME` and `DB_PASSWORD`.
+    pub shard_user: String,
+    pub shard_password: Option<Secret>,
+}
+
+/// Logs, metrics, traces.
+#[derive(Debug, Clone)]
+pub struct Observability {
+    pub metrics_port: u16,
+    pub enable_tracing: bool,
+    pub log_level: String,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// How long running transactions may go on after SIGTERM.
+    pub drain_deadline: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path` under the environment `env`.
+    ///
+    /// # Errors
+    /// Every violation at once.
+    pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
+        platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+    }
+
+    /// As [`Self::load`], from a text.
+    ///
+    /// # Errors
+    /// Every violation at once.
+    pub fn parse(text: &str, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
+        platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+    }
+
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        Self {
+            http: Http::read(root),
+            pgwire: PgWire::read(root),
+            grpc: Grpc::read(root),
+            metadata: Metadata::read(root, env),
+            sharding: Sharding::read(root),
+            security: Security::read(root, env),
+            observability: Observability::read(root, env),
+            shutdown: Shutdown::read(root),
+        }
+    }
+}
+
+impl Metadata {
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        let mut section = root.section("metadata");
+        section.choice("type", &[("etcd", ())], ());
+        let mut endpoints = section.texts("endpoints", &["127.0.0.1:2379"]);
+        if let Some(list) = env.get("ETCD_ENDPOINTS") {
+            endpoints = list.split(',').map(|text| text.trim().to_owned()).collect();
+        }
+        endpoints.retain(|endpoint| !endpoint.is_empty());
+        if endpoints.is_empty() {
+            section.violation("endpoints", "must name at least one etcd endpoint");
+        }
+        let timeout = section.duration("timeout", Duration::from_secs(5), false);
+        section.finish();
+        Self { endpoints, timeout }
+    }
+}
+
+impl Security {
+    /// Shortest secret that HS256 is worth using with (RFC 7518, 3.2).
+    const MIN_JWT_SECRET_CHARS: usize = 32;
+
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        let mut section = root.section("security");
+        let enable_tls = section.boolean("enable_tls", false);
+        let cert = section.text("tls_cert_path", "/etc/ssl/certs/server.crt");
+        let key = section.text("tls_key_path", "/etc/ssl/private/server.key");
+        let client_ca = section.optional_text("tls_client_ca_path");
+        let enable_rbac = section.boolean("enable_rbac", false);
+        let jwt_secret = section.secret("jwt_secret");
+        let jwt_secret = jwt_secret.or_else(|| env.get("JWT_SECRET").map(Secret::new));
+        let length = jwt_secret.as_ref().map_or(0, |secret| secret.expose().chars().count());
+        if enable_rbac && length < Self::MIN_JWT_SECRET_CHARS {
+            section.violation("jwt_secret", "must have at least 32 characters with enable_rbac");
+        }
+        // The manager's file may be shared with the router's; the router keeps no audit log.
+        section.optional_text("audit_log_path");
+        section.finish();
+        let tls = enable_tls.then(|| platform::tls::ServerConfig {
+            cert_path: PathBuf::from(cert),
+            key_path: PathBuf::from(key),
+            client_ca_path: client_ca.map(PathBuf::from),
+        });
+        Self {
+            tls,
+            enable_rbac,
+            jwt_secret,
+            shard_user: env.get("DB_USERNAME").cloned().unwrap_or_else(|| "postgres".to_owned()),
+            shard_password: env.get("DB_PASSWORD").filter(|p| !p.is_empty()).map(Secret::new),
+        }
+    }
+}
+
+impl Observability {
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        let mut section = root.section("observability");
+        let metrics_port = section.port("metrics_port", 9090);
+        let enable_tracing = section.boolean("enable_tracing", false);
+        let mut log_level = section.text("log_level", "info");
+        if let Some(level) = env.get("LOG_LEVEL") {
+            log_level.clone_from(level);
+        }
+        section.finish();
+        Self { metrics_port, enable_tracing, log_level }
+    }
+}
+
+impl Shutdown {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("shutdown");
+        let drain_deadline =
+            section.duration("drain_deadline", Duration::from_secs(30), true);
+        section.finish();
+        Self { drain_deadline }
+    }
+}

@@ -1,1 +1,124 @@
-//! To be written.
+//! What can go wrong for a client, and the one mapping of it to SQLSTATE, HTTP and gRPC.
+
+use platform::Kind;
+
+use crate::pool;
+use crate::route::Refusal;
+
+/// An error that a client is told about.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The router does not run the statement.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No backend.
+    #[error(transparent)]
+    Pool(#[from] pool::Error),
+    /// The shard went away before it answered, and nothing that it was sent can have committed.
+    #[error("shard {shard} closed the connection before it answered")]
+    BackendLost {
+        /// The shard.
+        shard: topology::ShardId,
+    },
+    /// The shard went away while it was running a statement that may have committed.
+    #[error("shard {shard} closed the connection while a statement was running: it is not known whether it took effect")]
+    OutcomeUnknown {
+        /// The shard.
+        shard: topology::ShardId,
+    },
+    /// No topology with an active shard is known.
+    #[error("no active shard is known to the router")]
+    NoShard,
+    /// The client broke the protocol.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+    /// An error that the shard itself reported, for the fronts that do not forward its bytes.
+    #[error("{message}")]
+    Shard {
+        /// Its SQLSTATE.
+        sqlstate: String,
+        /// Its message.
+        message: String,
+        /// Its DETAIL.
+        detail: Option<String>,
+        /// Its HINT.
+        hint: Option<String>,
+    },
+    /// A time-out of the router.
+    #[error("statement did not end within {0:?}")]
+    Timeout(std::time::Duration),
+    /// The router is going to end.
+    #[error("the router is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// The SQLSTATE of this error.
+    #[must_use]
+    pub fn sqlstate(&self) -> &str {
+        match self {
+            Self::Refused(refusal) => refusal.sqlstate,
+            Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
+            Self::Pool(pool::Error::Exhausted { .. }) => "53300",
+            Self::OutcomeUnknown { .. } => "08007",
+            Self::NoShard => "57P03",
+            Self::Protocol(_) => "08P01",
+            Self::Shard { sqlstate, .. } => sqlstate,
+            Self::Timeout(_) => "57014",
+            Self::ShuttingDown => "57P01",
+        }
+    }
+
+    /// What to do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => refusal.hint.as_deref(),
+            Self::Shard { hint, .. } => hint.as_deref(),
+            Self::NoShard => Some("register a shard: shardctl shards add"),
+            Self::Pool(_)
+            | Self::BackendLost { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Protocol(_)
+            | Self::Timeout(_)
+            | Self::ShuttingDown => None,
+        }
+    }
+
+    /// The kind, which HTTP and gRPC answer by.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
+            Self::Pool(pool::Error::Exhausted { .. })
+            | Self::Pool(pool::Error::Unreachable { .. })
+            | Self::BackendLost { .. }
+            | Self::NoShard
+            | Self::ShuttingDown => Kind::Unavailable,
+            Self::OutcomeUnknown { .. } => Kind::OutcomeUnknown,
+            Self::Protocol(_) => Kind::Invalid,
+            Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
+            Self::Timeout(_) => Kind::Timeout,
+        }
+    }
+}
+
+/// The kind of a SQLSTATE, by its class (PostgreSQL 15, appendix A).
+#[must_use]
+pub fn kind_of_sqlstate(sqlstate: &str) -> Kind {
+    match sqlstate {
+        "42501" => return Kind::Denied,
+        "57014" => return Kind::Timeout,
+        "08007" | "40003" => return Kind::OutcomeUnknown,
+        _ => {}
+    }
+    match sqlstate.get(..2).unwrap_or_default() {
+        "0A" => Kind::Unsupported,
+        "22" | "42" | "26" | "34" | "3D" | "3F" | "21" | "44" => Kind::Invalid,
+        "23" | "25" | "40" | "55" | "2B" => Kind::Conflict,
+        "28" => Kind::Unauthenticated,
+        "53" | "54" => Kind::Exhausted,
+        "08" | "57" => Kind::Unavailable,
+        _ => Kind::Internal,
+    }
+}

@@ -1,1 +1,161 @@
-//! To be written.
+//! Backends of the shards: one bounded bb8 pool for each server, connected over the raw wire.
+//!
+//! A backend is lent to one session for one transaction. Whoever borrows it must say that it is
+//! idle and reset before it goes back (I6); otherwise it is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use topology::{Endpoint, ShardId};
+
+mod backend;
+mod connect;
+mod lease;
+mod manager;
+pub mod metrics;
+pub mod settings;
+
+pub use backend::Backend;
+pub use connect::{ConnectError, Credentials};
+pub use lease::Lease;
+
+use manager::Connector;
+
+/// What every pool of this router shares.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Backends of one pool.
+    pub max_connections: u32,
+    /// A backend is closed once it is this old and idle.
+    pub connection_ttl: Duration,
+    /// Connecting, login included.
+    pub connect_timeout: Duration,
+    /// Waiting for a free backend.
+    pub checkout_timeout: Duration,
+    /// Prepared statements kept on one backend.
+    pub max_prepared_statements: u32,
+    /// User and password.
+    pub credentials: Credentials,
+}
+
+/// Why there is no backend.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The shard could not be connected to.
+    #[error("shard {shard} is not reachable: {reason}")]
+    Unreachable {
+        /// The shard.
+        shard: ShardId,
+        /// What the network or the shard said; no secret in it.
+        reason: String,
+    },
+    /// All backends were in use for the whole waiting time.
+    #[error("no backend of shard {shard} was free within {waited:?}")]
+    Exhausted {
+        /// The shard.
+        shard: ShardId,
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+/// The backends of one server.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    shard: ShardId,
+    endpoint: Endpoint,
+    config: Config,
+    active: prometheus::IntGauge,
+    connector: Connector,
+    backends: bb8::Pool<Connector>,
+}
+
+impl Pool {
+    /// An empty pool; connects when it is first asked.
+    #[must_use]
+    pub fn new(shard: ShardId, endpoint: Endpoint, config: Config, metrics: &metrics::Metrics) -> Self {
+        let connector = Connector::new(endpoint.clone(), &config);
+        let backends = bb8::Pool::builder()
+            .max_size(config.max_connections)
+            .test_on_check_out(false)
+            .max_lifetime(config.connection_ttl)
+            .idle_timeout(config.connection_ttl)
+            .connection_timeout(config.checkout_timeout)
+            .retry_connection(false)
+            .queue_strategy(bb8::QueueStrategy::Lifo)
+            .build_unchecked(connector.clone());
+        let active = metrics.active(&shard);
+        let shared = Shared { shard, endpoint, config, active, connector, backends };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The server behind the pool.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
+    }
+
+    /// The shard that the server belongs to.
+    #[must_use]
+    pub fn shard(&self) -> &ShardId {
+        &self.shared.shard
+    }
+
+    /// How many backends there are, and how many of them are idle.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        let state = self.shared.backends.state();
+        (state.connections, state.idle_connections)
+    }
+
+    /// Borrows a backend: an idle one, or a new one, or the next that is given back.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] as soon as connecting fails while no backend lives, and
+    /// [`Error::Exhausted`] after the waiting time.
+    pub async fn checkout(&self) -> Result<Lease, Error> {
+        loop {
+            let lease = self.next_backend().await?;
+            if !lease.is_stale() {
+                return Ok(lease);
+            }
+        }
+    }
+
+    async fn next_backend(&self) -> Result<Lease, Error> {
+        let shared = &self.shared;
+        let mut failures = shared.connector.failures();
+        let get = shared.backends.get_owned();
+        tokio::pin!(get);
+        loop {
+            tokio::select! {
+                // A backend that is there wins over a failure that was noted meanwhile.
+                biased;
+                got = &mut get => {
+                    let backend = got.map_err(|_| self.give_up())?;
+                    return Ok(Lease::new(backend, shared.active.clone()));
+                }
+                changed = failures.changed() => {
+                    if changed.is_ok() && shared.backends.state().connections == 0 {
+                        let reason = failures.borrow_and_update().to_string();
+                        return Err(Error::Unreachable { shard: shared.shard.clone(), reason });
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_up(&self) -> Error {
+        let (shard, waited) = (self.shared.shard.clone(), self.shared.config.checkout_timeout);
+        if self.shared.backends.state().connections == 0 {
+            let reason = self.shared.connector.failures().borrow().to_string();
+            return Error::Unreachable { shard, reason };
+        }
+        Error::Exhausted { shard, waited }
+    }
+}

@@ -1,1 +1,101 @@
-//! To be written.
+//! What statements are routed by: the newest topology together with a pool for each of its
+//! servers, swapped as one, so that a shard index always meets the pools of its own snapshot.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use platform::Shutdown;
+use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
+
+use crate::pool::{self, Pool};
+
+/// A topology and the pools of its shards.
+#[derive(Debug, Default)]
+pub struct Serving {
+    /// The topology.
+    pub snapshot: Arc<Snapshot>,
+    primaries: Vec<Pool>,
+}
+
+impl Serving {
+    /// The pool of a shard's primary.
+    #[must_use]
+    pub fn primary(&self, index: ShardIndex) -> Option<&Pool> {
+        self.primaries.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// Every shard that takes part, with its primary's pool.
+    pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
+        let shards = self.snapshot.shards().iter().zip(&self.primaries);
+        (0_u32..).zip(shards).filter_map(|(index, (shard, pool))| match shard.state {
+            ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
+            ShardState::Inactive => None,
+        })
+    }
+}
+
+/// The newest [`Serving`]; cheap to clone and to read.
+#[derive(Debug, Clone, Default)]
+pub struct View(Arc<ArcSwap<Serving>>);
+
+impl View {
+    /// The newest topology and its pools.
+    #[must_use]
+    pub fn load(&self) -> Arc<Serving> {
+        self.0.load_full()
+    }
+}
+
+/// Keeps a [`View`] in step with the topology.
+#[derive(Debug)]
+pub struct Keeper {
+    topology: topology::watch::View,
+    view: View,
+    config: pool::Config,
+    metrics: pool::metrics::Metrics,
+}
+
+impl Keeper {
+    /// A keeper and the view that it keeps.
+    #[must_use]
+    pub fn new(
+        topology: topology::watch::View,
+        config: pool::Config,
+        metrics: pool::metrics::Metrics,
+    ) -> (Self, View) {
+        let view = View::default();
+        (Self { topology, view: view.clone(), config, metrics }, view)
+    }
+
+    /// Follows the topology until shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            self.apply(self.topology.snapshot());
+            tokio::select! {
+                // Shutdown first, so that a busy topology cannot delay it.
+                biased;
+                () = shutdown.requested() => return,
+                () = self.topology.changed() => {}
+            }
+        }
+    }
+
+    /// Makes the pools of a snapshot, keeping those of servers that are still in it.
+    fn apply(&self, snapshot: Arc<Snapshot>) {
+        let before = self.view.load();
+        let known: HashMap<&Endpoint, &Pool> =
+            before.primaries.iter().map(|pool| (pool.endpoint(), pool)).collect();
+        let pool_of = |shard: &topology::Shard| match known.get(&shard.primary_endpoint) {
+            Some(pool) if *pool.shard() == shard.id => Pool::clone(pool),
+            _ => Pool::new(
+                shard.id.clone(),
+                shard.primary_endpoint.clone(),
+                self.config.clone(),
+                &self.metrics,
+            ),
+        };
+        let primaries = snapshot.shards().iter().map(pool_of).collect();
+        self.view.0.store(Arc::new(Serving { snapshot, primaries }));
+    }
+}

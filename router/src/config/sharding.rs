@@ -1,0 +1,54 @@
+//! How keys are hashed and how backends are pooled: section `sharding` of the file.
+
+use std::time::Duration;
+
+use platform::config::Section;
+
+/// Whether eventual reads may go to replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaPolicy {
+    /// They may.
+    ReplicaOk,
+    /// Every read goes to the primary.
+    PrimaryOnly,
+}
+
+/// Section `sharding`.
+#[derive(Debug, Clone, Copy)]
+pub struct Sharding {
+    pub replica_policy: ReplicaPolicy,
+    /// Backends of one pool: one shard's primary, or one replica.
+    pub max_connections: u32,
+    /// A backend is closed once it is this old and idle.
+    pub connection_ttl: Duration,
+    /// Connecting to a shard, login included.
+    pub connect_timeout: Duration,
+    /// Waiting for a free backend.
+    pub checkout_timeout: Duration,
+    /// Statements whose plan is remembered.
+    pub max_cached_statements: u32,
+}
+
+impl Sharding {
+    pub(super) fn read(root: &mut Section) -> Self {
+        let mut section = root.section("sharding");
+        section.choice("strategy", &[("hash", ())], ());
+        section.choice("hash_function", &[("murmur3", ())], ());
+        // The managers give vnodes out; the key is in the router's file too, and checked there.
+        section.count("vnode_count", 256, 1, 4096);
+        let policies = [
+            ("replica_ok", ReplicaPolicy::ReplicaOk),
+            ("primary_only", ReplicaPolicy::PrimaryOnly),
+        ];
+        let config = Self {
+            replica_policy: section.choice("replica_policy", &policies, ReplicaPolicy::ReplicaOk),
+            max_connections: section.count("max_connections", 100, 1, 10_000),
+            connection_ttl: section.duration("connection_ttl", Duration::from_secs(300), false),
+            connect_timeout: section.duration("connect_timeout", Duration::from_secs(5), false),
+            checkout_timeout: section.duration("checkout_timeout", Duration::from_secs(10), false),
+            max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
+        };
+        section.finish();
+        config
+    }
+}

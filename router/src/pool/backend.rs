@@ -1,0 +1,52 @@
+//! One server connection and what the router knows of its state. No protocol decisions here.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lru::LruCache;
+use tokio::net::TcpStream;
+
+use super::settings::Settings;
+
+/// A connection to a shard that has logged in.
+#[derive(Debug)]
+pub struct Backend {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Bytes read and not yet handled.
+    pub inbound: BytesMut,
+    /// The settings in force on it.
+    pub settings: Arc<Settings>,
+    /// Statements prepared on it, by their id, least recently used last.
+    pub prepared: LruCache<u64, ()>,
+    /// The id of the unnamed statement it holds, if the router knows.
+    pub unnamed: Option<u64>,
+    /// For a CancelRequest.
+    pub process_id: i32,
+    /// For a CancelRequest.
+    pub secret: Bytes,
+    /// ParameterStatus of its start-up: name and value.
+    pub statuses: Arc<[(Box<str>, Box<str>)]>,
+    /// Whether it may go back to the pool: only when idle and its settings are known (I6).
+    pub(super) reusable: bool,
+}
+
+impl Backend {
+    /// Whether the shard has closed the connection or said something nobody asked for while it
+    /// was idle. Costs no system call when nothing has arrived.
+    pub(super) fn is_stale(&self) -> bool {
+        use futures_util::FutureExt as _;
+        if !self.inbound.is_empty() {
+            return true;
+        }
+        // The reactor has noted readiness already; only then is the socket asked.
+        match self.stream.readable().now_or_never() {
+            None => false,
+            Some(_) => {
+                let mut byte = [0_u8; 1];
+                let read = self.stream.try_read(&mut byte);
+                !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+}

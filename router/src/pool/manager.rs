@@ -1,0 +1,53 @@
+//! bb8's view of a backend: how one is made and whether one may be kept.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use topology::Endpoint;
+
+use super::backend::Backend;
+use super::connect::{ConnectError, Login};
+
+/// Makes backends of one server and remembers why the last attempt failed.
+#[derive(Debug, Clone)]
+pub(super) struct Connector {
+    login: Arc<Login>,
+    failure: Arc<watch::Sender<ConnectError>>,
+}
+
+impl Connector {
+    pub(super) fn new(endpoint: Endpoint, config: &super::Config) -> Self {
+        let login = Login {
+            endpoint,
+            credentials: config.credentials.clone(),
+            timeout: config.connect_timeout,
+            max_prepared_statements: config.max_prepared_statements,
+        };
+        Self { login: Arc::new(login), failure: Arc::new(watch::Sender::new(ConnectError::Never)) }
+    }
+
+    /// Tells each failed attempt from now on.
+    pub(super) fn failures(&self) -> watch::Receiver<ConnectError> {
+        self.failure.subscribe()
+    }
+}
+
+impl bb8::ManageConnection for Connector {
+    type Connection = Backend;
+    type Error = ConnectError;
+
+    async fn connect(&self) -> Result<Backend, ConnectError> {
+        self.login.run().await.inspect_err(|error| {
+            tracing::warn!(endpoint = %self.login.endpoint, %error, "shard refused a connection");
+            self.failure.send_replace(error.clone());
+        })
+    }
+
+    async fn is_valid(&self, _backend: &mut Backend) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn has_broken(&self, backend: &mut Backend) -> bool {
+        !backend.reusable
+    }
+}

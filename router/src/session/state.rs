@@ -1,0 +1,199 @@
+//! Pure: the transaction state of one session and the settings that follow it.
+//!
+//! A transaction that has not touched a shard yet is only remembered (its preamble) and begins on
+//! a backend when the first statement that needs one says which shard.
+
+use std::sync::Arc;
+
+use crate::pool::settings::Settings;
+
+/// Where the session's transaction stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Transaction {
+    /// None is open: the next statement commits by itself.
+    #[default]
+    Idle,
+    /// Opened by the client, on no shard yet: the statements to replay on the first one.
+    Pending(Preamble),
+    /// Opened, and failed before it reached a shard: only its end is accepted.
+    FailedPending(Preamble),
+    /// Open on a backend.
+    Open,
+    /// Open on a backend, and failed.
+    Failed,
+}
+
+/// Statements that opened and shaped a transaction before it had a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preamble {
+    statements: Vec<Box<str>>,
+    savepoints: Vec<(Box<str>, usize)>,
+}
+
+impl Preamble {
+    /// Most statements before the first one that needs a shard.
+    pub const MAX_STATEMENTS: usize = 256;
+
+    /// A preamble that begins with the client's own BEGIN.
+    #[must_use]
+    pub fn new(begin: &str) -> Self {
+        Self { statements: vec![begin.into()], savepoints: Vec::new() }
+    }
+
+    /// Adds a statement; false when the limit is reached.
+    #[must_use]
+    pub fn push(&mut self, sql: &str) -> bool {
+        if self.statements.len() >= Self::MAX_STATEMENTS {
+            return false;
+        }
+        self.statements.push(sql.into());
+        true
+    }
+
+    /// Adds a savepoint; false when the limit is reached.
+    #[must_use]
+    pub fn savepoint(&mut self, name: &str, sql: &str) -> bool {
+        self.savepoints.push((name.into(), self.statements.len()));
+        self.push(sql)
+    }
+
+    /// Goes back to a savepoint, which stays; false when there is none of that name.
+    #[must_use]
+    pub fn rollback_to(&mut self, name: &str) -> bool {
+        let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) else {
+            return false;
+        };
+        let statement = self.savepoints[at].1;
+        self.savepoints.truncate(at + 1);
+        self.statements.truncate(statement + 1);
+        true
+    }
+
+    /// Whether a savepoint of that name exists.
+    #[must_use]
+    pub fn has_savepoint(&self, name: &str) -> bool {
+        self.savepoints.iter().any(|(known, _)| **known == *name)
+    }
+
+    /// Forgets a savepoint but keeps what came after it.
+    #[must_use]
+    pub fn release(&mut self, name: &str, sql: &str) -> bool {
+        match self.savepoints.iter().rposition(|(known, _)| **known == *name) {
+            Some(at) => {
+                self.savepoints.truncate(at);
+                self.push(sql)
+            }
+            None => false,
+        }
+    }
+
+    /// All statements as one query string.
+    #[must_use]
+    pub fn sql(&self) -> String {
+        self.statements.join(";")
+    }
+}
+
+impl Transaction {
+    /// The status byte of ReadyForQuery.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Pending(_) | Self::Open => b'T',
+            Self::FailedPending(_) | Self::Failed => b'E',
+        }
+    }
+
+    /// Whether the client is inside a transaction block.
+    #[must_use]
+    pub fn is_block(&self) -> bool {
+        !matches!(self, Self::Idle)
+    }
+
+    /// The state that a backend's ReadyForQuery reports.
+    #[must_use]
+    pub fn from_status(status: u8) -> Self {
+        match status {
+            b'T' => Self::Open,
+            b'E' => Self::Failed,
+            _ => Self::Idle,
+        }
+    }
+
+    /// The state after the router refused a statement: a block fails, as PostgreSQL's would.
+    #[must_use]
+    pub fn refused(self) -> Self {
+        match self {
+            Self::Idle => Self::Idle,
+            Self::Pending(preamble) | Self::FailedPending(preamble) => {
+                Self::FailedPending(preamble)
+            }
+            Self::Open | Self::Failed => Self::Failed,
+        }
+    }
+}
+
+/// The session's settings: those committed, and those of the open transaction.
+#[derive(Debug, Clone, Default)]
+pub struct SessionSettings {
+    /// In force outside a transaction.
+    committed: Arc<Settings>,
+    /// In force inside the open transaction, when it changed any.
+    uncommitted: Option<Arc<Settings>>,
+    /// What to go back to at a savepoint.
+    savepoints: Vec<(Box<str>, Option<Arc<Settings>>)>,
+}
+
+impl SessionSettings {
+    /// Settings that a start-up packet asked for.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { committed: Arc::new(settings), uncommitted: None, savepoints: Vec::new() }
+    }
+
+    /// The settings that a backend must have before the transaction begins.
+    #[must_use]
+    pub fn committed(&self) -> &Arc<Settings> {
+        &self.committed
+    }
+
+    /// The settings in force now.
+    #[must_use]
+    pub fn current(&self) -> &Arc<Settings> {
+        self.uncommitted.as_ref().unwrap_or(&self.committed)
+    }
+
+    /// Changes the settings, within the transaction if there is one.
+    pub fn change(&mut self, in_block: bool, edit: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings::clone(self.current());
+        edit(&mut settings);
+        if in_block {
+            self.uncommitted = Some(Arc::new(settings));
+        } else {
+            self.committed = Arc::new(settings);
+        }
+    }
+
+    /// Remembers the settings at a savepoint.
+    pub fn savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.into(), self.uncommitted.clone()));
+    }
+
+    /// Goes back to the settings at a savepoint.
+    pub fn rollback_to(&mut self, name: &str) {
+        if let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) {
+            self.uncommitted = self.savepoints[at].1.clone();
+            self.savepoints.truncate(at + 1);
+        }
+    }
+
+    /// The transaction ended.
+    pub fn end_transaction(&mut self, committed: bool) {
+        if let (true, Some(settings)) = (committed, self.uncommitted.take()) {
+            self.committed = settings;
+        }
+        self.uncommitted = None;
+        self.savepoints.clear();
+    }
+}
