@@ -15,7 +15,7 @@ mod manager;
 pub mod metrics;
 pub mod settings;
 
-pub use backend::Backend;
+pub use backend::{Backend, CancelTarget};
 pub use connect::{ConnectError, Credentials};
 pub use lease::Lease;
 

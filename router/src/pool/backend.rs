@@ -5,8 +5,20 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
 use tokio::net::TcpStream;
+use topology::Endpoint;
 
 use super::settings::Settings;
+
+/// A backend as a CancelRequest addresses it.
+#[derive(Debug)]
+pub struct CancelTarget {
+    /// Its server.
+    pub endpoint: Endpoint,
+    /// Its process id there.
+    pub process_id: i32,
+    /// Its secret there.
+    pub secret: Bytes,
+}
 
 /// A connection to a shard that has logged in.
 #[derive(Debug)]
@@ -21,10 +33,8 @@ pub struct Backend {
     pub prepared: LruCache<u64, ()>,
     /// The id of the unnamed statement it holds, if the router knows.
     pub unnamed: Option<u64>,
-    /// For a CancelRequest.
-    pub process_id: i32,
-    /// For a CancelRequest.
-    pub secret: Bytes,
+    /// How a CancelRequest reaches it.
+    pub cancel: Arc<CancelTarget>,
     /// ParameterStatus of its start-up: name and value.
     pub statuses: Arc<[(Box<str>, Box<str>)]>,
     /// Whether it may go back to the pool: only when idle and its settings are known (I6).

@@ -1,0 +1,232 @@
+//! Logs in to a shard over the raw wire and gives a backend.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use lru::LruCache;
+use platform::Secret;
+use postgres_protocol::authentication::{md5_hash, sasl};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use topology::Endpoint;
+use wire::backend::{Authentication, Message};
+use wire::frame::Header;
+
+use super::backend::{Backend, CancelTarget};
+use super::settings::Settings;
+
+/// Longest message that a shard sends before it is ready.
+const MAX_LOGIN_MESSAGE_BYTES: usize = 64 << 10;
+
+/// User and password for the shards.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The user; every session runs as it.
+    pub user: String,
+    /// Its password; none where the shards ask for none.
+    pub password: Option<Secret>,
+}
+
+/// Why a shard gave no backend. Holds no secret.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectError {
+    /// No attempt has been made.
+    #[error("no attempt was made")]
+    Never,
+    /// The network said no.
+    #[error("{0}")]
+    Io(String),
+    /// The time-out passed.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The shard refused the login.
+    #[error("{message} (SQLSTATE {sqlstate})")]
+    Refused {
+        /// Its SQLSTATE.
+        sqlstate: String,
+        /// Its message.
+        message: String,
+    },
+    /// The shard asks for something that the router does not do.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The shard broke the protocol.
+    #[error("protocol violation during login: {0}")]
+    Protocol(String),
+}
+
+impl From<std::io::Error> for ConnectError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// How backends of one server are made.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) endpoint: Endpoint,
+    pub(super) credentials: Credentials,
+    pub(super) timeout: Duration,
+    pub(super) max_prepared_statements: u32,
+}
+
+impl Login {
+    pub(super) async fn run(&self) -> Result<Backend, ConnectError> {
+        let login = tokio::time::timeout(self.timeout, self.log_in()).await;
+        login.unwrap_or(Err(ConnectError::Timeout(self.timeout)))
+    }
+
+    async fn log_in(&self) -> Result<Backend, ConnectError> {
+        let address = (self.endpoint.host(), self.endpoint.port());
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let mut wire = Conversation { stream, inbound: BytesMut::new(), outbound: BytesMut::new() };
+        let parameters = [
+            ("user", self.credentials.user.as_str()),
+            ("database", self.endpoint.database()),
+            ("application_name", "sharding-router"),
+            ("client_encoding", "UTF8"),
+        ];
+        wire::frontend::startup(&mut wire.outbound, &parameters);
+        wire.send().await?;
+        self.authenticate(&mut wire).await?;
+        self.await_ready(wire).await
+    }
+
+    async fn authenticate(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
+        loop {
+            let (tag, body) = wire.receive().await?;
+            match decode(tag, &body)? {
+                Message::Authentication(Authentication::Ok) => return Ok(()),
+                Message::Authentication(Authentication::Md5 { salt }) => {
+                    let password = self.password()?.expose().as_bytes();
+                    let hash = md5_hash(self.credentials.user.as_bytes(), password, salt);
+                    wire::frontend::password(&mut wire.outbound, hash.as_bytes());
+                    wire.send().await?;
+                }
+                Message::Authentication(Authentication::Sasl(mechanisms)) => {
+                    if !mechanisms.into_iter().any(|name| name == b"SCRAM-SHA-256") {
+                        return Err(ConnectError::Unsupported(
+                            "the shard offers no SCRAM-SHA-256",
+                        ));
+                    }
+                    self.scram(wire).await?;
+                }
+                Message::Authentication(_) => {
+                    return Err(ConnectError::Unsupported(
+                        "the shard asks for an authentication that is neither trust, md5 nor \
+                         scram-sha-256",
+                    ));
+                }
+                _ => return Err(ConnectError::Protocol(format!("unexpected {:?}", tag as char))),
+            }
+        }
+    }
+
+    async fn scram(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
+        let password = self.password()?.expose().as_bytes();
+        let mut client = sasl::ScramSha256::new(password, sasl::ChannelBinding::unsupported());
+        wire::frontend::sasl_initial_response(
+            &mut wire.outbound,
+            "SCRAM-SHA-256",
+            client.message(),
+        );
+        wire.send().await?;
+        let (tag, body) = wire.receive().await?;
+        let Message::Authentication(Authentication::SaslContinue(data)) = decode(tag, &body)?
+        else {
+            return Err(ConnectError::Protocol("no SASL challenge".to_owned()));
+        };
+        client.update(data)?;
+        wire::frontend::sasl_response(&mut wire.outbound, client.message());
+        wire.send().await?;
+        let (tag, body) = wire.receive().await?;
+        let Message::Authentication(Authentication::SaslFinal(data)) = decode(tag, &body)? else {
+            return Err(ConnectError::Protocol("no SASL outcome".to_owned()));
+        };
+        client.finish(data)?;
+        Ok(())
+    }
+
+    fn password(&self) -> Result<&Secret, ConnectError> {
+        self.credentials.password.as_ref().ok_or(ConnectError::Unsupported(
+            "the shard asks for a password and DB_PASSWORD is not set",
+        ))
+    }
+
+    async fn await_ready(&self, mut wire: Conversation) -> Result<Backend, ConnectError> {
+        let mut statuses: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let (mut process_id, mut secret) = (0, Bytes::new());
+        loop {
+            let (tag, body) = wire.receive().await?;
+            match decode(tag, &body)? {
+                Message::ParameterStatus { name, value } => {
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned().into();
+                    statuses.push((text(name), text(value)));
+                }
+                Message::BackendKeyData { process_id: id, secret: key } => {
+                    (process_id, secret) = (id, Bytes::copy_from_slice(key));
+                }
+                Message::ReadyForQuery(_) => break,
+                _ => {}
+            }
+        }
+        let capacity = usize::try_from(self.max_prepared_statements).unwrap_or(1).max(1);
+        let endpoint = self.endpoint.clone();
+        Ok(Backend {
+            stream: wire.stream,
+            inbound: wire.inbound,
+            settings: Arc::new(Settings::default()),
+            prepared: LruCache::new(capacity.try_into().expect("the capacity is at least one")),
+            unnamed: None,
+            cancel: Arc::new(CancelTarget { endpoint, process_id, secret }),
+            statuses: statuses.into(),
+            reusable: true,
+        })
+    }
+}
+
+fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ConnectError> {
+    let message = wire::backend::decode(tag, body)
+        .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+    if let Message::ErrorResponse(fields) = &message {
+        let text = |bytes: Option<&[u8]>| {
+            String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+        };
+        let (sqlstate, message) = (text(fields.code()), text(fields.message()));
+        return Err(ConnectError::Refused { sqlstate, message });
+    }
+    Ok(message)
+}
+
+/// A conversation of whole messages, for login only.
+struct Conversation {
+    stream: TcpStream,
+    inbound: BytesMut,
+    outbound: BytesMut,
+}
+
+impl Conversation {
+    async fn send(&mut self) -> Result<(), ConnectError> {
+        self.stream.write_all_buf(&mut self.outbound).await?;
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> Result<(u8, Bytes), ConnectError> {
+        loop {
+            let header = Header::parse(&self.inbound, MAX_LOGIN_MESSAGE_BYTES)
+                .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+            if let Some(header) = header {
+                let frame_bytes = wire::frame::HEADER_BYTES + header.body_bytes;
+                if self.inbound.len() >= frame_bytes {
+                    let frame = self.inbound.split_to(frame_bytes).freeze();
+                    return Ok((header.tag, frame.slice(wire::frame::HEADER_BYTES..)));
+                }
+            }
+            if self.stream.read_buf(&mut self.inbound).await? == 0 {
+                return Err(ConnectError::Io("the shard closed the connection".to_owned()));
+            }
+        }
+    }
+}
