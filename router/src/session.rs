@@ -1,1 +1,147 @@
-//! To be written.
+//! One client of the Postgres front, from its first message to its last.
+//!
+//! Split by protocol flow: [`login`] brings it in, [`simple`] and [`extended`] carry its two query
+//! protocols, [`attach`] gives it a backend for a transaction, [`relay`] moves the bytes between.
+//! What is decided without IO is in [`state`], [`expect`] and [`crate::route`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use platform::Shutdown;
+
+use crate::core::Core;
+use crate::error::Error;
+
+mod attach;
+pub mod cancel;
+mod client;
+mod expect;
+mod extended;
+mod local;
+mod login;
+mod prepared;
+mod relay;
+mod simple;
+mod state;
+
+pub use client::Stream;
+pub use login::log_in;
+
+use attach::Attachment;
+use client::{Client, ClientError, Frame};
+use expect::Expectations;
+use extended::Batch;
+use prepared::Prepared;
+use relay::RelayError;
+use state::{SessionSettings, Transaction};
+
+/// Why a session ends before its client says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The client is gone or broke the protocol.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The shard is gone in the middle of an answer that the client has seen a part of.
+    #[error("{0}")]
+    Broken(Error),
+}
+
+impl From<std::io::Error> for Ended {
+    fn from(error: std::io::Error) -> Self {
+        Self::Client(ClientError::Io(error))
+    }
+}
+
+/// A session that has logged in.
+#[derive(Debug)]
+pub struct Session {
+    core: Arc<Core>,
+    client: Client,
+    cancel: cancel::Entry,
+    transaction: Transaction,
+    settings: SessionSettings,
+    /// The client's prepared statements by its own names; the unnamed one has the empty name.
+    statements: HashMap<Bytes, Arc<Prepared>>,
+    attachment: Option<Attachment>,
+    outbound: BytesMut,
+    expected: Expectations,
+    batch: Batch,
+}
+
+impl Session {
+    /// Serves the client until it leaves, breaks the protocol, or the router shuts down between
+    /// two of its transactions.
+    ///
+    /// # Errors
+    /// [`Ended`] when the client did not leave by itself.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        loop {
+            let idle = !self.transaction.is_block() && self.attachment.is_none();
+            let frame = tokio::select! {
+                // The client first: a statement that has arrived is still served.
+                biased;
+                frame = self.client.receive() => frame,
+                () = shutdown.requested(), if idle => {
+                    self.say_goodbye().await?;
+                    return Ok(());
+                }
+            };
+            let frame = match frame {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(ClientError::Protocol(text)) => {
+                    self.fatal(&Error::Protocol(text)).await?;
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if !self.handle(frame).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles one message; false when it was the last one.
+    async fn handle(&mut self, frame: Frame) -> Result<bool, Ended> {
+        match frame.tag() {
+            b'Q' => self.simple_query(&frame).await?,
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
+                if let Err(error) = self.extended_message(&frame).await? {
+                    self.fatal(&error).await?;
+                    return Ok(false);
+                }
+            }
+            b'X' => return Ok(false),
+            // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.
+            b'd' | b'c' | b'f' => {}
+            b'F' => self.refuse_function_call().await?,
+            tag => {
+                let text = format!("invalid frontend message type {tag}");
+                self.fatal(&Error::Protocol(text)).await?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells the client why its session ends here.
+    async fn fatal(&mut self, error: &Error) -> Result<(), Ended> {
+        local::fatal(&mut self.client.outbound, error);
+        self.client.flush().await?;
+        Ok(())
+    }
+
+    async fn say_goodbye(&mut self) -> Result<(), Ended> {
+        self.fatal(&Error::ShuttingDown).await
+    }
+
+    async fn refuse_function_call(&mut self) -> Result<(), Ended> {
+        let refusal = crate::route::Refusal {
+            sqlstate: "0A000",
+            message: "the function call message is not supported by the router".to_owned(),
+            hint: Some("call the function with SELECT".to_owned()),
+        };
+        self.answer_simple_error(&Error::Refused(refusal)).await
+    }
+}

@@ -1,0 +1,178 @@
+//! The client's side of a session: its socket, its frames, what is waiting to be written to it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use wire::frame::{HEADER_BYTES, Header};
+
+/// A socket, in clear or under TLS.
+#[derive(Debug)]
+pub enum Stream {
+    /// In clear.
+    Plain(TcpStream),
+    /// Under TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A whole message of the client: header and body, as they came.
+#[derive(Debug)]
+pub struct Frame {
+    bytes: BytesMut,
+}
+
+impl Frame {
+    /// The message type.
+    #[must_use]
+    pub fn tag(&self) -> u8 {
+        self.bytes.first().copied().unwrap_or_default()
+    }
+
+    /// The message without its header.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.bytes.get(HEADER_BYTES..).unwrap_or_default()
+    }
+
+    /// The message with its header.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Why a client's session ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket is gone.
+    #[error("client connection is gone")]
+    Io(#[from] io::Error),
+    /// The client closed the connection in the middle of a message.
+    #[error("client closed the connection within a message")]
+    Truncated,
+    /// The client sent something that is not a message.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    inbound: BytesMut,
+    /// Bytes for the client, written by [`Client::flush`].
+    pub outbound: BytesMut,
+    max_message_bytes: usize,
+}
+
+impl Client {
+    /// What is read at once.
+    const READ_BYTES: usize = 8 << 10;
+
+    /// A client on a fresh connection; `inbound` holds what was read of it already.
+    #[must_use]
+    pub fn new(stream: Stream, inbound: BytesMut, max_message_bytes: usize) -> Self {
+        Self { stream, inbound, outbound: BytesMut::new(), max_message_bytes }
+    }
+
+    /// The next message, or none when the client closed the connection between two. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the session cannot go on after it.
+    pub async fn receive(&mut self) -> Result<Option<Frame>, ClientError> {
+        loop {
+            if let Some(frame) = self.buffered()? {
+                return Ok(Some(frame));
+            }
+            self.inbound.reserve(Self::READ_BYTES);
+            if self.stream.read_buf(&mut self.inbound).await? == 0 {
+                let clean = self.inbound.is_empty();
+                return if clean { Ok(None) } else { Err(ClientError::Truncated) };
+            }
+        }
+    }
+
+    /// A message that has been read already.
+    ///
+    /// # Errors
+    /// When the header is not one, or announces more than the limit.
+    pub fn buffered(&mut self) -> Result<Option<Frame>, ClientError> {
+        let header = Header::parse(&self.inbound, self.max_message_bytes)
+            .map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let Some(header) = header else { return Ok(None) };
+        let frame_bytes = HEADER_BYTES + header.body_bytes;
+        if self.inbound.len() < frame_bytes {
+            self.inbound.reserve(frame_bytes - self.inbound.len());
+            return Ok(None);
+        }
+        Ok(Some(Frame { bytes: self.inbound.split_to(frame_bytes) }))
+    }
+
+    /// Writes what is waiting.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if !self.outbound.is_empty() {
+            self.stream.write_all_buf(&mut self.outbound).await?;
+        }
+        self.stream.flush().await
+    }
+
+    /// Writes bytes that are in another buffer, after what is waiting.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.outbound.is_empty() {
+            self.stream.write_all(bytes).await?;
+        } else {
+            self.outbound.extend_from_slice(bytes);
+        }
+        self.flush().await
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+        }
+    }
+}
