@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 
+use crate::auth::Users;
 use crate::core::Core;
 use crate::error::Error;
 
@@ -32,7 +33,7 @@ use attach::Attachment;
 use client::{Client, ClientError, Frame};
 use expect::Expectations;
 use extended::Batch;
-use prepared::Prepared;
+use prepared::{Prepared, Statements};
 use relay::RelayError;
 use state::{SessionSettings, Transaction};
 
@@ -53,10 +54,19 @@ impl From<std::io::Error> for Ended {
     }
 }
 
+/// What all sessions of the Postgres front share.
+#[derive(Debug)]
+pub struct Front {
+    pub core: Arc<Core>,
+    pub users: Users,
+    pub statements: Statements,
+    pub sessions: cancel::Registry,
+}
+
 /// A session that has logged in.
 #[derive(Debug)]
 pub struct Session {
-    core: Arc<Core>,
+    front: Arc<Front>,
     client: Client,
     cancel: cancel::Entry,
     transaction: Transaction,
