@@ -18,20 +18,32 @@ impl Backoff {
     /// Delays drawn from zero up to a bound that begins at `base` and doubles up to `max`.
     #[must_use]
     pub fn new(base: Duration, max: Duration) -> Self {
-        Self { base, max, attempt: 0, jitter: true }
+        Self {
+            base,
+            max,
+            attempt: 0,
+            jitter: true,
+        }
     }
 
     /// As [`Self::new`], but each delay is its bound: for tests, and where nobody else retries.
     #[must_use]
     pub fn without_jitter(base: Duration, max: Duration) -> Self {
-        Self { jitter: false, ..Self::new(base, max) }
+        Self {
+            jitter: false,
+            ..Self::new(base, max)
+        }
     }
 
     /// The delay before the next attempt.
     pub fn next_delay(&mut self) -> Duration {
         let bound = self.bound();
         self.attempt = self.attempt.saturating_add(1);
-        if self.jitter { bound.mul_f64(rand::random::<f64>()) } else { bound }
+        if self.jitter {
+            bound.mul_f64(rand::random::<f64>())
+        } else {
+            bound
+        }
     }
 
     /// How many delays were asked for since the last success.

@@ -65,7 +65,10 @@ pub fn load<T>(
     build: impl FnOnce(&mut Section) -> T,
 ) -> Result<T, Violations> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Violations(vec![Violation { path: path.display().to_string(), rule: error.to_string() }])
+        Violations(vec![Violation {
+            path: path.display().to_string(),
+            rule: error.to_string(),
+        }])
     })?;
     parse(&text, prefix, env, build)
 }
@@ -80,7 +83,12 @@ pub fn parse<T>(
     env: Env<'_>,
     build: impl FnOnce(&mut Section) -> T,
 ) -> Result<T, Violations> {
-    let single = |rule: String| Violations(vec![Violation { path: "(file)".to_owned(), rule }]);
+    let single = |rule: String| {
+        Violations(vec![Violation {
+            path: "(file)".to_owned(),
+            rule,
+        }])
+    };
     let mut value: Value =
         serde_json::from_str(text).map_err(|error| single(format!("is not JSON: {error}")))?;
     let report = Rc::new(RefCell::new(Vec::new()));
@@ -89,22 +97,37 @@ pub fn parse<T>(
         return Err(single("must be a JSON object".to_owned()));
     };
     let fields = expand::overrides(fields, prefix, env);
-    let mut root = Section { path: String::new(), fields, report: Rc::clone(&report) };
+    let mut root = Section {
+        path: String::new(),
+        fields,
+        report: Rc::clone(&report),
+    };
     let built = build(&mut root);
     root.finish();
     let violations = report.take();
-    if violations.is_empty() { Ok(built) } else { Err(Violations(violations)) }
+    if violations.is_empty() {
+        Ok(built)
+    } else {
+        Err(Violations(violations))
+    }
 }
 
 impl Section {
     fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     /// Records that a field breaks a rule.
     pub fn violation(&self, name: &str, rule: impl Into<String>) {
         let path = self.path_of(name);
-        self.report.borrow_mut().push(Violation { path, rule: rule.into() });
+        self.report.borrow_mut().push(Violation {
+            path,
+            rule: rule.into(),
+        });
     }
 
     /// Whether the section holds an unread field of this name.
@@ -124,7 +147,11 @@ impl Section {
                 Map::new()
             }
         };
-        Self { path: self.path_of(name), fields, report: Rc::clone(&self.report) }
+        Self {
+            path: self.path_of(name),
+            fields,
+            report: Rc::clone(&self.report),
+        }
     }
 
     /// A list of objects; empty when it is absent. The caller finishes each.
@@ -172,24 +199,32 @@ impl Section {
 
     /// A text or its default.
     pub fn text(&mut self, name: &str, default: &str) -> String {
-        self.optional_text(name).unwrap_or_else(|| default.to_owned())
+        self.optional_text(name)
+            .unwrap_or_else(|| default.to_owned())
     }
 
     /// A secret, if it is there and not empty.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
-        self.optional_text(name).filter(|text| !text.is_empty()).map(Secret::new)
+        self.optional_text(name)
+            .filter(|text| !text.is_empty())
+            .map(Secret::new)
     }
 
     /// A list of texts or its default; one text with commas counts as a list.
     pub fn texts(&mut self, name: &str, default: &[&str]) -> Vec<String> {
         match self.fields.remove(name) {
             None => default.iter().map(|&text| text.to_owned()).collect(),
-            Some(Value::String(text)) => {
-                text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()
-            }
+            Some(Value::String(text)) => text
+                .split(',')
+                .map(str::trim)
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+                .collect(),
             Some(Value::Array(items)) => {
-                let texts: Option<Vec<String>> =
-                    items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                let texts: Option<Vec<String>> = items
+                    .iter()
+                    .map(|item| item.as_str().map(str::to_owned))
+                    .collect();
                 texts.unwrap_or_else(|| {
                     self.violation(name, "must be a list of texts");
                     Vec::new()
@@ -247,7 +282,9 @@ impl Section {
 
     /// A time such as `"5s"` or `"250ms"`, or its default; zero only if `zero_ok`.
     pub fn duration(&mut self, name: &str, default: Duration, zero_ok: bool) -> Duration {
-        let Some(text) = self.optional_text(name) else { return default };
+        let Some(text) = self.optional_text(name) else {
+            return default;
+        };
         match humantime::parse_duration(&text) {
             Ok(value) if zero_ok || !value.is_zero() => value,
             Ok(_) => {
@@ -270,14 +307,19 @@ impl Section {
             Some(_) => None,
         };
         parsed.unwrap_or_else(|| {
-            self.violation(name, "must be a size such as \"64MiB\", \"1GiB\" or a number of bytes");
+            self.violation(
+                name,
+                "must be a size such as \"64MiB\", \"1GiB\" or a number of bytes",
+            );
             default
         })
     }
 
     /// One of some words, or its default.
     pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
-        let Some(text) = self.optional_text(name) else { return default };
+        let Some(text) = self.optional_text(name) else {
+            return default;
+        };
         let found = words.iter().find(|(word, _)| *word == text);
         found.map_or_else(
             || {

@@ -29,7 +29,10 @@ impl ApiError {
     /// An error that the client may read.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// An error whose text stays in the log: the client only learns that we have a defect.
@@ -62,7 +65,13 @@ pub fn respond(status: StatusCode, code: &str, message: &str) -> Response {
         code: &'a str,
         message: &'a str,
     }
-    (status, axum::Json(Body { error: Inner { code, message } })).into_response()
+    (
+        status,
+        axum::Json(Body {
+            error: Inner { code, message },
+        }),
+    )
+        .into_response()
 }
 
 /// Whether a request speaks gRPC.
@@ -110,7 +119,11 @@ pub async fn not_found(uri: Uri) -> Response {
 /// The answer to a method that a path does not know; for `Router::method_not_allowed_fallback`.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let message = format!("{method} is not possible on {}", uri.path());
-    respond(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
+    respond(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        &message,
+    )
 }
 
 /// As `axum::Json`, but a refused body is answered in the error form.
@@ -138,9 +151,11 @@ impl<T: Serialize> IntoResponse for Json<T> {
 fn json_rejected(rejection: &JsonRejection) -> Response {
     let (status, message) = (rejection.status(), rejection.body_text());
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            respond(status, Kind::Exhausted.as_str(), "the body is longer than is accepted")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => respond(
+            status,
+            Kind::Exhausted.as_str(),
+            "the body is longer than is accepted",
+        ),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => respond(
             status,
             Kind::Invalid.as_str(),
@@ -184,7 +199,11 @@ impl From<QueryRejection> for ApiError {
 
 impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
-        let kind = if rejection.status().is_server_error() { Kind::Internal } else { Kind::Invalid };
+        let kind = if rejection.status().is_server_error() {
+            Kind::Internal
+        } else {
+            Kind::Invalid
+        };
         Self::new(kind, rejection.body_text())
     }
 }

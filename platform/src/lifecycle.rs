@@ -92,7 +92,12 @@ impl TaskGroup {
         self.tracker.close();
         let ended = tokio::time::timeout(deadline, self.tracker.wait()).await;
         ended.map_err(|_| {
-            Unfinished(self.running.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            Unfinished(
+                self.running
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
+            )
         })
     }
 }
@@ -104,7 +109,11 @@ struct Running {
 
 impl Running {
     fn enter(counts: Arc<Mutex<BTreeMap<&'static str, usize>>>, name: &'static str) -> Self {
-        *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        *counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name)
+            .or_default() += 1;
         Self { counts, name }
     }
 }

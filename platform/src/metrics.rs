@@ -18,13 +18,20 @@ pub const LATENCY_BUCKETS: [f64; 16] = [
 #[must_use]
 pub fn new_registry(service: &str) -> Registry {
     let registry = Registry::new();
-    let name: String =
-        service.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    let options = Opts::new(format!("{name}_build_info"), "Always 1; the labels say what runs")
-        .const_label("version", env!("CARGO_PKG_VERSION"));
+    let name: String = service
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    let options = Opts::new(
+        format!("{name}_build_info"),
+        "Always 1; the labels say what runs",
+    )
+    .const_label("version", env!("CARGO_PKG_VERSION"));
     let build_info = IntGauge::with_opts(options).expect("a service's name begins with a letter");
     build_info.set(1);
-    registry.register(Box::new(build_info)).expect("a new registry holds no such name");
+    registry
+        .register(Box::new(build_info))
+        .expect("a new registry holds no such name");
     registry
         .register(Box::new(ProcessCollector::for_self()))
         .expect("a new registry holds no process figures");
@@ -41,7 +48,11 @@ pub fn encode(registry: &Registry) -> String {
         if let Err(error) = encoder.encode_utf8(std::slice::from_ref(&family), &mut text) {
             text.truncate(before);
             let name = family.name();
-            tracing::warn!(metric = name, error = error_chain(&error), "metric not written");
+            tracing::warn!(
+                metric = name,
+                error = error_chain(&error),
+                "metric not written"
+            );
         }
     }
     text
@@ -56,7 +67,10 @@ mod tests {
         let text = encode(&new_registry("router"));
         assert!(text.contains("# TYPE router_build_info gauge"), "{text}");
         let version = env!("CARGO_PKG_VERSION");
-        assert!(text.contains(&format!("router_build_info{{version=\"{version}\"}} 1")), "{text}");
+        assert!(
+            text.contains(&format!("router_build_info{{version=\"{version}\"}} 1")),
+            "{text}"
+        );
         assert!(text.contains("process_open_fds"), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
     }

@@ -107,8 +107,15 @@ pub fn health_router(version: &'static str, readiness: Readiness) -> Router {
 
 async fn ready(State(health): State<Health>) -> Response {
     let unmet = health.readiness.unmet();
-    let status = if unmet.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    uncached((status, axum::Json(json!({ "ready": unmet.is_empty(), "not_ready": unmet }))))
+    let status = if unmet.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    uncached((
+        status,
+        axum::Json(json!({ "ready": unmet.is_empty(), "not_ready": unmet })),
+    ))
 }
 
 async fn health(State(Health { version, readiness }): State<Health>) -> Response {
@@ -117,7 +124,10 @@ async fn health(State(Health { version, readiness }): State<Health>) -> Response
     } else {
         (StatusCode::OK, "healthy")
     };
-    uncached((status, axum::Json(json!({ "status": word, "version": version }))))
+    uncached((
+        status,
+        axum::Json(json!({ "status": word, "version": version })),
+    ))
 }
 
 fn uncached(response: impl IntoResponse) -> Response {
@@ -126,11 +136,17 @@ fn uncached(response: impl IntoResponse) -> Response {
 
 /// Serves `/metrics` in Prometheus's text form.
 pub fn metrics_router(registry: Registry) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(registry)
+    Router::new()
+        .route("/metrics", get(scrape))
+        .with_state(registry)
 }
 
 async fn scrape(State(registry): State<Registry>) -> Response {
-    ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics::encode(&registry)).into_response()
+    (
+        [(CONTENT_TYPE, prometheus::TEXT_FORMAT)],
+        metrics::encode(&registry),
+    )
+        .into_response()
 }
 
 #[cfg(test)]

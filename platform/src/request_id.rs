@@ -29,7 +29,8 @@ impl RequestId {
     /// A client's id, if it is 1 to [`MAX_BYTES`] visible ASCII characters.
     #[must_use]
     pub fn try_new(text: &str) -> Option<Self> {
-        let valid = (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let valid =
+            (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         valid.then(|| Self(text.into()))
     }
 
@@ -42,9 +43,18 @@ impl RequestId {
 
 /// Middleware (`axum::middleware::from_fn(request_id::assign)`): takes or makes the id, hands it
 /// on as an extension, runs the request in a span that carries it, and puts it into the answer.
+/// [`crate::serve`] does this for whatever it serves; a second time changes nothing.
 pub async fn assign(mut request: Request, next: Next) -> Response {
-    let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
-    let id = given.and_then(RequestId::try_new).unwrap_or_else(RequestId::random);
+    if request.extensions().get::<RequestId>().is_some() {
+        return next.run(request).await;
+    }
+    let given = request
+        .headers()
+        .get(&HEADER)
+        .and_then(|value| value.to_str().ok());
+    let id = given
+        .and_then(RequestId::try_new)
+        .unwrap_or_else(RequestId::random);
     // The span has the level of errors so that the id is there whatever level is logged. The
     // query is left out: it may hold a key.
     let span = tracing::error_span!(

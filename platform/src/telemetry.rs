@@ -32,7 +32,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: Format::Auto }
+        Self {
+            level: "info".to_owned(),
+            format: Format::Auto,
+        }
     }
 }
 
@@ -94,7 +97,12 @@ pub fn init(config: &Config) -> Result<Handle, Error> {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         events.with_ansi(colours).boxed()
     } else {
-        events.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        events
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed()
     };
     let subscriber = Registry::default().with(filter).with(events);
     subscriber.try_init().map_err(|_| Error::AlreadySetUp)?;
@@ -111,7 +119,9 @@ pub fn check_level(level: &str) -> Result<(), Error> {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, Error> {
-    let unknown = || Error::UnknownLevel { given: level.to_owned() };
+    let unknown = || Error::UnknownLevel {
+        given: level.to_owned(),
+    };
     // `EnvFilter` takes a bare word for a module to be traced, so that "inof" would silence all
     // else: without a sign of a directive a part must be a level.
     let is_plausible = |part: &str| part.contains(['=', '[']) || is_level(part);

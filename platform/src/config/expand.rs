@@ -19,7 +19,11 @@ pub(super) fn variables(value: &mut Value, path: &str, env: Env<'_>, report: &mu
         }
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
-                let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let inner = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
                 variables(field, &inner, env, report);
             }
         }
@@ -30,7 +34,9 @@ pub(super) fn variables(value: &mut Value, path: &str, env: Env<'_>, report: &mu
 fn expand(text: &str, path: &str, env: Env<'_>, report: &mut Vec<Violation>) -> Option<String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, tail)) = after.split_once('}') else { break };
+        let Some((name, tail)) = after.split_once('}') else {
+            break;
+        };
         out.push_str(before);
         match env.get(name) {
             Some(value) => out.push_str(value),
@@ -57,7 +63,9 @@ pub(super) fn overrides(
 ) -> Map<String, Value> {
     let start = format!("{prefix}__");
     for (name, value) in env {
-        let Some(path) = name.strip_prefix(&start) else { continue };
+        let Some(path) = name.strip_prefix(&start) else {
+            continue;
+        };
         let path = path.to_ascii_lowercase();
         let mut parts: Vec<&str> = path.split("__").collect();
         let Some(field) = parts.pop() else { continue };
@@ -72,7 +80,11 @@ fn descend<'a>(
     fields: &'a mut Map<String, Value>,
     parts: &[&str],
 ) -> Option<&'a mut Map<String, Value>> {
-    let Some((first, rest)) = parts.split_first() else { return Some(fields) };
-    let inner = fields.entry(*first).or_insert_with(|| Value::Object(Map::new()));
+    let Some((first, rest)) = parts.split_first() else {
+        return Some(fields);
+    };
+    let inner = fields
+        .entry(*first)
+        .or_insert_with(|| Value::Object(Map::new()));
     descend(inner.as_object_mut()?, rest)
 }
