@@ -5,10 +5,12 @@
 pub mod backoff;
 pub mod bearer;
 pub mod config;
+pub mod http_error;
 pub mod kind;
 pub mod lifecycle;
 pub mod metrics;
 pub mod probe;
+pub mod request_id;
 pub mod secret;
 pub mod serve;
 pub mod telemetry;

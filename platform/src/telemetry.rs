@@ -1,1 +1,163 @@
-//! To be written.
+//! Logs: one line an event on standard output, as JSON for a collector or as text for a person,
+//! with a level that can be changed while the process runs.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// Text for a person.
+    Text,
+    /// Text when standard output is a terminal, else JSON.
+    #[default]
+    Auto,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// A level such as `info`, or directives such as `info,router::pool=debug`.
+    pub level: String,
+    /// How events are written.
+    pub format: Format,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: Format::Auto,
+        }
+    }
+}
+
+/// What can be wrong with logging.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The level is neither a level nor a list of directives.
+    #[error(
+        "log level {given:?} is none of off, error, warn, info, debug, trace, \
+         nor directives such as \"info,module=debug\""
+    )]
+    UnknownLevel {
+        /// The text that was given.
+        given: String,
+    },
+    /// Logging was begun before in this process.
+    #[error("logging is set up already")]
+    AlreadySetUp,
+    /// The subscriber that the handle belongs to is gone.
+    #[error("logging has ended")]
+    Ended,
+}
+
+/// Changes the level of a running process.
+#[derive(Clone)]
+pub struct Handle(reload::Handle<EnvFilter, Registry>);
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("telemetry::Handle")
+    }
+}
+
+impl Handle {
+    /// Logs from now on at `level`, in the form of [`Config::level`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownLevel`], and then nothing changes.
+    pub fn set_level(&self, level: &str) -> Result<(), Error> {
+        self.0.reload(filter(level)?).map_err(|_| Error::Ended)
+    }
+}
+
+/// Begins to log. Panics are logged as well, so that a collector sees them.
+///
+/// # Errors
+/// An unknown level, or a second call in one process.
+pub fn init(config: &Config) -> Result<Handle, Error> {
+    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+    let terminal = std::io::stdout().is_terminal();
+    let text = match config.format {
+        Format::Json => false,
+        Format::Text => true,
+        Format::Auto => terminal,
+    };
+    // A closed standard output must not turn into writes to standard error, event by event.
+    let events = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let events = if text {
+        let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        events.with_ansi(colours).boxed()
+    } else {
+        events
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed()
+    };
+    let subscriber = Registry::default().with(filter).with(events);
+    subscriber.try_init().map_err(|_| Error::AlreadySetUp)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(Handle(handle))
+}
+
+/// Whether a text is a level or a list of directives, for checking a configuration.
+///
+/// # Errors
+/// [`Error::UnknownLevel`].
+pub fn check_level(level: &str) -> Result<(), Error> {
+    filter(level).map(drop)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    let unknown = || Error::UnknownLevel {
+        given: level.to_owned(),
+    };
+    // `EnvFilter` takes a bare word for a module to be traced, so that "inof" would silence all
+    // else: without a sign of a directive a part must be a level.
+    let is_plausible = |part: &str| part.contains(['=', '[']) || is_level(part);
+    if !level.split(',').map(str::trim).all(is_plausible) {
+        return Err(unknown());
+    }
+    EnvFilter::builder().parse(level).map_err(|_| unknown())
+}
+
+fn is_level(word: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    levels.iter().any(|level| level.eq_ignore_ascii_case(word))
+}
+
+fn log_panic(info: &std::panic::PanicHookInfo<'_>) {
+    let message = info.payload_as_str().unwrap_or("(no text)");
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(error = message, location, "panicked");
+}
+
+/// An error and its sources in one line, for the `error` field of an event.
+#[must_use]
+pub fn error_chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // Some libraries print their source themselves.
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
