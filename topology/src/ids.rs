@@ -19,7 +19,11 @@ pub struct InvalidId {
 
 impl InvalidId {
     pub(crate) fn new(what: &'static str, value: &str, rule: &'static str) -> Self {
-        Self { what, value: value.chars().take(128).collect(), rule }
+        Self {
+            what,
+            value: value.chars().take(128).collect(),
+            rule,
+        }
     }
 }
 
@@ -185,7 +189,10 @@ impl TableName {
                 ));
             }
         }
-        Ok(Self { schema: schema.into(), name: name.into() })
+        Ok(Self {
+            schema: schema.into(),
+            name: name.into(),
+        })
     }
 
     /// The schema, e.g. `public`.

@@ -13,11 +13,17 @@ pub fn tables_fit(snapshot: &Snapshot) -> Result<(), InvalidTopology> {
         let name = || format!("{}.{}", table.name.schema(), table.name.name());
         match &table.placement {
             Placement::Sharded { group, .. } if snapshot.group(group).is_none() => {
-                return Err(InvalidTopology::UnknownGroup { table: name(), group: group.clone() });
+                return Err(InvalidTopology::UnknownGroup {
+                    table: name(),
+                    group: group.clone(),
+                });
             }
             Placement::Unsharded { shard_id } if snapshot.index_of(shard_id).is_none() => {
                 let what = format!("table {}", name());
-                return Err(InvalidTopology::UnknownShard { what, shard: shard_id.clone() });
+                return Err(InvalidTopology::UnknownShard {
+                    what,
+                    shard: shard_id.clone(),
+                });
             }
             Placement::Sharded { .. } | Placement::Reference | Placement::Unsharded { .. } => {}
         }

@@ -42,7 +42,9 @@ impl KeyType {
             }
             "text" | "varchar" | "character varying" => Ok(Self::Text),
             "uuid" => Ok(Self::Uuid),
-            _ => Err(InvalidKey::UnknownType { word: word.chars().take(64).collect() }),
+            _ => Err(InvalidKey::UnknownType {
+                word: word.chars().take(64).collect(),
+            }),
         }
     }
 }
@@ -130,7 +132,10 @@ impl<'a> Key<'a> {
     /// # Errors
     /// [`InvalidKey::BinaryLength`] when the length does not fit the type.
     pub fn from_binary(key_type: KeyType, value: &'a [u8]) -> Result<Self, InvalidKey> {
-        let wrong = InvalidKey::BinaryLength { key_type, bytes: value.len() };
+        let wrong = InvalidKey::BinaryLength {
+            key_type,
+            bytes: value.len(),
+        };
         match key_type {
             KeyType::Bigint => match *value {
                 [a, b] => Ok(Self::Bigint(i16::from_be_bytes([a, b]).into())),
@@ -175,14 +180,22 @@ fn parse_bigint(text: &str) -> Result<i64, InvalidKey> {
     let trimmed = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     let digits = trimmed.strip_prefix(['+', '-']).unwrap_or(trimmed);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(InvalidKey::Syntax { key_type: KeyType::Bigint, value: shorten(text) });
+        return Err(InvalidKey::Syntax {
+            key_type: KeyType::Bigint,
+            value: shorten(text),
+        });
     }
-    trimmed.parse().map_err(|_| InvalidKey::OutOfRange { value: shorten(text) })
+    trimmed.parse().map_err(|_| InvalidKey::OutOfRange {
+        value: shorten(text),
+    })
 }
 
 /// uuid_in: 32 hexadecimal digits, a hyphen allowed after each group of four, braces around.
 fn parse_uuid(text: &str) -> Result<[u8; 16], InvalidKey> {
-    let wrong = || InvalidKey::Syntax { key_type: KeyType::Uuid, value: shorten(text) };
+    let wrong = || InvalidKey::Syntax {
+        key_type: KeyType::Uuid,
+        value: shorten(text),
+    };
     let inner = match text.strip_prefix('{') {
         Some(rest) => rest.strip_suffix('}').ok_or_else(wrong)?,
         None => text,
@@ -197,5 +210,9 @@ fn parse_uuid(text: &str) -> Result<[u8; 16], InvalidKey> {
             source.next();
         }
     }
-    if source.next().is_some() { Err(wrong()) } else { Ok(bytes) }
+    if source.next().is_some() {
+        Err(wrong())
+    } else {
+        Ok(bytes)
+    }
 }

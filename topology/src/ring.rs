@@ -52,14 +52,23 @@ impl Ring {
     /// [`InvalidRing`] when two vnodes share a token or there are too many.
     pub fn try_new(mut vnodes: Vec<Vnode>) -> Result<Self, InvalidRing> {
         if vnodes.len() > Self::MAX_VNODES {
-            return Err(InvalidRing::TooManyVnodes { count: vnodes.len() });
+            return Err(InvalidRing::TooManyVnodes {
+                count: vnodes.len(),
+            });
         }
         vnodes.sort_unstable_by_key(|vnode| vnode.token);
-        if let Some(pair) = vnodes.windows(2).find(|pair| pair[0].token == pair[1].token) {
-            return Err(InvalidRing::DuplicateToken { token: pair[0].token });
+        if let Some(pair) = vnodes
+            .windows(2)
+            .find(|pair| pair[0].token == pair[1].token)
+        {
+            return Err(InvalidRing::DuplicateToken {
+                token: pair[0].token,
+            });
         }
         // Twice as many buckets as vnodes keeps the scan after the index at half a step.
-        let bits = (vnodes.len().max(1) * 2).next_power_of_two().trailing_zeros();
+        let bits = (vnodes.len().max(1) * 2)
+            .next_power_of_two()
+            .trailing_zeros();
         let shift = 32 - bits;
         let index = (0..1_u64 << bits)
             .map(|bucket| {
@@ -67,7 +76,11 @@ impl Ring {
                 u32::try_from(at).expect("the vnode count is below 2^22")
             })
             .collect();
-        Ok(Self { vnodes, index, shift })
+        Ok(Self {
+            vnodes,
+            index,
+            shift,
+        })
     }
 
     /// The vnode that owns a token; none when the ring is empty.
@@ -89,7 +102,9 @@ impl Ring {
     /// The part of the token space that each vnode of `owner` covers together, 0.0 to 1.0.
     #[must_use]
     pub fn share(&self, owner: ShardIndex) -> f64 {
-        let Some(last) = self.vnodes.last() else { return 0.0 };
+        let Some(last) = self.vnodes.last() else {
+            return 0.0;
+        };
         if self.vnodes.len() == 1 {
             return if last.owner == owner { 1.0 } else { 0.0 };
         }

@@ -70,15 +70,27 @@ impl Snapshot {
     /// # Errors
     /// [`InvalidTopology`] names the record that does not fit.
     pub fn try_new(epoch: Epoch, parts: Parts) -> Result<Self, InvalidTopology> {
-        let Parts { mut shards, vnodes, groups, tables, holds } = parts;
+        let Parts {
+            mut shards,
+            vnodes,
+            groups,
+            tables,
+            holds,
+        } = parts;
         shards.sort_by(|a, b| a.id.cmp(&b.id));
         u32::try_from(shards.len()).map_err(|_| InvalidTopology::TooManyShards(shards.len()))?;
         let mut snapshot = Self {
             epoch,
             shards,
             ring: Ring::default(),
-            groups: groups.into_iter().map(|group| (group.name.clone(), group)).collect(),
-            tables: tables.into_iter().map(|table| (table.name.clone(), table)).collect(),
+            groups: groups
+                .into_iter()
+                .map(|group| (group.name.clone(), group))
+                .collect(),
+            tables: tables
+                .into_iter()
+                .map(|table| (table.name.clone(), table))
+                .collect(),
             holds,
         };
         let mut all = Vec::with_capacity(vnodes.iter().map(|record| record.tokens.len()).sum());
@@ -109,7 +121,10 @@ impl Snapshot {
     /// The place of a shard in [`Self::shards`].
     #[must_use]
     pub fn index_of(&self, id: &ShardId) -> Option<ShardIndex> {
-        let at = self.shards.binary_search_by(|shard| shard.id.cmp(id)).ok()?;
+        let at = self
+            .shards
+            .binary_search_by(|shard| shard.id.cmp(id))
+            .ok()?;
         u32::try_from(at).ok().map(ShardIndex)
     }
 
@@ -156,7 +171,9 @@ impl Snapshot {
     /// The hold that a token is under, if any.
     #[must_use]
     pub fn hold_of(&self, token: Token) -> Option<&Hold> {
-        self.holds.iter().find(|hold| hold.ranges.iter().any(|range| range.contains(token)))
+        self.holds
+            .iter()
+            .find(|hold| hold.ranges.iter().any(|range| range.contains(token)))
     }
 
     /// All holds.

@@ -28,7 +28,7 @@ pub enum DecodeError {
 }
 
 /// The version written today.
-pub const VERSION: u64 = 1;
+const VERSION: u64 = 1;
 
 /// A record as its stored bytes.
 #[must_use]
@@ -52,17 +52,24 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeE
     struct Version {
         v: u64,
     }
-    let malformed = |source| DecodeError::Malformed { key: key.to_owned(), source };
+    let malformed = |source| DecodeError::Malformed {
+        key: key.to_owned(),
+        source,
+    };
     let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
     if version.v != VERSION {
         let (version, max) = (version.v, VERSION);
-        return Err(DecodeError::UnknownVersion { key: key.to_owned(), version, max });
+        return Err(DecodeError::UnknownVersion {
+            key: key.to_owned(),
+            version,
+            max,
+        });
     }
     serde_json::from_slice(bytes).map_err(malformed)
 }
 
 /// Times as RFC 3339 text with milliseconds, in UTC.
-pub mod rfc3339 {
+pub(super) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer};

@@ -67,8 +67,16 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "postgres://{open}{}{close}:{}/{}", self.host, self.port, self.database)
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        write!(
+            f,
+            "postgres://{open}{}{close}:{}/{}",
+            self.host, self.port, self.database
+        )
     }
 }
 
