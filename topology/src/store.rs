@@ -8,8 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub mod etcd;
 pub mod memory;
 
+pub use etcd::EtcdStore;
 pub use memory::MemoryStore;
 
 /// A store-wide version; every committed transaction gets a greater one. 0 means "never".
@@ -110,6 +112,27 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     /// Done in this order, at one revision. At most [`MAX_TXN_OPS`], and at most one write a key.
     pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Refuses what etcd would refuse with its default limits, before it is sent.
+    fn check_limits(&self) -> Result<(), Error> {
+        let count = self.ops.len().max(self.compares.len());
+        if count > MAX_TXN_OPS {
+            let text = format!("{count} operations in a transaction, the limit is {MAX_TXN_OPS}");
+            return Err(Error::Denied(text));
+        }
+        let op = |op: &Op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        };
+        let bytes = self.ops.iter().map(op).sum::<usize>();
+        if bytes > MAX_REQUEST_BYTES {
+            let text = format!("a transaction of {bytes} bytes, the limit is {MAX_REQUEST_BYTES}");
+            return Err(Error::Denied(text));
+        }
+        Ok(())
+    }
 }
 
 /// etcd's default `--max-txn-ops`.

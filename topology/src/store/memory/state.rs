@@ -7,10 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::CommitFault;
-use crate::store::{
-    Batch, Committed, Compare, Entry, Error, Event, LeaseId, MAX_REQUEST_BYTES, MAX_TXN_OPS, Op,
-    Revision, Txn,
-};
+use crate::store::{Batch, Committed, Compare, Entry, Error, Event, LeaseId, Op, Revision, Txn};
 
 #[derive(Debug)]
 struct Value {
@@ -91,14 +88,7 @@ impl State {
 
     /// What etcd refuses whatever its state, and leases that are not there.
     fn check(&self, txn: &Txn) -> Result<(), Error> {
-        if txn.ops.len() > MAX_TXN_OPS || txn.compares.len() > MAX_TXN_OPS {
-            return Err(Error::Denied(
-                "too many operations in txn request".to_owned(),
-            ));
-        }
-        if request_bytes(txn) > MAX_REQUEST_BYTES {
-            return Err(Error::Denied("request is too large".to_owned()));
-        }
+        txn.check_limits()?;
         for (at, op) in txn.ops.iter().enumerate() {
             let Op::Put { key, lease, .. } = op else {
                 continue;
@@ -259,12 +249,4 @@ fn entry(key: &str, value: &Value) -> Entry {
         create_revision: value.create_revision,
         mod_revision: value.mod_revision,
     }
-}
-
-fn request_bytes(txn: &Txn) -> usize {
-    let op = |op: &Op| match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { key } => key.len(),
-    };
-    txn.ops.iter().map(op).sum()
 }
