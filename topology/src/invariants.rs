@@ -10,7 +10,7 @@ use crate::snapshot::{InvalidTopology, Snapshot};
 /// [`InvalidTopology`] names the first table that does not fit.
 pub fn tables_fit(snapshot: &Snapshot) -> Result<(), InvalidTopology> {
     for table in snapshot.tables() {
-        let name = || format!("{}.{}", table.name.schema(), table.name.name());
+        let name = || table.name.to_string();
         match &table.placement {
             Placement::Sharded { group, .. } if snapshot.group(group).is_none() => {
                 return Err(InvalidTopology::UnknownGroup {

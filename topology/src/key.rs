@@ -216,17 +216,3 @@ fn parse_uuid(text: &str) -> Result<[u8; 16], InvalidKey> {
         Ok(bytes)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_are_read_as_postgres_reads_them() {
-        assert_eq!(
-            Key::from_text(KeyType::Bigint, b" -42 "),
-            Ok(Key::Bigint(-42))
-        );
-        assert!(Key::from_text(KeyType::Bigint, b"4 2").is_err());
-    }
-}

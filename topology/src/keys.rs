@@ -59,17 +59,78 @@ pub fn audit(sequence: u64) -> String {
     format!("{AUDIT}{sequence:020}")
 }
 
+/// What a key under [`TOPOLOGY`] holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopologyKey {
+    /// The head.
+    Head,
+    /// A shard's record.
+    Shard(ShardId),
+    /// A shard's part of the ring.
+    Ring(ShardId),
+    /// A group's record.
+    Group(GroupName),
+    /// A table's record.
+    Table(TableName),
+    /// A hold's record.
+    Hold(String),
+}
+
+impl TopologyKey {
+    /// Reads a key; none when it is not one that this release writes.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        if key == HEAD {
+            return Some(Self::Head);
+        }
+        if let Some(id) = key.strip_prefix(SHARDS) {
+            return ShardId::try_new(id).ok().map(Self::Shard);
+        }
+        if let Some(id) = key.strip_prefix(RING) {
+            return ShardId::try_new(id).ok().map(Self::Ring);
+        }
+        if let Some(name) = key.strip_prefix(GROUPS) {
+            return GroupName::try_new(name).ok().map(Self::Group);
+        }
+        if let Some(id) = key.strip_prefix(HOLDS) {
+            return (!id.is_empty()).then(|| Self::Hold(id.to_owned()));
+        }
+        let (schema, name) = key.strip_prefix(TABLES)?.split_once('/')?;
+        let name = TableName::try_from_parts(&unescape(schema)?, &unescape(name)?).ok()?;
+        Some(Self::Table(name))
+    }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// Everything but letters, digits, `_` and `-` as `%XX`, so that no two parts are written alike.
 fn escape(part: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let mut out = String::with_capacity(part.len());
-    for c in part.chars() {
-        if plain(c) {
-            out.push(c);
+    for byte in part.bytes() {
+        if is_plain(byte) {
+            out.push(char::from(byte));
         } else {
-            for byte in c.to_string().bytes() {
-                out.push_str(&format!("%{byte:02X}"));
-            }
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out
+}
+
+/// The part that [`escape`] wrote; none for a text that it does not write.
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|part| escape(part) == text)
 }

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod invariants;
 pub mod key;
 pub mod keys;
+pub mod parts;
 pub mod records;
 pub mod ring;
 pub mod snapshot;
@@ -17,6 +18,7 @@ pub mod watch;
 
 pub use ids::{Epoch, GroupName, ShardId, TableName, Term, Token};
 pub use key::{Key, KeyType};
+pub use parts::Parts;
 pub use records::{Consistency, Endpoint, Group, Placement, Shard, ShardState, Table};
 pub use ring::Ring;
 pub use snapshot::{ShardIndex, Snapshot};

@@ -3,28 +3,14 @@
 use std::collections::HashMap;
 
 use crate::hash::token_of;
-use crate::records::{Group, Hold, Shard, ShardVnodes, Table};
+pub use crate::parts::Parts;
+use crate::records::{Group, Hold, Shard, Table};
 use crate::ring::{InvalidRing, Ring, Vnode};
 use crate::{Epoch, GroupName, Key, ShardId, TableName, Token};
 
 /// A shard's place in [`Snapshot::shards`]; means nothing outside its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardIndex(pub u32);
-
-/// Everything that makes up a topology, in any order.
-#[derive(Debug, Clone, Default)]
-pub struct Parts {
-    /// All shards.
-    pub shards: Vec<Shard>,
-    /// The ring, one record a shard that owns vnodes.
-    pub vnodes: Vec<ShardVnodes>,
-    /// All table groups.
-    pub groups: Vec<Group>,
-    /// All registered tables.
-    pub tables: Vec<Table>,
-    /// Vnodes under a hold.
-    pub holds: Vec<Hold>,
-}
 
 /// Why parts do not make a topology.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +40,7 @@ pub enum InvalidTopology {
 }
 
 /// The topology at an epoch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     epoch: Epoch,
     shards: Vec<Shard>,

@@ -8,6 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub mod etcd;
+pub mod memory;
+
+pub use etcd::EtcdStore;
+pub use memory::MemoryStore;
+
 /// A store-wide version; every committed transaction gets a greater one. 0 means "never".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
@@ -75,24 +81,71 @@ impl Op {
             lease: None,
         }
     }
+
+    /// A write that vanishes with a lease.
+    pub fn put_leased(key: impl Into<String>, value: impl Into<Bytes>, lease: LeaseId) -> Self {
+        Self::Put {
+            key: key.into(),
+            value: value.into(),
+            lease: Some(lease),
+        }
+    }
+
+    /// A removal.
+    pub fn delete(key: impl Into<String>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+
+    /// The key that is written or removed.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
 }
 
 /// Writes that happen together if all conditions hold, and not at all otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// All must hold.
+    /// All must hold. At most [`MAX_TXN_OPS`].
     pub compares: Vec<Compare>,
-    /// Done in this order, at one revision. At most [`MAX_TXN_OPS`].
+    /// Done in this order, at one revision. At most [`MAX_TXN_OPS`], and at most one write a key.
     pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Refuses what etcd would refuse with its default limits, before it is sent.
+    fn check_limits(&self) -> Result<(), Error> {
+        let count = self.ops.len().max(self.compares.len());
+        if count > MAX_TXN_OPS {
+            let text = format!("{count} operations in a transaction, the limit is {MAX_TXN_OPS}");
+            return Err(Error::Denied(text));
+        }
+        let op = |op: &Op| match op {
+            Op::Put { key, value, .. } => key.len() + value.len(),
+            Op::Delete { key } => key.len(),
+        };
+        let bytes = self.ops.iter().map(op).sum::<usize>();
+        if bytes > MAX_REQUEST_BYTES {
+            let text = format!("a transaction of {bytes} bytes, the limit is {MAX_REQUEST_BYTES}");
+            return Err(Error::Denied(text));
+        }
+        Ok(())
+    }
 }
 
 /// etcd's default `--max-txn-ops`.
 pub const MAX_TXN_OPS: usize = 128;
 
+/// etcd's default `--max-request-bytes`: keys and values of one transaction together.
+pub const MAX_REQUEST_BYTES: usize = 3 << 19;
+
 /// What became of a transaction that the store answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// All conditions held; the writes have this revision.
+    /// All conditions held; the writes have this revision, which is the store's newest one if
+    /// there was nothing to write.
     Applied(Revision),
     /// A condition did not hold; nothing was written.
     Refused,
@@ -110,6 +163,17 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The key that changed.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Delete { key } => key,
+        }
+    }
+}
+
 /// All changes under the watched prefix that one transaction made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -122,7 +186,7 @@ pub struct Batch {
 /// Why a store call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The store could not be reached; the request was not sent.
+    /// The store could not be reached. A write was not sent; a read has no answer.
     #[error("store is not reachable")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The request was sent and no answer came: it may have been applied.
@@ -177,7 +241,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Commits a transaction.
     async fn commit(&self, txn: Txn) -> Result<Committed, Error>;
 
-    /// Follows a prefix: the first batch is the first change at or after `from`.
+    /// Follows a prefix: the first batch is the first change at or after `from`. If that is
+    /// compacted, the first batch is [`Error::Compacted`].
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Box<dyn Watch>, Error>;
 
     /// A new lease that lives for `ttl` (whole seconds) unless kept alive.
@@ -186,13 +251,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Renews a lease for its full time.
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), Error>;
 
-    /// Ends a lease and removes its keys.
+    /// Ends a lease and removes its keys; a lease that has ended already is no error.
     async fn revoke(&self, lease: LeaseId) -> Result<(), Error>;
 }
 
 /// An open watch.
 #[async_trait]
 pub trait Watch: Debug + Send {
-    /// The next batch, in revision order, none left out. After an error the watch is over.
+    /// The next batch, in revision order, none left out; a progress report at least every few
+    /// seconds. After an error the watch is over. Cancel-safe.
     async fn next(&mut self) -> Result<Batch, Error>;
 }

@@ -1,1 +1,241 @@
-//! Follows the topology in the store and publishes snapshots.
+//! Follows the topology in the store and publishes it, one snapshot an epoch.
+//!
+//! Whatever goes wrong (a lost connection, a compaction, a record that cannot be read, epochs that
+//! do not follow each other) the last good snapshot stays published, and the follower comes back
+//! to the store until it can go on. It never publishes an epoch below the one it published before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::Shutdown;
+use tokio::time::{Instant, sleep};
+
+use crate::keys;
+use crate::parts::{Applied, InvalidEntry, Parts};
+use crate::records::Head;
+use crate::snapshot::{InvalidTopology, Snapshot};
+use crate::store::{Batch, Revision, Store};
+use crate::{Epoch, store};
+
+pub use backoff::Backoff;
+pub use load::{LoadError, Loaded, load};
+pub use view::{Freshness, View};
+
+mod backoff;
+mod load;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+/// Why the follower has to come back to the store.
+#[derive(Debug, thiserror::Error)]
+enum Interruption {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Entry(#[from] InvalidEntry),
+    #[error("revision {} is not a topology", revision.0)]
+    Invalid {
+        revision: Revision,
+        source: InvalidTopology,
+    },
+    #[error("revision {} changes the topology without a new head", revision.0)]
+    NoHead { revision: Revision },
+    #[error("epoch {found} follows epoch {last}")]
+    Gap { last: Epoch, found: Epoch },
+    #[error("the store is at epoch {found}, but epoch {published} was published before")]
+    WentBack { published: Epoch, found: Epoch },
+    #[error("the store holds another topology at epoch {epoch} than the one published before")]
+    Rewritten { epoch: Epoch },
+}
+
+/// What was read last, and where in the store's history that is.
+#[derive(Debug)]
+struct Model {
+    parts: Parts,
+    epoch: Epoch,
+    /// When the head was last written; 0 while there is none.
+    head_mod_revision: Revision,
+}
+
+/// Reads the store and publishes; its other end is a [`View`].
+#[derive(Debug)]
+pub struct Follower {
+    store: Arc<dyn Store>,
+    backoff: Backoff,
+    view: View,
+    /// None until the first load, and after anything that makes it doubtful.
+    model: Option<Model>,
+}
+
+impl Follower {
+    /// A follower that has read nothing yet, and the view that it publishes to: the empty
+    /// topology at epoch 0 until then.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, backoff: Backoff) -> (Self, View) {
+        let view = View::unloaded();
+        (
+            Self {
+                store,
+                backoff,
+                view: view.clone(),
+                model: None,
+            },
+            view,
+        )
+    }
+
+    /// Follows the store until `shutdown`.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            // A process that ends waits for nothing.
+            biased;
+            () = shutdown.requested() => {}
+            () = self.follow_forever() => {}
+        }
+        self.view.lost();
+    }
+
+    async fn follow_forever(&mut self) {
+        let mut attempts = 0;
+        loop {
+            let interruption = match self.follow(&mut attempts).await {
+                Ok(never) => match never {},
+                Err(interruption) => interruption,
+            };
+            self.view.lost();
+            let epoch = self.view.snapshot().epoch();
+            let delay = self.backoff.delay(attempts);
+            attempts = attempts.saturating_add(1);
+            log(&interruption, epoch, delay);
+            sleep(delay).await;
+        }
+    }
+
+    /// Catches up with the store and follows it until something is in the way.
+    async fn follow(
+        &mut self,
+        attempts: &mut u32,
+    ) -> Result<std::convert::Infallible, Interruption> {
+        let revision = self.catch_up().await?;
+        let mut watch = self
+            .store
+            .watch(keys::TOPOLOGY, Revision(revision.0 + 1))
+            .await?;
+        self.view.reached();
+        loop {
+            let batch = watch.next().await?;
+            *attempts = 0;
+            self.apply(batch)?;
+            self.view.heard(Instant::now());
+        }
+    }
+
+    /// Brings the model to the store's present revision: every change of the topology writes the
+    /// head, so a head that is still the same means that there is nothing to load.
+    async fn catch_up(&mut self) -> Result<Revision, Interruption> {
+        let asked_at = Instant::now();
+        if let Some(model) = &self.model {
+            let head = self.store.list(keys::HEAD).await?;
+            let found = head.entries.iter().find(|entry| entry.key == keys::HEAD);
+            let at = found.map_or(Revision(0), |entry| entry.mod_revision);
+            if at == model.head_mod_revision {
+                self.view.heard(asked_at);
+                return Ok(head.revision);
+            }
+        }
+        self.model = None;
+        let loaded = load(self.store.as_ref()).await?;
+        let revision = loaded.revision;
+        let snapshot = loaded
+            .snapshot()
+            .map_err(|source| Interruption::Invalid { revision, source })?;
+        let published = self.view.snapshot();
+        let epoch = snapshot.epoch();
+        // Both happen only when the store's data was replaced, e.g. restored from a backup.
+        if epoch < published.epoch() {
+            return Err(Interruption::WentBack {
+                published: published.epoch(),
+                found: epoch,
+            });
+        }
+        if epoch == published.epoch() && snapshot != *published {
+            return Err(Interruption::Rewritten { epoch });
+        }
+        self.publish(snapshot, revision);
+        let Loaded {
+            parts,
+            head_mod_revision,
+            ..
+        } = loaded;
+        self.model = Some(Model {
+            parts,
+            epoch,
+            head_mod_revision,
+        });
+        self.view.heard(asked_at);
+        Ok(revision)
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), Interruption> {
+        let Batch { revision, events } = batch;
+        if events.is_empty() {
+            return Ok(());
+        }
+        // Until the batch is applied whole, nothing can be built on the model.
+        let Some(mut model) = self.model.take() else {
+            return Err(Interruption::NoHead { revision });
+        };
+        let mut head: Option<Head> = None;
+        for event in &events {
+            match model.parts.apply(event)? {
+                Applied::Part => {}
+                Applied::Head(written) => head = Some(written),
+                Applied::HeadRemoved => return Err(Interruption::NoHead { revision }),
+            }
+        }
+        let found = head.ok_or(Interruption::NoHead { revision })?.epoch;
+        if found != model.epoch.next() {
+            return Err(Interruption::Gap {
+                last: model.epoch,
+                found,
+            });
+        }
+        model.epoch = found;
+        model.head_mod_revision = revision;
+        let snapshot = Snapshot::try_new(model.epoch, model.parts.clone())
+            .map_err(|source| Interruption::Invalid { revision, source })?;
+        self.publish(snapshot, revision);
+        self.model = Some(model);
+        Ok(())
+    }
+
+    fn publish(&self, snapshot: Snapshot, revision: Revision) {
+        let epoch = snapshot.epoch();
+        if self.view.publish(snapshot) {
+            tracing::info!(%epoch, revision = revision.0, "topology changed");
+        }
+    }
+}
+
+fn log(interruption: &Interruption, epoch: Epoch, delay: Duration) {
+    let error = interruption as &dyn std::error::Error;
+    match interruption {
+        // Nobody has to act: etcd restarts, compacts and elects leaders.
+        Interruption::Store(_) | Interruption::Load(LoadError::Store(_)) => {
+            tracing::warn!(error, %epoch, ?delay, "topology store lost, serving the last epoch");
+        }
+        Interruption::Load(_)
+        | Interruption::Entry(_)
+        | Interruption::Invalid { .. }
+        | Interruption::NoHead { .. }
+        | Interruption::Gap { .. }
+        | Interruption::WentBack { .. }
+        | Interruption::Rewritten { .. } => {
+            tracing::error!(error, %epoch, ?delay, "topology not usable, serving the last epoch");
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub enum DecodeError {
 }
 
 /// The version written today.
-pub const VERSION: u64 = 1;
+const VERSION: u64 = 1;
 
 /// A record as its stored bytes.
 #[must_use]
@@ -69,7 +69,7 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeE
 }
 
 /// Times as RFC 3339 text with milliseconds, in UTC.
-pub mod rfc3339 {
+pub(super) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer};
