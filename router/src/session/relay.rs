@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use wire::frame::{HEADER_BYTES, Header};
+use wire::{Scanner, Step};
 
 use super::client::Client;
 use super::expect::{Expectations, Verdict};
@@ -15,23 +15,23 @@ use crate::pool::Backend;
 const READ_BYTES: usize = 16 << 10;
 
 /// Longest message of a backend that must be seen whole: anything but rows and COPY data.
-const MAX_CONTROL_BYTES: usize = 16 << 20;
-
-/// Longest row: PostgreSQL's own limit of a message.
-const MAX_ROW_BYTES: usize = (1 << 30) - 1;
+const MAX_WHOLE_BYTES: usize = 16 << 20;
 
 /// Why an exchange stopped before all answers had come.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+pub(super) enum RelayError {
     /// The client is gone: its session ends, the backend is closed.
     #[error("client connection is gone")]
     Client(#[source] io::Error),
-    /// The backend is gone.
+    /// The backend is gone, or what it says cannot be followed.
     #[error("backend connection is gone")]
-    Backend(#[source] io::Error),
-    /// The backend sent something that cannot be followed.
-    #[error("backend broke the protocol: {0}")]
-    Protocol(String),
+    Backend {
+        /// What was met.
+        #[source]
+        source: io::Error,
+        /// Whether the client has read a part of a message, so that nothing can be said to it.
+        within_message: bool,
+    },
 }
 
 /// Sends `outbound` to the backend and relays until every expected answer has come.
@@ -40,22 +40,22 @@ pub enum RelayError {
 ///
 /// # Errors
 /// [`RelayError`]; the backend is of no further use.
-pub async fn exchange(
+pub(super) async fn exchange(
     client: &mut Client,
     backend: &mut Backend,
     outbound: &mut BytesMut,
     expected: &mut Expectations,
 ) -> Result<(), RelayError> {
-    let mut row = Row::default();
+    let mut scanner = Scanner::backend(MAX_WHOLE_BYTES);
     loop {
-        pass_on(client, backend, expected, &mut row).await.map_err(|error| match error {
-            Either::Client(error) => RelayError::Client(error),
-            Either::Protocol(text) => RelayError::Protocol(text),
-        })?;
-        if outbound.is_empty() && expected.is_empty() && row.missing == 0 {
+        pass_on(client, backend, expected, &mut scanner).await?;
+        if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             return Ok(());
         }
-        transfer(backend, outbound).await.map_err(RelayError::Backend)?;
+        transfer(backend, outbound).await.map_err(|source| RelayError::Backend {
+            source,
+            within_message: !scanner.is_at_boundary(),
+        })?;
     }
 }
 
@@ -82,91 +82,76 @@ async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<
     if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-enum Either {
-    Client(io::Error),
-    Protocol(String),
-}
-
 /// Handles everything that has arrived.
 async fn pass_on(
     client: &mut Client,
     backend: &mut Backend,
     expected: &mut Expectations,
-    row: &mut Row,
-) -> Result<(), Either> {
+    scanner: &mut Scanner,
+) -> Result<(), RelayError> {
     loop {
-        let step = scan(&backend.inbound, expected, row).map_err(Either::Protocol)?;
-        if step.forward == backend.inbound.len() && step.insert.is_none() && step.forward > 0 {
+        let part = scan(&backend.inbound, expected, scanner).map_err(|text| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, text);
+            RelayError::Backend { source, within_message: !scanner.is_at_boundary() }
+        })?;
+        if part.forward == backend.inbound.len() && part.insert.is_none() && part.forward > 0 {
             // The usual case: all of it is for the client, and goes without a copy.
-            client.write_through(&backend.inbound).await.map_err(Either::Client)?;
+            client.write_through(&backend.inbound).await.map_err(RelayError::Client)?;
             backend.inbound.clear();
             return Ok(());
         }
-        client.outbound.extend_from_slice(backend.inbound.get(..step.forward).unwrap_or_default());
-        backend.inbound.advance(step.forward + step.skip);
-        if let Some(frames) = &step.insert {
+        client.outbound.extend_from_slice(backend.inbound.get(..part.forward).unwrap_or_default());
+        backend.inbound.advance(part.forward + part.skip);
+        if let Some(frames) = &part.insert {
             client.outbound.extend_from_slice(frames);
         }
-        if step.forward + step.skip == 0 && step.insert.is_none() {
-            return client.flush().await.map_err(Either::Client);
+        if part == Part::default() {
+            return client.flush().await.map_err(RelayError::Client);
         }
     }
 }
 
-/// What is left of a row, or of COPY data, whose beginning has been handled.
-#[derive(Debug, Clone, Copy, Default)]
-struct Row {
-    missing: usize,
-    forward: bool,
-}
-
 /// What to do with the beginning of the buffer: forward, then skip, then insert.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Step {
+struct Part {
     forward: usize,
     skip: usize,
     insert: Option<Bytes>,
 }
 
-fn scan(inbound: &[u8], expected: &mut Expectations, row: &mut Row) -> Result<Step, String> {
+/// Walks the buffer up to where forwarding has to be interrupted, or to its end.
+fn scan(
+    inbound: &[u8],
+    expected: &mut Expectations,
+    scanner: &mut Scanner,
+) -> Result<Part, String> {
     let mut forward = 0;
     loop {
+        if scanner.is_at_boundary()
+            && let Some(frames) = expected.next_local()
+        {
+            return Ok(Part { forward, skip: 0, insert: Some(frames) });
+        }
         let rest = inbound.get(forward..).unwrap_or_default();
-        if row.missing > 0 {
-            let part = row.missing.min(rest.len());
-            row.missing -= part;
-            if !row.forward {
-                return Ok(Step { forward, skip: part, insert: None });
+        match scanner.next(rest).map_err(|error| error.to_string())? {
+            Step::Incomplete { .. } => return Ok(Part { forward, ..Part::default() }),
+            Step::Stream { bytes, .. } if expected.rows_are_forwarded() => forward += bytes.len(),
+            Step::Stream { bytes, .. } => {
+                return Ok(Part { forward, skip: bytes.len(), insert: None });
             }
-            forward += part;
-            if row.missing > 0 {
-                return Ok(Step { forward, ..Step::default() });
+            Step::Whole(frame) => {
+                let skip = frame.bytes().len();
+                match expected.on_frame(frame.tag(), frame.body()) {
+                    Some(Verdict::Forward) => forward += skip,
+                    Some(Verdict::Drop) => return Ok(Part { forward, skip, insert: None }),
+                    Some(Verdict::Replace(frames)) => {
+                        return Ok(Part { forward, skip, insert: Some(frames) });
+                    }
+                    None => {
+                        return Err(format!("unexpected message {:?}", char::from(frame.tag())));
+                    }
+                }
             }
-            continue;
-        }
-        if let Some(frames) = expected.next_local() {
-            return Ok(Step { forward, skip: 0, insert: Some(frames) });
-        }
-        let header = Header::parse(rest, MAX_ROW_BYTES).map_err(|error| error.to_string())?;
-        let Some(header) = header else { return Ok(Step { forward, ..Step::default() }) };
-        let frame_bytes = HEADER_BYTES + header.body_bytes;
-        if matches!(header.tag, b'D' | b'd') {
-            *row = Row { missing: frame_bytes, forward: expected.rows_are_forwarded() };
-            continue;
-        }
-        if header.body_bytes > MAX_CONTROL_BYTES {
-            return Err(format!("a message of {} bytes", header.body_bytes));
-        }
-        let Some(body) = rest.get(HEADER_BYTES..frame_bytes) else {
-            return Ok(Step { forward, ..Step::default() });
-        };
-        match expected.on_frame(header.tag, body) {
-            Some(Verdict::Forward) => forward += frame_bytes,
-            Some(Verdict::Drop) => return Ok(Step { forward, skip: frame_bytes, insert: None }),
-            Some(Verdict::Replace(frames)) => {
-                return Ok(Step { forward, skip: frame_bytes, insert: Some(frames) });
-            }
-            None => return Err(format!("unexpected message {:?}", char::from(header.tag))),
         }
     }
 }
