@@ -1,1 +1,22 @@
-//! placeholder
+//! The harness of the end-to-end tests: real PostgreSQL, real etcd and the two programs as black
+//! boxes, on free ports and in a folder of their own.
+//!
+//! Everything that is started belongs to a value and ends by its process id when the value is
+//! dropped. Waiting is for a state, with a deadline; nothing sleeps and hopes. Assertions are the
+//! tests' own.
+
+pub mod cluster;
+pub mod etcd;
+pub mod folder;
+pub mod http;
+pub mod pg;
+pub mod port;
+pub mod postgres;
+pub mod process;
+pub mod program;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use etcd::Etcd;
+pub use postgres::Postgres;
+pub use program::{Manager, Router};

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Installs what building, testing and the demo need on a Debian machine that has Rust, and says
+# nothing when all of it is there. Nothing that is installed already is upgraded.
+#
+#   PostgreSQL 15, its client tools and pgbench   from Debian's packages
+#   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
+#   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
+#   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly ETCD_WANTED=3.5
+readonly ETCD_SUITE=trixie
+
+say() { echo "tools: $*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# Runs a command quietly; its output appears only when it ends badly.
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "command ended with an error: $*"
+    fi
+    rm -f "$log"
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "must be root, or have sudo, to run: $*"
+    fi
+}
+
+has() { command -v "$1" >/dev/null; }
+
+postgres_bin() {
+    local candidate
+    for candidate in /usr/lib/postgresql/*/bin "$(pg_config --bindir 2>/dev/null || true)"; do
+        if [ -x "$candidate/initdb" ] && [ -x "$candidate/pgbench" ]; then
+            echo "$candidate"
+        fi
+    done | sort -V | tail -n 1
+}
+
+has_libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || [ -n "${LIBCLANG_PATH:-}" ]
+}
+
+# The drivers are those of Debian's own Python, whichever python3 comes first on PATH.
+has_python_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
+
+missing_packages() {
+    [ -n "$(postgres_bin)" ] || echo postgresql-15
+    has psql || echo postgresql-client-15
+    has clang || echo clang
+    has_libclang || echo libclang-dev
+    has protoc || echo protobuf-compiler
+    has cc || echo build-essential
+    has openssl || echo openssl
+    has curl || echo curl
+    has_python_module psycopg || echo python3-psycopg
+    has_python_module psycopg2 || echo python3-psycopg2
+}
+
+# Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
+forbid_main_cluster() {
+    local folder=/etc/postgresql-common/createcluster.d
+    as_root mkdir -p "$folder"
+    echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
+}
+
+install_packages() {
+    local packages=("$@")
+    say "installing ${packages[*]}"
+    if [[ " ${packages[*]} " == *" postgresql-15 "* ]]; then
+        forbid_main_cluster
+    fi
+    quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+        install --yes --no-install-recommends "${packages[@]}"
+}
+
+is_wanted_etcd() {
+    local version
+    version=$("$1" --version 2>/dev/null | awk '/^etcd Version:/ { print $3 }')
+    [ -n "$version" ] || return 1
+    [ "$(printf '%s\n%s\n' "$ETCD_WANTED" "$version" | sort -V | head -n 1)" = "$ETCD_WANTED" ]
+}
+
+# The mirror that this machine uses for its own release also has the newer one.
+debian_mirror() {
+    local site
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null |
+        grep -E '/debian/?$' | head -n 1 || true)
+    echo "${site:-http://deb.debian.org/debian}"
+}
+
+# apt works on lists and a cache of its own here, so that the machine's release stays as it is.
+unpack_etcd() {
+    local destination=$1 work
+    say "fetching etcd from Debian $ETCD_SUITE into $destination"
+    work=$(mktemp -d)
+    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,root}
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+        "$(debian_mirror) $ETCD_SUITE main" >"$work/sources.list"
+    local apt=(apt-get -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=-
+        -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+    quietly "${apt[@]}" update
+    (cd "$work/debs" && quietly "${apt[@]}" download etcd-server etcd-client)
+    local package
+    for package in "$work"/debs/*.deb; do
+        dpkg -x "$package" "$work/root"
+    done
+    is_wanted_etcd "$work/root/usr/bin/etcd" || fail "the etcd that was fetched does not run here"
+    rm -rf "$destination"
+    mkdir -p "$destination"
+    cp "$work"/root/usr/bin/etcd* "$destination/"
+    rm -rf "$work"
+}
+
+has cargo || fail "needs Rust: cargo is not on PATH"
+has apt-get || fail "needs Debian, or the tools that $0 lists installed by hand"
+
+mapfile -t missing < <(missing_packages)
+if [ "${#missing[@]}" -gt 0 ]; then
+    install_packages "${missing[@]}"
+    mapfile -t missing < <(missing_packages)
+    [ "${#missing[@]}" -eq 0 ] || fail "still missing after the installation: ${missing[*]}"
+fi
+
+target=$(cargo metadata --no-deps --format-version 1 --offline |
+    grep -o '"target_directory":"[^"]*"' | cut -d '"' -f 4)
+if ! is_wanted_etcd etcd && ! is_wanted_etcd "$target/tools/etcd/etcd"; then
+    unpack_etcd "$target/tools/etcd"
+fi

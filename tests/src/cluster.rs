@@ -1,0 +1,220 @@
+//! A whole system: etcd, shards, managers and routers, with shards and tables registered.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::postgres::Options;
+use crate::{Etcd, Manager, Postgres, Router, http, wait};
+
+/// What a cluster consists of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Registered PostgreSQL servers.
+    pub shards: usize,
+    /// PostgreSQL servers that run but are not registered.
+    pub spares: usize,
+    /// Managers; one of them leads.
+    pub managers: usize,
+    /// Routers.
+    pub routers: usize,
+    /// Sharded tables to register, as name, key column and key type; nothing is created.
+    pub tables: Vec<(&'static str, &'static str, &'static str)>,
+    /// Settings of every PostgreSQL server.
+    pub postgres: Options,
+    /// Laid over the configuration of every router.
+    pub router_config: Value,
+    /// Laid over the configuration of every manager.
+    pub manager_config: Value,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            shards: 2,
+            spares: 0,
+            managers: 1,
+            routers: 1,
+            tables: Vec::new(),
+            postgres: Options::default(),
+            router_config: json!({}),
+            manager_config: json!({}),
+        }
+    }
+}
+
+/// A running system; all of it ends with its value.
+#[derive(Debug)]
+pub struct Cluster {
+    // Clients before servers: nothing logs the loss of what it depends on.
+    /// Routers.
+    pub routers: Vec<Router>,
+    /// Managers.
+    pub managers: Vec<Manager>,
+    /// Registered shards: `shard-1` is the first.
+    pub shards: Vec<Postgres>,
+    /// Servers that are not registered.
+    pub spares: Vec<Postgres>,
+    /// The store.
+    pub etcd: Etcd,
+}
+
+impl Cluster {
+    /// Starts everything and returns when every program has seen the whole topology.
+    ///
+    /// # Errors
+    /// When a part does not come up or refuses a registration.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let etcd = Etcd::start().await?;
+        let mut servers = Vec::new();
+        for _ in 0..plan.shards + plan.spares {
+            servers.push(Postgres::start_with(plan.postgres.clone()).await?);
+        }
+        let spares = servers.split_off(plan.shards);
+        let mut cluster = Self {
+            routers: Vec::new(),
+            managers: Vec::new(),
+            shards: servers,
+            spares,
+            etcd,
+        };
+        for _ in 0..plan.managers {
+            let mut manager = Manager::prepare(&cluster.etcd.endpoint(), &plan.manager_config)?;
+            manager.0.launch()?;
+            cluster.managers.push(manager);
+        }
+        for manager in &mut cluster.managers {
+            manager.0.ready().await?;
+        }
+        cluster.register(&plan).await?;
+        for _ in 0..plan.routers {
+            let mut router = Router::prepare(&cluster.etcd.endpoint(), &plan.router_config)?;
+            router.program.launch()?;
+            cluster.routers.push(router);
+        }
+        for router in &mut cluster.routers {
+            router.program.ready().await?;
+        }
+        Ok(cluster)
+    }
+
+    async fn register(&self, plan: &Plan) -> anyhow::Result<()> {
+        for (index, shard) in self.shards.iter().enumerate() {
+            let name = format!("shard-{}", index + 1);
+            let body = json!({ "name": name, "primary_endpoint": shard.endpoint() });
+            self.post_when_led("/shards", &body).await?;
+        }
+        for (name, shard_key, key_type) in &plan.tables {
+            let group = if *key_type == "bigint" {
+                "default"
+            } else {
+                key_type
+            };
+            let body = json!({
+                "name": name, "shard_key": shard_key, "key_type": key_type, "group": group,
+            });
+            self.post_when_led("/tables", &body).await?;
+        }
+        Ok(())
+    }
+
+    /// Posts to the first manager; waits while nobody leads.
+    async fn post_when_led(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = self.manager(0)?.api(path);
+        let what = format!("POST {path}");
+        wait::until(&what, wait::START, || async {
+            http::post(&url, body).await?.expect(201)
+        })
+        .await
+    }
+
+    /// A manager by number.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn manager(&self, index: usize) -> anyhow::Result<&Manager> {
+        self.managers
+            .get(index)
+            .with_context(|| format!("there is no manager {index}"))
+    }
+
+    /// A router by number.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn router(&self, index: usize) -> anyhow::Result<&Router> {
+        self.routers
+            .get(index)
+            .with_context(|| format!("there is no router {index}"))
+    }
+
+    /// The shard with an id such as `shard-2`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn shard(&self, id: &str) -> anyhow::Result<&Postgres> {
+        let number = id
+            .strip_prefix("shard-")
+            .and_then(|number| number.parse::<usize>().ok());
+        let index = number.and_then(|number| number.checked_sub(1));
+        let shard = index.and_then(|index| self.shards.get(index));
+        shard.with_context(|| format!("there is no shard {id}"))
+    }
+
+    /// The shard of a key, as the first router says.
+    ///
+    /// # Errors
+    /// When the router does not answer.
+    pub async fn shard_for_key(&self, key: &str, group: &str) -> anyhow::Result<String> {
+        let http = self.router(0)?.program.http();
+        let url = format!("{http}/v1/shard-for-key?key={key}&group={group}");
+        let answer = http::get(&url).await?.expect(200)?;
+        Ok(answer["shard_id"]
+            .as_str()
+            .context("shard_id is a text")?
+            .to_owned())
+    }
+
+    /// The first keys at or after `from` that live on `shard`.
+    ///
+    /// # Errors
+    /// When the router does not answer, or none of 10,000 keys lives there.
+    pub async fn bigint_key_on(&self, shard: &str, from: i64) -> anyhow::Result<i64> {
+        for key in from..from + 10_000 {
+            if self.shard_for_key(&key.to_string(), "default").await? == shard {
+                return Ok(key);
+            }
+        }
+        anyhow::bail!("no key from {from} on lives on {shard}")
+    }
+
+    /// Runs DDL through the first router once it knows the newest tables.
+    ///
+    /// # Errors
+    /// When the router refuses it.
+    pub async fn create(&self, ddl: &str) -> anyhow::Result<()> {
+        self.router(0)?.psql(ddl).await.map(drop)
+    }
+
+    /// Waits until every router has seen the managers' newest epoch.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        let topology = http::get(&self.manager(0)?.api("/topology"))
+            .await?
+            .expect(200)?;
+        let wanted = topology["epoch"].as_u64().context("epoch is a number")?;
+        for router in &self.routers {
+            let url = format!("{}/v1/shard-for-key?key=1", router.program.http());
+            wait::until("newest epoch", Duration::from_secs(20), || async {
+                let seen = http::get(&url).await?.expect(200)?["epoch"].as_u64();
+                anyhow::ensure!(seen >= Some(wanted), "epoch {seen:?} of {wanted}");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! The folder of one test process, with all data of all its servers. It lies in the system's
+//! folder for temporary files, since the server user must be able to reach it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use anyhow::Context as _;
+use tokio::sync::OnceCell;
+
+const PREFIX: &str = "sharding-tests-";
+
+/// A folder that is removed with its last owner.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    next: AtomicU32,
+    /// The PostgreSQL data folder that instances are copied from; made on first use.
+    pub(crate) template: OnceCell<PathBuf>,
+}
+
+impl Folder {
+    /// This process's folder; created when nobody owns it at present.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn shared() -> anyhow::Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Folder>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = shared.upgrade() {
+            return Ok(folder);
+        }
+        remove_abandoned();
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        let folder = Arc::new(Self {
+            path,
+            next: AtomicU32::new(0),
+            template: OnceCell::new(),
+        });
+        *shared = Arc::downgrade(&folder);
+        Ok(folder)
+    }
+
+    /// A path in the folder that nobody else has; nothing is created there.
+    pub fn fresh(&self, name: &str) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{name}-{number}"))
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // KEEP_TEST_FILES=1 leaves logs and data for a look after a failure.
+        if std::env::var_os("KEEP_TEST_FILES").is_none() {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
+/// Removes the folders of test processes that were killed before they could.
+fn remove_abandoned() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let Some(owner) = owner.and_then(|id| id.parse::<u32>().ok()) else {
+            continue;
+        };
+        if !Path::new("/proc").join(owner.to_string()).exists() {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Clients of anything that speaks PostgreSQL's protocol, router and shard alike: psql and
+//! tokio-postgres.
+
+use std::process::{Output, Stdio};
+
+use anyhow::Context as _;
+use tokio::process::Command;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// Where to connect, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// A loopback port.
+    pub port: u16,
+    /// The user.
+    pub user: String,
+    /// Its password, unless the server trusts.
+    pub password: Option<String>,
+    /// The database.
+    pub database: String,
+}
+
+impl Address {
+    /// Connects with tokio-postgres.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(&self.user)
+            .dbname(&self.database);
+        config.connect_timeout(std::time::Duration::from_secs(10));
+        if let Some(password) = &self.password {
+            config.password(password);
+        }
+        let (client, connection) = config.connect(NoTls).await?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with its client or its server; the harness has no shutdown to wait for"
+        )]
+        let _driver = tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Runs SQL with psql and returns its output: rows as `a|b`, no headings.
+    ///
+    /// # Errors
+    /// When psql ends with an error; its own text is in it.
+    pub async fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        let output = self.psql_output(sql).await?;
+        let text = String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "psql: {}", errors.trim_end());
+        Ok(text)
+    }
+
+    /// Runs SQL with psql, whatever comes of it. SQLSTATEs are shown.
+    ///
+    /// # Errors
+    /// When psql cannot be started.
+    pub async fn psql_output(&self, sql: &str) -> anyhow::Result<Output> {
+        let mut command = Command::new("psql");
+        command.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-v",
+            "VERBOSITY=verbose",
+        ]);
+        command.args(["-c", sql]).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        for (name, value) in self.environment() {
+            command.env(name, value);
+        }
+        command
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("run psql")
+    }
+
+    /// The variables that libpq's programs and drivers read.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGPORT", self.port.to_string()),
+            ("PGUSER", self.user.clone()),
+            ("PGDATABASE", self.database.clone()),
+            ("PGCONNECT_TIMEOUT", "10".to_owned()),
+        ];
+        if let Some(password) = &self.password {
+            variables.push(("PGPASSWORD", password.clone()));
+        }
+        variables
+    }
+}

@@ -1,0 +1,388 @@
+//! A throw-away PostgreSQL server: its own data folder, a loopback port that it keeps over
+//! restarts, no durability.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::folder::Folder;
+use crate::pg::Address;
+use crate::port::Port;
+use crate::process::{Custody, Process, Signal, children_of, guard};
+use crate::wait;
+
+/// The superuser of every server.
+pub const USER: &str = "postgres";
+/// Its password, asked for where [`Auth::Scram`] is on.
+pub const PASSWORD: &str = "a password of tests";
+/// A database that every server has, besides `postgres`.
+pub const DATABASE: &str = "app";
+
+/// What a server asks of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Nothing.
+    #[default]
+    Trust,
+    /// SCRAM-SHA-256 with [`PASSWORD`].
+    Scram,
+}
+
+/// What may differ between servers.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What the server asks of its clients.
+    pub auth: Auth,
+    /// Further lines of postgresql.conf, as name and value.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// A PostgreSQL server; ends and is removed with its value.
+#[derive(Debug)]
+pub struct Postgres {
+    // First, so that the server has ended before its folder goes.
+    process: Option<Process>,
+    data: PathBuf,
+    port: Port,
+    auth: Auth,
+    _folder: Arc<Folder>,
+}
+
+impl Postgres {
+    /// Starts a server that trusts its clients.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not come up.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts a server.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(options: Options) -> anyhow::Result<Self> {
+        let folder = Folder::shared()?;
+        let path = folder.path().to_owned();
+        let template = folder
+            .template
+            .get_or_try_init(|| async move { make_template(&path) });
+        let template = template.await?.clone();
+        let data = folder.fresh("postgres");
+        run(Command::new("cp").arg("-a").arg(&template).arg(&data))?;
+        let port = Port::take()?;
+        configure(&data, port.number(), &options)?;
+        let mut server = Self {
+            process: None,
+            data,
+            port,
+            auth: options.auth,
+            _folder: folder,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Where clients connect to, as the superuser, in the database [`DATABASE`].
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address {
+            port: self.port.number(),
+            user: USER.to_owned(),
+            password: (self.auth == Auth::Scram).then(|| PASSWORD.to_owned()),
+            database: DATABASE.to_owned(),
+        }
+    }
+
+    /// The address as operators register it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("postgres://127.0.0.1:{}/{DATABASE}", self.port.number())
+    }
+
+    /// Connects with tokio-postgres.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn client(&self) -> anyhow::Result<tokio_postgres::Client> {
+        self.address().client().await
+    }
+
+    /// Runs SQL with psql.
+    ///
+    /// # Errors
+    /// When psql ends with an error.
+    pub async fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        self.address().psql(sql).await
+    }
+
+    /// Starts the server again on its port and its data; ends it first where it runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        let mut command = Command::new(bin()?.join("postgres"));
+        command.arg("-D").arg(&self.data);
+        let log = self.data.with_extension("log");
+        let mut process = Process::start(command, custody(), &log)?;
+        let address = self.address();
+        process
+            .ready(wait::START, || async {
+                address.client().await?.simple_query("SELECT 1").await?;
+                Ok(())
+            })
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends the server at once but in its own way: running transactions are lost.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::Quit)?;
+            process.ended(wait::START).await?;
+        }
+        Ok(())
+    }
+
+    /// Kills the server and all its backends as a power cut would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        let mut process = self.process.take().context("postgres does not run")?;
+        let backends = children_of(process.id());
+        process.signal_all(Signal::Kill)?;
+        process.ended(wait::START).await?;
+        wait::until("end of the backends", wait::START, || {
+            let left = backends
+                .iter()
+                .any(|id| Path::new(&format!("/proc/{id}")).exists());
+            std::future::ready(if left {
+                Err(anyhow::anyhow!("some run"))
+            } else {
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Freezes the server and its backends: connections stay, nothing answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.process
+            .as_ref()
+            .context("postgres does not run")?
+            .signal_all(Signal::Stop)
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.process
+            .as_ref()
+            .context("postgres does not run")?
+            .signal_all(Signal::Continue)
+    }
+
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.process = None;
+        release_shared_memory(&self.data);
+    }
+}
+
+/// A killed server leaves its System V segment behind, which only a restart would find.
+fn release_shared_memory(data: &Path) {
+    let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else {
+        return;
+    };
+    let segment = text
+        .lines()
+        .nth(6)
+        .and_then(|line| line.split_whitespace().nth(1));
+    if let Some(segment) = segment {
+        drop(
+            Command::new("ipcrm")
+                .args(["-m", segment])
+                .stderr(Stdio::null())
+                .status(),
+        );
+    }
+}
+
+/// The folder with PostgreSQL's own programs.
+///
+/// # Errors
+/// When none is installed.
+pub fn bin() -> anyhow::Result<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    found.sort();
+    if let Some(newest) = found.pop() {
+        return Ok(newest);
+    }
+    let output = Command::new("pg_config").arg("--bindir").output();
+    let output =
+        output.context("PostgreSQL is not installed: run `make test` or scripts/tools.sh")?;
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// PostgreSQL's servers refuse to run as root.
+fn custody() -> Custody {
+    Custody {
+        user: is_root().then_some(USER),
+        farewell: Signal::Quit,
+    }
+}
+
+fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    line.is_some_and(|ids| ids.split_whitespace().next() == Some("0"))
+}
+
+/// initdb takes seconds, a copy of its result does not.
+fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
+    let template = folder.join("template");
+    let mut create = Command::new("install");
+    create.args(["-d", "-m", "700"]);
+    if let Some(user) = custody().user {
+        create.args(["-o", user, "-g", user]);
+    }
+    run(create.arg(&template))?;
+    let mut initdb = Command::new(bin()?.join("initdb"));
+    initdb.args([
+        "-U",
+        USER,
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--locale=C.UTF-8",
+        "--no-sync",
+        "-D",
+    ]);
+    run(&mut guard(initdb.arg(&template), custody()))?;
+    let mut single = Command::new(bin()?.join("postgres"));
+    single
+        .args(["--single", "-F", "-D"])
+        .arg(&template)
+        .arg("postgres");
+    let mut single = guard(&single, custody());
+    single
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut child = single.spawn()?;
+    let sql = format!("CREATE DATABASE {DATABASE};\nALTER USER {USER} PASSWORD '{PASSWORD}';\n");
+    child
+        .stdin
+        .take()
+        .context("single-user mode takes input")?
+        .write_all(sql.as_bytes())?;
+    anyhow::ensure!(
+        child.wait()?.success(),
+        "single-user mode of PostgreSQL ended with an error"
+    );
+    Ok(template)
+}
+
+/// Without fsync a commit still survives the death of the server, which is all that tests cause;
+/// without synchronous_commit it would not.
+fn configure(data: &Path, port: u16, options: &Options) -> anyhow::Result<()> {
+    let mut text = format!(
+        "\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
+         fsync = off\nfull_page_writes = off\nshared_buffers = '32MB'\n\
+         wal_level = logical\nmax_prepared_transactions = 64\nmax_connections = 100\n\
+         log_statement = 'none'\nlog_line_prefix = '%m %p %a '\n"
+    );
+    for (name, value) in &options.settings {
+        writeln!(text, "{name} = '{}'", value.replace('\'', "''"))?;
+    }
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(data.join("postgresql.conf"))?;
+    file.write_all(text.as_bytes())?;
+    let method = match options.auth {
+        Auth::Trust => "trust",
+        Auth::Scram => "scram-sha-256",
+    };
+    let rules =
+        format!("host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n");
+    std::fs::write(data.join("pg_hba.conf"), rules)?;
+    Ok(())
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("start {:?}", command.get_program()))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "{:?}: {errors}",
+        command.get_program()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Auth, Options, PASSWORD, Postgres};
+
+    #[tokio::test]
+    async fn a_killed_server_comes_back_on_its_port_with_its_data() {
+        let mut server = Postgres::start().await.unwrap();
+        server
+            .psql("CREATE TABLE t AS SELECT 7 AS a")
+            .await
+            .unwrap();
+        let port = server.address().port;
+        let open = server.client().await.unwrap();
+        server.kill().await.unwrap();
+        assert!(open.simple_query("SELECT 1").await.is_err());
+        assert!(server.client().await.is_err());
+        server.restart().await.unwrap();
+        assert_eq!(server.address().port, port);
+        assert_eq!(server.psql("SELECT a FROM t").await.unwrap(), "7");
+    }
+
+    #[tokio::test]
+    async fn a_server_with_scram_refuses_a_wrong_password() {
+        let options = Options {
+            auth: Auth::Scram,
+            ..Options::default()
+        };
+        let server = Postgres::start_with(options).await.unwrap();
+        let mut address = server.address();
+        assert_eq!(address.password.as_deref(), Some(PASSWORD));
+        assert_eq!(address.psql("SHOW wal_level").await.unwrap(), "logical");
+        address.password = Some("wrong".to_owned());
+        let error = address.psql("SELECT 1").await.unwrap_err().to_string();
+        assert!(error.contains("password authentication failed"), "{error}");
+    }
+}

@@ -1,0 +1,344 @@
+//! The programs under test: router, manager and shardctl, as built next to the tests.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::folder::Folder;
+use crate::http;
+use crate::pg::Address;
+use crate::port::Port;
+use crate::process::{Custody, Process, Signal};
+use crate::{postgres, wait};
+
+/// Cargo's target folder, found from the running test program: `<target>/<profile>/deps/<test>`.
+///
+/// # Errors
+/// When the test program lies elsewhere.
+pub fn target_folder() -> anyhow::Result<PathBuf> {
+    let profile = profile_folder()?;
+    Ok(profile
+        .parent()
+        .context("a profile's folder has a parent")?
+        .to_owned())
+}
+
+fn profile_folder() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().context("a program has a folder")?;
+    let in_subfolder = ["deps", "examples"]
+        .iter()
+        .any(|name| folder.ends_with(name));
+    let profile = if in_subfolder {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    Ok(profile.context("the subfolder has a parent")?.to_owned())
+}
+
+/// A program of this workspace.
+///
+/// # Errors
+/// When it has not been built.
+pub fn executable(name: &str) -> anyhow::Result<PathBuf> {
+    let path = profile_folder()?.join(name);
+    anyhow::ensure!(
+        path.exists(),
+        "{name} is not built: run `cargo build --workspace --bins`"
+    );
+    Ok(path)
+}
+
+/// A router or a manager: a process with a configuration file and three ports that it keeps over
+/// restarts.
+#[derive(Debug)]
+pub struct Program {
+    // First, so that it has ended before its folder goes.
+    process: Option<Process>,
+    name: &'static str,
+    config: PathBuf,
+    environment: Vec<(String, String)>,
+    http: Port,
+    grpc: Port,
+    metrics: Port,
+    _folder: Arc<Folder>,
+}
+
+impl Program {
+    fn prepare(name: &'static str) -> anyhow::Result<Self> {
+        let folder = Folder::shared()?;
+        Ok(Self {
+            process: None,
+            name,
+            config: folder.fresh(name).with_extension("json"),
+            environment: Vec::new(),
+            http: Port::take()?,
+            grpc: Port::take()?,
+            metrics: Port::take()?,
+            _folder: folder,
+        })
+    }
+
+    /// The configuration that both programs share, with `extra` laid over it.
+    fn configure(&mut self, etcd: &str, extra: &Value) -> anyhow::Result<()> {
+        let mut config = json!({
+            "server": { "host": "127.0.0.1", "port": self.http.number() },
+            "grpc": { "host": "127.0.0.1", "port": self.grpc.number() },
+            "metadata": { "type": "etcd", "endpoints": [etcd], "timeout": "5s" },
+            "security": { "enable_tls": false, "enable_rbac": false },
+            "observability": { "metrics_port": self.metrics.number(), "log_level": "info" },
+        });
+        lay_over(&mut config, extra);
+        std::fs::write(&self.config, serde_json::to_string_pretty(&config)?)?;
+        Ok(())
+    }
+
+    /// `http://127.0.0.1:port` of its HTTP server.
+    #[must_use]
+    pub fn http(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http.number())
+    }
+
+    /// `http://127.0.0.1:port` of its gRPC server.
+    #[must_use]
+    pub fn grpc(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc.number())
+    }
+
+    /// The text of its metrics.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.metrics.number());
+        let answer = http::get(&url).await?;
+        anyhow::ensure!(
+            answer.status.is_success(),
+            "metrics answer {}",
+            answer.status
+        );
+        Ok(answer.body)
+    }
+
+    /// Starts the program and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.launch()?;
+        self.ready().await
+    }
+
+    /// Starts the program without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        self.process = None;
+        let mut command = Command::new(executable(self.name)?);
+        command.env("CONFIG_PATH", &self.config);
+        command
+            .env("DB_USERNAME", postgres::USER)
+            .env("DB_PASSWORD", postgres::PASSWORD);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let log = self.config.with_extension("log");
+        self.process = Some(Process::start(command, Custody::SELF, &log)?);
+        Ok(())
+    }
+
+    /// Waits until the program says that it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let url = format!("{}/readyz", self.http());
+        let process = self
+            .process
+            .as_mut()
+            .context("the program was not started")?;
+        process
+            .ready(wait::START, || async {
+                let answer = http::get(&url).await?;
+                anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+                Ok(())
+            })
+            .await
+    }
+
+    /// Asks the program to end and waits for it.
+    ///
+    /// # Errors
+    /// When it does not run or does not end.
+    pub async fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::Term)?;
+        self.ended().await
+    }
+
+    /// Waits for the program's end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut process = self.process.take().context("the program does not run")?;
+        process.ended(wait::START).await
+    }
+
+    /// Kills the program.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::Kill)?;
+        self.ended().await.map(drop)
+    }
+
+    /// Sends a signal: [`Signal::Stop`] pauses the program, [`Signal::Continue`] ends the pause.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process
+            .as_ref()
+            .context("the program does not run")?
+            .signal(signal)
+    }
+
+    /// Fails, with the end of its log, unless the program runs.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn check_running(&mut self) -> anyhow::Result<()> {
+        self.process
+            .as_mut()
+            .context("the program was not started")?
+            .check_running()
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.config.with_extension("log")).unwrap_or_default()
+    }
+
+    /// Sets an environment variable for the next start.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Its configuration file, which a test may rewrite before a start.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+}
+
+/// A manager.
+#[derive(Debug)]
+pub struct Manager(pub Program);
+
+impl Manager {
+    /// A manager that is not started.
+    ///
+    /// # Errors
+    /// When no port is free or the configuration cannot be written.
+    pub fn prepare(etcd: &str, extra: &Value) -> anyhow::Result<Self> {
+        let mut program = Program::prepare("manager")?;
+        let mut config = json!({
+            "grpc": { "advertise_address": format!("127.0.0.1:{}", program.grpc.number()) },
+            "leader": { "lease_ttl": "2s" },
+        });
+        lay_over(&mut config, extra);
+        program.configure(etcd, &config)?;
+        Ok(Self(program))
+    }
+
+    /// `http://127.0.0.1:port/api/v1` + path.
+    #[must_use]
+    pub fn api(&self, path: &str) -> String {
+        format!("{}/api/v1{path}", self.0.http())
+    }
+}
+
+/// A router.
+#[derive(Debug)]
+pub struct Router {
+    /// Its process and its HTTP and gRPC addresses.
+    pub program: Program,
+    pgwire: Port,
+}
+
+/// A user of a router that asks for SCRAM-SHA-256.
+pub const ROUTER_USER: (&str, &str) = ("alice", "a password of alice");
+
+impl Router {
+    /// A router that is not started; it trusts its clients unless `extra` says otherwise.
+    ///
+    /// # Errors
+    /// When no port is free or the configuration cannot be written.
+    pub fn prepare(etcd: &str, extra: &Value) -> anyhow::Result<Self> {
+        let mut program = Program::prepare("router")?;
+        let pgwire = Port::take()?;
+        let mut config = json!({
+            "pgwire": {
+                "host": "127.0.0.1",
+                "port": pgwire.number(),
+                "auth": { "method": "trust" },
+            },
+            "sharding": { "max_connections": 20, "connection_ttl": "5m" },
+        });
+        lay_over(&mut config, extra);
+        program.configure(etcd, &config)?;
+        Ok(Self { program, pgwire })
+    }
+
+    /// Where PostgreSQL clients connect to.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address {
+            port: self.pgwire.number(),
+            user: postgres::USER.to_owned(),
+            password: None,
+            database: postgres::DATABASE.to_owned(),
+        }
+    }
+
+    /// Connects with tokio-postgres.
+    ///
+    /// # Errors
+    /// When the router refuses or does not answer.
+    pub async fn client(&self) -> anyhow::Result<tokio_postgres::Client> {
+        self.address().client().await
+    }
+
+    /// Runs SQL with psql.
+    ///
+    /// # Errors
+    /// When psql ends with an error.
+    pub async fn psql(&self, sql: &str) -> anyhow::Result<String> {
+        self.address().psql(sql).await
+    }
+
+    /// Sends `body` to `POST /v1/execute`.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn execute(&self, body: &Value) -> anyhow::Result<http::Answer> {
+        http::post(&format!("{}/v1/execute", self.program.http()), body).await
+    }
+}
+
+/// Merges objects field by field; anything else is replaced.
+fn lay_over(base: &mut Value, extra: &Value) {
+    match (base, extra) {
+        (Value::Object(base), Value::Object(extra)) => {
+            for (name, value) in extra {
+                lay_over(base.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, extra) => *base = extra.clone(),
+    }
+}
