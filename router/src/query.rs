@@ -1,2 +1,80 @@
 //! Pure: what a statement is, which tables it reads and writes, and where key values stand in it.
 //! Knows nothing of the topology: which column is a key is asked in [`crate::route`].
+#![deny(clippy::indexing_slicing)]
+
+use std::ops::Range;
+
+mod class;
+mod ddl;
+mod expression;
+mod facts;
+mod from;
+mod functions;
+mod modify;
+mod names;
+mod parse;
+mod scope;
+mod scopes;
+mod select;
+#[cfg(test)]
+mod tests;
+mod utility;
+mod value;
+
+pub use class::{Class, CopyStatement, Setting};
+pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
+pub use functions::{Reach, UnsafeCall};
+pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use scope::{
+    ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
+    Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
+};
+pub use value::{Family, Value};
+
+/// All statements of one query string, in order; none for an empty query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Analysis {
+    /// The statements.
+    pub statements: Vec<Statement>,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// What it is.
+    pub class: Class,
+    /// Where its text stands in the query string, in bytes, without the semicolon.
+    pub location: Range<usize>,
+    /// Calls that do not mean the same on one shard of several as on one server.
+    pub functions: Vec<UnsafeCall>,
+}
+
+/// Analyses a query string of at most [`MAX_STATEMENT_BYTES`].
+///
+/// # Errors
+/// [`SyntaxError`] when the string is not SQL, too long or nested too deep.
+pub fn analyze(sql: &str) -> Result<Analysis, SyntaxError> {
+    analyze_within(sql, MAX_STATEMENT_BYTES)
+}
+
+/// Analyses a query string of at most `max_bytes`.
+///
+/// # Errors
+/// As [`analyze`].
+pub fn analyze_within(sql: &str, max_bytes: usize) -> Result<Analysis, SyntaxError> {
+    let tree = parse::parse(sql, max_bytes)?;
+    let statements = tree.stmts.iter().filter_map(|raw| statement(raw, sql.len())).collect();
+    Ok(Analysis { statements })
+}
+
+fn statement(raw: &pg_query::protobuf::RawStmt, text_bytes: usize) -> Option<Statement> {
+    let node = raw.stmt.as_ref()?.node.as_ref()?;
+    let (class, functions) = utility::classify(node);
+    let start = usize::try_from(raw.stmt_location).unwrap_or(0).min(text_bytes);
+    // A length of 0 means that the statement goes on to the end of the string.
+    let end = match usize::try_from(raw.stmt_len) {
+        Ok(length) if length > 0 => start.saturating_add(length).min(text_bytes),
+        Ok(_) | Err(_) => text_bytes,
+    };
+    Some(Statement { class, location: start..end, functions })
+}

@@ -1,6 +1,12 @@
 //! Pure: (topology, analysed statement, parameters, hint) → where it goes, or a refusal.
+//!
+//! [`plan`] looks at the statement and the topology and is cached; [`resolve`] looks at one
+//! execution's parameters. A statement is routed to one shard only when every row that can
+//! contribute to its answer is known to be there; otherwise it is refused.
 
-use topology::{Key, ShardIndex, Token};
+use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
+
+use crate::query::{Class, Statement};
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,11 +26,13 @@ pub enum Plan {
     /// The shard that owns the key; all sources must give keys of one shard.
     Key {
         /// The type as which each source is read.
-        key_type: topology::KeyType,
+        key_type: KeyType,
         /// Where the key values stand.
         sources: Vec<KeySource>,
         /// Whether the statement may write.
         writes: bool,
+        /// The key column of a table that rows are inserted into: NULL is refused in its name.
+        inserts: Option<KeyColumn>,
     },
     /// Tables that every shard has, or no table at all: any shard answers alike.
     Any {
@@ -38,7 +46,9 @@ pub enum Plan {
     /// Sharded tables without a key in the statement: runs only under a hint, on the hint's shard.
     NeedsHint {
         /// The type as which the hint is read.
-        key_type: topology::KeyType,
+        key_type: KeyType,
+        /// Keys that the statement does show; the hint must equal them.
+        sources: Vec<KeySource>,
         /// Whether the statement may write.
         writes: bool,
         /// What to answer when there is no hint.
@@ -46,6 +56,15 @@ pub enum Plan {
     },
     /// Not run.
     Refused(Refusal),
+}
+
+/// A sharded table's key column, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// The table, with its schema unless that is `public`.
+    pub table: String,
+    /// The column.
+    pub column: String,
 }
 
 /// Where a key value stands.
@@ -73,4 +92,57 @@ pub enum Target {
     Any,
     /// Every active shard.
     Everywhere,
+}
+
+/// One execution's parameter values.
+pub trait Parameters {
+    /// The parameter at an index counted from 0; none when there is no such parameter.
+    fn get(&self, index: u16) -> Option<Parameter<'_>>;
+}
+
+/// A parameter value as the client sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// The bytes; none is NULL.
+    pub value: Option<&'a [u8]>,
+    /// Whether they are in binary format.
+    pub binary: bool,
+    /// The type that the client declared; 0 when it left it open.
+    pub type_oid: u32,
+}
+
+/// No parameters: a simple query.
+#[derive(Debug, Clone, Copy)]
+pub struct NoParameters;
+
+impl Parameters for NoParameters {
+    fn get(&self, _index: u16) -> Option<Parameter<'_>> {
+        None
+    }
+}
+
+/// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an
+/// unqualified table name is looked up, in order.
+#[must_use]
+pub fn plan(statement: &Statement, _snapshot: &Snapshot, _search_path: &[&str]) -> Plan {
+    match &statement.class {
+        Class::Ddl(_) => Plan::Everywhere,
+        _ => Plan::Any { writes: false },
+    }
+}
+
+/// Decides where one execution of a planned statement goes.
+///
+/// # Errors
+/// The [`Refusal`] to send to the client.
+pub fn resolve(
+    plan: &Plan,
+    _params: &dyn Parameters,
+    _hint: Option<&Key<'_>>,
+    _snapshot: &Snapshot,
+) -> Result<Target, Refusal> {
+    match plan {
+        Plan::Refused(refusal) => Err(refusal.clone()),
+        _ => Ok(Target::Any),
+    }
 }

@@ -1,0 +1,116 @@
+//! The kinds of statement, as far as a session or the routing treats them differently.
+
+use super::{Data, Ddl, TableRef};
+
+/// What a statement is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// SELECT, VALUES, TABLE, with or without data-modifying CTEs.
+    Select(Data),
+    /// INSERT.
+    Insert(Data),
+    /// UPDATE.
+    Update(Data),
+    /// DELETE.
+    Delete(Data),
+    /// MERGE.
+    Merge(Data),
+    /// A change of the schema.
+    Ddl(Ddl),
+    /// BEGIN, START TRANSACTION.
+    Begin {
+        /// READ ONLY was asked for.
+        read_only: bool,
+    },
+    /// COMMIT, END.
+    Commit {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT.
+    Rollback {
+        /// AND CHAIN.
+        chain: bool,
+    },
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
+    /// PREPARE TRANSACTION.
+    PrepareTransaction,
+    /// COMMIT PREPARED, ROLLBACK PREPARED.
+    FinishPrepared,
+    /// SET of a setting, SET LOCAL, SET SESSION CHARACTERISTICS, SET TRANSACTION.
+    Set(Setting),
+    /// SET CONSTRAINTS.
+    SetConstraints,
+    /// RESET; none is RESET ALL.
+    Reset(Option<String>),
+    /// SHOW; `all` is SHOW ALL.
+    Show(String),
+    /// DEALLOCATE; none is DEALLOCATE ALL.
+    Deallocate(Option<String>),
+    /// DISCARD ALL.
+    DiscardAll,
+    /// DISCARD PLANS, SEQUENCES or TEMP.
+    DiscardOther,
+    /// PREPARE of a statement by name.
+    SqlPrepare(String),
+    /// EXECUTE of a prepared statement.
+    SqlExecute(String),
+    /// COPY.
+    Copy(CopyStatement),
+    /// EXPLAIN.
+    Explain {
+        /// Whether the statement is also run.
+        analyze: bool,
+        /// The statement that is explained.
+        inner: Box<Class>,
+    },
+    /// LISTEN on a channel.
+    Listen(String),
+    /// UNLISTEN; none is UNLISTEN *.
+    Unlisten(Option<String>),
+    /// NOTIFY on a channel.
+    Notify(String),
+    /// DECLARE, FETCH, MOVE, CLOSE; the word.
+    Cursor(&'static str),
+    /// LOCK TABLE.
+    LockTable(Vec<TableRef>),
+    /// VACUUM, ANALYZE, CLUSTER, REINDEX and the like; the word.
+    Maintenance(&'static str),
+    /// CALL of a procedure.
+    Call,
+    /// DO, an anonymous block.
+    Do,
+    /// Any other statement; its command tag, or the closest to it.
+    Other(&'static str),
+}
+
+/// A SET statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The setting in lower case; `transaction` for SET TRANSACTION, `session characteristics`
+    /// for SET SESSION CHARACTERISTICS.
+    pub name: String,
+    /// SET LOCAL, or SET TRANSACTION: ends with the transaction.
+    pub local: bool,
+    /// The values as text; empty for SET TRANSACTION and for SET ... FROM CURRENT, none for SET
+    /// ... TO DEFAULT.
+    pub values: Option<Vec<String>>,
+}
+
+/// A COPY statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyStatement {
+    /// The table; none for COPY (query) TO.
+    pub table: Option<TableRef>,
+    /// COPY FROM.
+    pub from: bool,
+    /// Through the client's connection, not a file or a program of the server.
+    pub through_client: bool,
+    /// The columns that are named; empty means all.
+    pub columns: Vec<String>,
+}

@@ -1,0 +1,94 @@
+//! A change of the schema as routing sees it: which tables it touches and how.
+
+use super::{Family, TableRef};
+
+/// A change of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ddl {
+    /// The command's words, e.g. `CREATE TABLE`.
+    pub tag: &'static str,
+    /// What it does to tables.
+    pub changes: Vec<Change>,
+    /// What can't be done on several shards whatever the tables are.
+    pub objections: Vec<Objection>,
+}
+
+/// What a schema change does to one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Creates it.
+    Create {
+        /// The table.
+        table: TableRef,
+        /// Its columns.
+        columns: Vec<NewColumn>,
+        /// It may have further columns: LIKE, INHERITS, OF, PARTITION OF.
+        open: bool,
+    },
+    /// Touches it in a way that does not matter to where its rows lie.
+    Alter(TableRef),
+    /// Names it, as a view's query or a foreign key does.
+    Mention(TableRef),
+    /// Drops it.
+    Drop(TableRef),
+    /// Empties it.
+    Truncate(TableRef),
+    /// Gives it another name or schema.
+    Rename(TableRef),
+    /// Drops, renames or retypes a column.
+    Column {
+        /// The table.
+        table: TableRef,
+        /// The column.
+        column: String,
+        /// `drop`, `rename`, `change the type of`.
+        verb: &'static str,
+    },
+    /// Demands that columns be unique.
+    Unique {
+        /// The table.
+        table: TableRef,
+        /// The constraint.
+        constraint: Constraint,
+    },
+}
+
+/// The columns that must be unique together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    /// `a primary key`, `a unique constraint`, `a unique index`, `an exclusion constraint`.
+    pub kind: &'static str,
+    /// The plain columns; expressions are left out.
+    pub columns: Vec<String>,
+}
+
+/// A column of a new table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, as far as it could be a key.
+    pub key_type: KeyColumnType,
+}
+
+/// A column's type, as far as it could be a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyColumnType {
+    /// A type whose values can be keys as they are written.
+    Family(Family),
+    /// Text with a length, which PostgreSQL cuts or pads.
+    CutText,
+    /// Any other type.
+    Other,
+}
+
+/// A reason to refuse a schema change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Objection {
+    /// What it is about.
+    pub what: &'static str,
+    /// What to do instead.
+    pub hint: &'static str,
+    /// It holds on a home shard too.
+    pub everywhere: bool,
+}
