@@ -63,18 +63,28 @@ pub fn analyze(sql: &str) -> Result<Analysis, SyntaxError> {
 /// As [`analyze`].
 pub fn analyze_within(sql: &str, max_bytes: usize) -> Result<Analysis, SyntaxError> {
     let tree = parse::parse(sql, max_bytes)?;
-    let statements = tree.stmts.iter().filter_map(|raw| statement(raw, sql.len())).collect();
+    let statements = tree
+        .stmts
+        .iter()
+        .filter_map(|raw| statement(raw, sql.len()))
+        .collect();
     Ok(Analysis { statements })
 }
 
 fn statement(raw: &pg_query::protobuf::RawStmt, text_bytes: usize) -> Option<Statement> {
     let node = raw.stmt.as_ref()?.node.as_ref()?;
     let (class, functions) = utility::classify(node);
-    let start = usize::try_from(raw.stmt_location).unwrap_or(0).min(text_bytes);
+    let start = usize::try_from(raw.stmt_location)
+        .unwrap_or(0)
+        .min(text_bytes);
     // A length of 0 means that the statement goes on to the end of the string.
     let end = match usize::try_from(raw.stmt_len) {
         Ok(length) if length > 0 => start.saturating_add(length).min(text_bytes),
         Ok(_) | Err(_) => text_bytes,
     };
-    Some(Statement { class, location: start..end, functions })
+    Some(Statement {
+        class,
+        location: start..end,
+        functions,
+    })
 }

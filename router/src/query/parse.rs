@@ -46,7 +46,10 @@ impl SyntaxError {
 /// Parses a query string.
 pub(super) fn parse(sql: &str, max_bytes: usize) -> Result<protobuf::ParseResult, SyntaxError> {
     if sql.len() > max_bytes {
-        return Err(SyntaxError::TooLong { bytes: sql.len(), max_bytes });
+        return Err(SyntaxError::TooLong {
+            bytes: sql.len(),
+            max_bytes,
+        });
     }
     match pg_query::parse(sql, 0) {
         Ok(result) => Ok(result.protobuf),
@@ -57,7 +60,9 @@ pub(super) fn parse(sql: &str, max_bytes: usize) -> Result<protobuf::ParseResult
             Err(SyntaxError::TooDeep)
         }
         Err(pg_query::Error::Parse(message)) => Err(SyntaxError::Syntax { message }),
-        Err(other) => Err(SyntaxError::Syntax { message: other.to_string() }),
+        Err(other) => Err(SyntaxError::Syntax {
+            message: other.to_string(),
+        }),
     }
 }
 
