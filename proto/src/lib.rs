@@ -2,7 +2,7 @@
 
 /// The manager's services.
 pub mod manager {
-    #[expect(missing_docs, clippy::enum_variant_names, reason = "generated")]
+    #[expect(missing_docs, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("sharding.manager.v1");
     }
