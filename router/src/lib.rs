@@ -5,6 +5,7 @@ pub mod cache;
 pub mod config;
 pub mod core;
 pub mod error;
+pub mod exec;
 pub mod metrics;
 pub mod pool;
 pub mod query;
