@@ -10,4 +10,5 @@ pub mod metrics;
 pub mod pool;
 pub mod query;
 pub mod route;
+pub mod session;
 pub mod view;
