@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Users;
 use crate::core::Core;
@@ -36,8 +37,8 @@ pub use prepared::Statements;
 
 use attach::Attachment;
 use client::{Client, ClientError, Frame};
-use expect::Expectations;
 use effects::Effect;
+use expect::Expectations;
 use extended::{Batch, Portals};
 use prepared::Prepared;
 use state::{SessionSettings, Transaction};
@@ -66,6 +67,18 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    /// One for each session that may be.
+    pub slots: Arc<Semaphore>,
+}
+
+impl Front {
+    /// Places for this many sessions.
+    #[must_use]
+    pub fn slots(sessions: u32) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(
+            usize::try_from(sessions).unwrap_or(Semaphore::MAX_PERMITS),
+        ))
+    }
 }
 
 /// A session that has logged in.
@@ -86,6 +99,7 @@ pub struct Session {
     batch: Batch,
     portals: Portals,
     _connected: Connected,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// What is being sent to the backend, until its ReadyForQuery.

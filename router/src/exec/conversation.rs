@@ -132,7 +132,10 @@ pub async fn receive_any(lease: &mut Lease, max_body_bytes: usize) -> Result<Mes
     loop {
         if let Some(header) = arrived(lease, max_body_bytes)? {
             let bytes = lease.inbound.split_to(header.frame_bytes()).freeze();
-            return Ok(Message { tag: header.tag, bytes });
+            return Ok(Message {
+                tag: header.tag,
+                bytes,
+            });
         }
         let backend = &mut **lease;
         backend.inbound.reserve(READ_BYTES);

@@ -110,7 +110,9 @@ impl Session {
         let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
         let mut last = Error::NoShard;
         for step in 0..pools.len() {
-            let Some((_, pool)) = pools.get((first + step) % pools.len()) else { break };
+            let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
+                break;
+            };
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
@@ -138,7 +140,12 @@ impl Session {
         self.cancel.attach(Arc::clone(&lease.cancel));
         let shard = pool.shard().clone();
         let mut wait = false;
-        let attachment = Attachment { lease, shard, movable, unsynced: false };
+        let attachment = Attachment {
+            lease,
+            shard,
+            movable,
+            unsynced: false,
+        };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();
         if *attachment.lease.settings != **settings {
@@ -186,7 +193,9 @@ impl Session {
 
     /// Leaves a backend on which nothing has happened that another one could not repeat.
     pub(super) async fn move_away(&mut self) -> Result<(), Stopped> {
-        let Some(attachment) = &mut self.attachment else { return Ok(()) };
+        let Some(attachment) = &mut self.attachment else {
+            return Ok(());
+        };
         let in_block = attachment.movable.as_ref().is_some_and(Option::is_some);
         if attachment.unsynced {
             attachment.unsynced = false;
@@ -200,7 +209,10 @@ impl Session {
                 return Err(self.leave_failed(in_block));
             }
         }
-        let preamble = self.attachment.as_mut().and_then(|attachment| attachment.movable.take());
+        let preamble = self
+            .attachment
+            .as_mut()
+            .and_then(|attachment| attachment.movable.take());
         if let Some(Some(preamble)) = preamble {
             wire::frontend::encode::query(&mut self.outbound, b"ROLLBACK")?;
             self.expected.drop_answer(Answer::Ready);
@@ -236,8 +248,13 @@ impl Session {
             return Ok(self.expected.take_seen());
         };
         let lease = &mut attachment.lease;
-        let relayed =
-            exchange(&mut self.client, lease, &mut self.outbound, &mut self.expected).await;
+        let relayed = exchange(
+            &mut self.client,
+            lease,
+            &mut self.outbound,
+            &mut self.expected,
+        )
+        .await;
         if let Err(error) = relayed {
             return Err(self.lost(error));
         }
@@ -258,11 +275,18 @@ impl Session {
     /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
     pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
         let started = tokio::time::Instant::now();
-        let metrics = self.attachment.as_ref().map(|attachment| attachment.lease.metrics.clone());
+        let metrics = self
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.lease.metrics.clone());
         let result = self.exchange().await;
         if let Some(metrics) = metrics {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
-            let outcome = if succeeded { Outcome::Success } else { Outcome::Error };
+            let outcome = if succeeded {
+                Outcome::Success
+            } else {
+                Outcome::Error
+            };
             metrics.answered(outcome, started.elapsed());
         }
         result
@@ -270,7 +294,10 @@ impl Session {
 
     /// The backend or the client went away in the middle of an exchange.
     fn lost(&mut self, error: RelayError) -> Stopped {
-        let shard = self.attachment.as_ref().map(|attachment| attachment.shard.clone());
+        let shard = self
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
         let told = self.expected.take_seen().error;
@@ -285,9 +312,14 @@ impl Session {
         }
         let (source, within_message) = match error {
             RelayError::Client(source) => return Stopped::Ended(source.into()),
-            RelayError::Backend { source, within_message } => (source, within_message),
+            RelayError::Backend {
+                source,
+                within_message,
+            } => (source, within_message),
         };
-        let Some(shard) = shard else { return Error::NoShard.into() };
+        let Some(shard) = shard else {
+            return Error::NoShard.into();
+        };
         tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
@@ -322,7 +354,8 @@ impl Session {
         self.flight = Flight::default();
         self.transaction = Transaction::from_status(seen.status.unwrap_or(b'I'));
         if self.transaction == Transaction::Idle {
-            self.settings.end_transaction(!seen.error && !seen.rolled_back);
+            self.settings
+                .end_transaction(!seen.error && !seen.rolled_back);
             self.portals.clear();
             self.release();
         }
@@ -338,7 +371,9 @@ impl Session {
                 Effect::Commit if rolled_back => Effect::Rollback.apply(&mut self.settings),
                 effect => effect.apply(&mut self.settings),
             }
-            let Some(attachment) = &mut self.attachment else { continue };
+            let Some(attachment) = &mut self.attachment else {
+                continue;
+            };
             if matches!(effect, Effect::Reset(..)) && self.settings.has_startup() {
                 // The backend went back to the server's defaults, not to this session's.
                 attachment.lease.forbid_reuse();
@@ -375,9 +410,7 @@ fn crosses_shards(held: &ShardId, wanted: Option<&ShardId>) -> Error {
     let wanted = wanted.map_or("none", ShardId::as_str);
     Error::Refused(Refusal {
         sqlstate: "0A000",
-        message: format!(
-            "the transaction is on shard {held} and cannot go on on shard {wanted}"
-        ),
+        message: format!("the transaction is on shard {held} and cannot go on on shard {wanted}"),
         hint: Some("keep a transaction to the keys of one shard".to_owned()),
     })
 }

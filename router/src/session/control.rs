@@ -69,12 +69,13 @@ fn outside(class: &Class, sql: &str) -> Controlled {
     let no_transaction = |tag| {
         let text = "there is no transaction in progress";
         let frames = local::complete_with_warning(tag, SqlState::NO_ACTIVE_TRANSACTION, text);
-        Controlled { transaction: Transaction::Idle, answer: Ok(frames) }
+        Controlled {
+            transaction: Transaction::Idle,
+            answer: Ok(frames),
+        }
     };
     match class {
-        Class::Begin { .. } => {
-            done(Transaction::Pending(Preamble::new(sql)), begin_tag(sql))
-        }
+        Class::Begin { .. } => done(Transaction::Pending(Preamble::new(sql)), begin_tag(sql)),
         Class::Commit { chain: true } => no_block("COMMIT AND CHAIN"),
         Class::Rollback { chain: true } => no_block("ROLLBACK AND CHAIN"),
         Class::Commit { chain: false } => no_transaction("COMMIT"),
@@ -91,7 +92,10 @@ fn pending(mut preamble: Preamble, class: &Class, sql: &str) -> Controlled {
             let text = "there is already a transaction in progress";
             let frames =
                 local::complete_with_warning(begin_tag(sql), SqlState::ACTIVE_TRANSACTION, text);
-            Controlled { transaction: Transaction::Pending(preamble), answer: Ok(frames) }
+            Controlled {
+                transaction: Transaction::Pending(preamble),
+                answer: Ok(frames),
+            }
         }
         Class::Commit { chain } => done(after_end(&preamble, *chain), "COMMIT"),
         Class::Savepoint(name) => {
@@ -152,16 +156,30 @@ pub(super) fn in_failed_transaction() -> Refusal {
 }
 
 fn after_end(preamble: &Preamble, chain: bool) -> Transaction {
-    if chain { Transaction::Pending(preamble.chained()) } else { Transaction::Idle }
+    if chain {
+        Transaction::Pending(preamble.chained())
+    } else {
+        Transaction::Idle
+    }
 }
 
 fn done(transaction: Transaction, tag: &str) -> Controlled {
-    Controlled { transaction, answer: Ok(local::complete(tag)) }
+    Controlled {
+        transaction,
+        answer: Ok(local::complete(tag)),
+    }
 }
 
 fn refused(transaction: Transaction, sqlstate: &'static str, message: String) -> Controlled {
-    let refusal = Refusal { sqlstate, message, hint: None };
-    Controlled { transaction, answer: Err(Refused(refusal)) }
+    let refusal = Refusal {
+        sqlstate,
+        message,
+        hint: None,
+    };
+    Controlled {
+        transaction,
+        answer: Err(Refused(refusal)),
+    }
 }
 
 fn no_savepoint(preamble: Preamble, name: &str) -> Controlled {
@@ -179,9 +197,15 @@ fn too_long(preamble: Preamble) -> Controlled {
 
 /// PostgreSQL answers with the words that the client used.
 fn begin_tag(sql: &str) -> &'static str {
-    let word: String =
-        without_comments(sql).chars().take_while(char::is_ascii_alphabetic).collect();
-    if word.eq_ignore_ascii_case("start") { "START TRANSACTION" } else { "BEGIN" }
+    let word: String = without_comments(sql)
+        .chars()
+        .take_while(char::is_ascii_alphabetic)
+        .collect();
+    if word.eq_ignore_ascii_case("start") {
+        "START TRANSACTION"
+    } else {
+        "BEGIN"
+    }
 }
 
 /// The text from its first token on.

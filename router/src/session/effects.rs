@@ -116,7 +116,10 @@ pub(super) fn check(setting: &Setting, settings: &Settings, sql: &str) -> Result
     if settings.bytes() + sql.len() > Settings::MAX_BYTES {
         return Err(Refusal {
             sqlstate: "54000",
-            message: format!("the session's settings exceed {} bytes", Settings::MAX_BYTES),
+            message: format!(
+                "the session's settings exceed {} bytes",
+                Settings::MAX_BYTES
+            ),
             hint: Some("reset those that are no longer needed".to_owned()),
         });
     }
@@ -131,9 +134,7 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     let Some(value) = value else { return Ok(()) };
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     let allowed = match name.to_ascii_lowercase().as_str() {
-        "client_encoding" | "names" => {
-            is(&["utf8", "utf-8", "unicode", "sql_ascii", "default"])
-        }
+        "client_encoding" | "names" => is(&["utf8", "utf-8", "unicode", "sql_ascii", "default"]),
         // Statements are read with standard strings.
         "standard_conforming_strings" => is(&["on", "true", "yes", "1", "default"]),
         "transform_null_equals" => is(&["off", "false", "no", "0", "default"]),
@@ -154,14 +155,21 @@ mod tests {
     use super::*;
 
     fn setting(name: &str, value: &str, local: bool) -> Setting {
-        Setting { name: name.into(), local, values: Some(vec![value.into()]) }
+        Setting {
+            name: name.into(),
+            local,
+            values: Some(vec![value.into()]),
+        }
     }
 
     #[test]
     fn a_setting_of_a_rolled_back_transaction_is_forgotten() {
         let mut settings = SessionSettings::default();
-        Effect::Set(setting("timezone", "UTC", false), "SET timezone='UTC'".into())
-            .apply(&mut settings);
+        Effect::Set(
+            setting("timezone", "UTC", false),
+            "SET timezone='UTC'".into(),
+        )
+        .apply(&mut settings);
         assert!(!settings.current().is_empty());
         Effect::Rollback.apply(&mut settings);
         assert!(settings.current().is_empty());
@@ -170,8 +178,11 @@ mod tests {
     #[test]
     fn a_local_search_path_ends_with_the_transaction() {
         let mut settings = SessionSettings::default();
-        Effect::Set(setting("search_path", "a", true), "SET LOCAL search_path=a".into())
-            .apply(&mut settings);
+        Effect::Set(
+            setting("search_path", "a", true),
+            "SET LOCAL search_path=a".into(),
+        )
+        .apply(&mut settings);
         assert_eq!(settings.search_path(), Some(&["a".to_owned()][..]));
         settings.end_transaction(true);
         assert_eq!(settings.search_path(), None);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// What a message's answer ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Parse, of the statement with this id: ParseComplete.
     Parse(u64),
     /// Bind: BindComplete.
@@ -40,7 +40,7 @@ enum Expected {
 
 /// What to do with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The client reads it.
     Forward,
     /// Nobody reads it.
@@ -51,7 +51,7 @@ pub enum Verdict {
 
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// The status of the last ReadyForQuery.
     pub status: Option<u8>,
     /// Whether the client's own messages met an error.
@@ -72,7 +72,7 @@ pub struct Seen {
 
 /// The answers still to come.
 #[derive(Debug, Default)]
-pub struct Expectations {
+pub(super) struct Expectations {
     queue: VecDeque<Expected>,
     /// What was seen since [`Expectations::take_seen`].
     pub seen: Seen,
@@ -80,44 +80,44 @@ pub struct Expectations {
 
 impl Expectations {
     /// The client reads the answer to a message that is being sent.
-    pub fn forward(&mut self, answer: Answer) {
+    pub(super) fn forward(&mut self, answer: Answer) {
         self.queue.push_back(Expected::Forward(answer));
     }
 
     /// Nobody reads the answer to a message that is being sent.
-    pub fn drop_answer(&mut self, answer: Answer) {
+    pub(super) fn drop_answer(&mut self, answer: Answer) {
         self.queue.push_back(Expected::Drop(answer));
     }
 
     /// A message is being sent that fails for certain; the client reads `error` instead.
-    pub fn replace_error(&mut self, error: Bytes) {
+    pub(super) fn replace_error(&mut self, error: Bytes) {
         self.queue.push_back(Expected::Replace(error));
     }
 
     /// The client reads `frames` after the answers before.
-    pub fn local(&mut self, frames: Bytes) {
+    pub(super) fn local(&mut self, frames: Bytes) {
         self.queue.push_back(Expected::Local(frames, None));
     }
 
     /// As [`Self::local`]; `number` is reported in [`Seen::skipped`] if the client never reads it.
-    pub fn local_numbered(&mut self, frames: Bytes, number: u64) {
+    pub(super) fn local_numbered(&mut self, frames: Bytes, number: u64) {
         self.queue.push_back(Expected::Local(frames, Some(number)));
     }
 
     /// Whether the backend owes nothing and nothing local waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// How many entries wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// Local frames whose turn it is.
-    pub fn next_local(&mut self) -> Option<Bytes> {
+    pub(super) fn next_local(&mut self) -> Option<Bytes> {
         match self.queue.front() {
             Some(Expected::Local(..)) => match self.queue.pop_front() {
                 Some(Expected::Local(frames, _)) => Some(frames),
@@ -129,13 +129,13 @@ impl Expectations {
 
     /// Whether rows that come now are for the client.
     #[must_use]
-    pub fn rows_are_forwarded(&self) -> bool {
+    pub(super) fn rows_are_forwarded(&self) -> bool {
         matches!(self.queue.front(), Some(Expected::Forward(_)))
     }
 
     /// Takes a frame of the backend into account. `None` when nothing was asked that it could
     /// answer: the backend has lost its step.
-    pub fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
+    pub(super) fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
         match tag {
             // Notices, settings and notifications come between answers.
             b'N' | b'S' | b'A' => return Some(self.between()),
@@ -214,7 +214,7 @@ impl Expectations {
     }
 
     /// What was seen since the last call.
-    pub fn take_seen(&mut self) -> Seen {
+    pub(super) fn take_seen(&mut self) -> Seen {
         std::mem::take(&mut self.seen)
     }
 }

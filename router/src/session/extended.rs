@@ -77,7 +77,11 @@ impl Parameters for Bound<'_> {
         let index = usize::from(index);
         let (format, value) = self.bind.parameter(index)?;
         let binary = format == wire::Format::Binary;
-        Some(Parameter { value, binary, type_oid: self.types.get(index).copied().unwrap_or(0) })
+        Some(Parameter {
+            value,
+            binary,
+            type_oid: self.types.get(index).copied().unwrap_or(0),
+        })
     }
 }
 
@@ -169,7 +173,9 @@ impl Session {
 
     /// Whether no shard is needed to prepare and describe a statement.
     fn is_local(&self, prepared: &Prepared, serving: &Serving) -> bool {
-        let Some(planned) = &prepared.planned else { return false };
+        let Some(planned) = &prepared.planned else {
+            return false;
+        };
         match prepared.statement() {
             None => true,
             Some(statement) if is_bare(&statement.class) => true,
@@ -184,7 +190,10 @@ impl Session {
         let bind = Bind::decode(frame.body())?;
         let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
         let name = bind.statement.as_bytes();
-        let prepared = self.statements.get(name).ok_or_else(|| no_statement(name))?;
+        let prepared = self
+            .statements
+            .get(name)
+            .ok_or_else(|| no_statement(name))?;
         let prepared = Arc::clone(prepared);
         self.may_open(&portal)?;
         let serving = self.front.core.view.load();
@@ -207,9 +216,9 @@ impl Session {
         }
         self.expected.forward(Answer::Bind);
         self.mark_unsynced();
-        let effect = prepared
-            .statement()
-            .map_or(Effect::None, |statement| Effect::of(&statement.class, prepared.sql()));
+        let effect = prepared.statement().map_or(Effect::None, |statement| {
+            Effect::of(&statement.class, prepared.sql())
+        });
         self.portals.insert(portal, Portal::Remote(effect));
         Ok(())
     }
@@ -240,7 +249,9 @@ impl Session {
         bind: Bind<'_>,
         serving: &Serving,
     ) -> Result<Destination, Stopped> {
-        let Some(planned) = &prepared.planned else { return Err(not_understood().into()) };
+        let Some(planned) = &prepared.planned else {
+            return Err(not_understood().into());
+        };
         let Some(statement) = prepared.statement() else {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
@@ -262,13 +273,23 @@ impl Session {
             return Ok(Destination::Shard(Target::Any));
         }
         let plans = self.plans(planned, serving);
-        let Some(plan) = plans.plans.first() else { return Ok(Destination::Shard(Target::Any)) };
+        let Some(plan) = plans.plans.first() else {
+            return Ok(Destination::Shard(Target::Any));
+        };
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
         self.flight.writes |= writes(plan);
-        let bound = Bound { bind, types: &prepared.parameter_types };
-        Ok(Destination::Shard(route::resolve(plan, &bound, None, &serving.snapshot)?))
+        let bound = Bound {
+            bind,
+            types: &prepared.parameter_types,
+        };
+        Ok(Destination::Shard(route::resolve(
+            plan,
+            &bound,
+            None,
+            &serving.snapshot,
+        )?))
     }
 
     fn on_describe(&mut self, frame: &Frame) -> Result<(), Stopped> {
@@ -276,13 +297,19 @@ impl Session {
         let name = named.name.as_bytes();
         match named.kind {
             TargetKind::Statement => {
-                let prepared = self.statements.get(name).ok_or_else(|| no_statement(name))?;
+                let prepared = self
+                    .statements
+                    .get(name)
+                    .ok_or_else(|| no_statement(name))?;
                 let prepared = Arc::clone(prepared);
                 let serving = self.front.core.view.load();
                 if self.is_local(&prepared, &serving) {
                     return self.step(Step::Local(bare_description()));
                 }
-                self.step(Step::Describe { prepared, named: !name.is_empty() })
+                self.step(Step::Describe {
+                    prepared,
+                    named: !name.is_empty(),
+                })
             }
             TargetKind::Portal => match self.portals.get(name) {
                 None => Err(no_portal(name).into()),
@@ -301,7 +328,11 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self.portals.get(name).cloned().ok_or_else(|| no_portal(name))?;
+        let portal = self
+            .portals
+            .get(name)
+            .cloned()
+            .ok_or_else(|| no_portal(name))?;
         match portal {
             Portal::Remote(effect) => {
                 self.outbound.extend_from_slice(frame.bytes());
@@ -325,9 +356,15 @@ impl Session {
     }
 
     async fn execute_everywhere(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
-        let Some(statement) = prepared.statement() else { return Ok(()) };
+        let Some(statement) = prepared.statement() else {
+            return Ok(());
+        };
         if self.transaction == Transaction::Idle && self.attachment.is_some() {
-            if self.attachment.as_ref().is_some_and(|attachment| attachment.movable.is_none()) {
+            if self
+                .attachment
+                .as_ref()
+                .is_some_and(|attachment| attachment.movable.is_none())
+            {
                 return Err(executed_late().into());
             }
             self.move_away().await?;
@@ -336,7 +373,9 @@ impl Session {
         self.emit_deferred();
         // Answers so far come before those of the schema change, even if that is an error.
         self.exchange().await?;
-        let frames = self.run_everywhere(&serving, statement, prepared.sql()).await?;
+        let frames = self
+            .run_everywhere(&serving, statement, prepared.sql())
+            .await?;
         self.step(Step::Local(frames))
     }
 
@@ -350,7 +389,10 @@ impl Session {
                 Some(entry) => {
                     let number = u64::try_from(self.batch.closed.len()).unwrap_or(u64::MAX);
                     self.batch.closed.push(entry);
-                    self.step(Step::Closed { frames: complete, number })
+                    self.step(Step::Closed {
+                        frames: complete,
+                        number,
+                    })
                 }
             },
             TargetKind::Portal => match self.portals.remove(name) {
@@ -392,8 +434,11 @@ impl Session {
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.forward(Answer::Ready);
         }
-        let exchanged =
-            if synced { self.exchange_to_ready().await } else { self.exchange().await };
+        let exchanged = if synced {
+            self.exchange_to_ready().await
+        } else {
+            self.exchange().await
+        };
         let answered = match exchanged {
             Ok(seen) => {
                 self.forget_unprepared(&seen);
@@ -403,7 +448,9 @@ impl Session {
                 synced
             }
             Err(Stopped::Told(error)) => {
-                self.client.outbound.extend_from_slice(&local::error(&error));
+                self.client
+                    .outbound
+                    .extend_from_slice(&local::error(&error));
                 false
             }
             Err(Stopped::Answered) => false,
@@ -445,13 +492,18 @@ impl Session {
     pub(super) fn forget_unprepared(&mut self, seen: &Seen) {
         for (name, id) in &self.batch.parsed {
             let gone = seen.unprepared.contains(id)
-                && self.statements.get(name).is_some_and(|prepared| prepared.id == *id);
+                && self
+                    .statements
+                    .get(name)
+                    .is_some_and(|prepared| prepared.id == *id);
             if gone {
                 self.statements.remove(name);
             }
         }
         for number in &seen.skipped {
-            let entry = usize::try_from(*number).ok().and_then(|at| self.batch.closed.get(at));
+            let entry = usize::try_from(*number)
+                .ok()
+                .and_then(|at| self.batch.closed.get(at));
             if let Some((name, prepared)) = entry.cloned() {
                 self.statements.entry(name).or_insert(prepared);
             }
@@ -468,8 +520,15 @@ enum Destination {
 }
 
 fn no_portal(name: &[u8]) -> Refusal {
-    let message = format!("portal \"{}\" does not exist", String::from_utf8_lossy(name));
-    Refusal { sqlstate: "34000", message, hint: None }
+    let message = format!(
+        "portal \"{}\" does not exist",
+        String::from_utf8_lossy(name)
+    );
+    Refusal {
+        sqlstate: "34000",
+        message,
+        hint: None,
+    }
 }
 
 fn not_understood() -> Refusal {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
 use wire::backend::{Diagnostic, ParameterStatus, encode, tag};
 use wire::startup::Parameters;
 
@@ -30,6 +31,7 @@ impl Session {
         front: Arc<Front>,
         mut client: Client,
         parameters: &Parameters,
+        slot: OwnedSemaphorePermit,
     ) -> Result<Self, LoginError> {
         let greeted = async {
             let settings = requested(parameters)?;
@@ -63,6 +65,7 @@ impl Session {
             batch: Batch::default(),
             portals: HashMap::new(),
             _connected: connected,
+            _slot: slot,
         })
     }
 }
@@ -75,8 +78,10 @@ fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
         insert(&mut settings, &name, &value)?;
     }
     for (name, value) in &parameters.params {
-        let is_setting = !matches!(name.as_str(), "user" | "database" | "options" | "replication")
-            && !name.starts_with(wire::startup::EXTENSION_PREFIX);
+        let is_setting = !matches!(
+            name.as_str(),
+            "user" | "database" | "options" | "replication"
+        ) && !name.starts_with(wire::startup::EXTENSION_PREFIX);
         if is_setting {
             insert(&mut settings, name, value)?;
         }
@@ -86,21 +91,28 @@ fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
 
 fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {
     effects::check_value(name, Some(value))?;
-    let is_utf8 = ["utf8", "utf-8", "unicode"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    let is_utf8 = ["utf8", "utf-8", "unicode"]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word));
     if name.eq_ignore_ascii_case("client_encoding") && is_utf8 {
         // Every backend has it already.
         return Ok(());
     }
     settings.insert_value(name, value);
     if name.eq_ignore_ascii_case("search_path") {
-        let schemas: Vec<String> =
-            value.split(',').map(|schema| schema.trim().trim_matches('"').to_owned()).collect();
+        let schemas: Vec<String> = value
+            .split(',')
+            .map(|schema| schema.trim().trim_matches('"').to_owned())
+            .collect();
         settings.set_search_path(&schemas);
     }
     if settings.bytes() > Settings::MAX_BYTES {
         return Err(Refusal {
             sqlstate: "54000",
-            message: format!("the session's settings exceed {} bytes", Settings::MAX_BYTES),
+            message: format!(
+                "the session's settings exceed {} bytes",
+                Settings::MAX_BYTES
+            ),
             hint: None,
         });
     }
@@ -188,7 +200,9 @@ async fn try_settings(
     let mut out = BytesMut::new();
     wire::frontend::encode::query(&mut out, settings.establish().as_bytes())
         .map_err(|error| lost(error.to_string()))?;
-    conversation::send(lease, &mut out).await.map_err(|error| lost(error.to_string()))?;
+    conversation::send(lease, &mut out)
+        .await
+        .map_err(|error| lost(error.to_string()))?;
     let mut refused = None;
     loop {
         let message = conversation::receive_any(lease, MAX_MESSAGE_BYTES).await;
@@ -234,9 +248,14 @@ mod tests {
     #[test]
     fn options_are_read_as_postgres_reads_them() {
         let pairs = command_line(r"-c geqo=off --search-path=a\ b -cwork_mem=1MB").unwrap();
-        let pairs: Vec<(&str, &str)> =
-            pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        assert_eq!(pairs, [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]);
+        let pairs: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]
+        );
         assert!(command_line("-S 1").is_err());
     }
 }

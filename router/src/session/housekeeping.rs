@@ -8,7 +8,7 @@ use super::attach::Stopped;
 use super::control::{self, control};
 use super::state::Transaction;
 use super::{Session, local};
-use crate::cache::{Plans, Planned};
+use crate::cache::{Planned, Plans};
 use crate::query::Class;
 use crate::route::Refusal;
 use crate::view::Serving;
@@ -32,7 +32,9 @@ impl Session {
                     self.settings.end_transaction(true);
                     self.portals.clear();
                 }
-                let frames = controlled.answer.map_err(|refused| Stopped::from(refused.0))?;
+                let frames = controlled
+                    .answer
+                    .map_err(|refused| Stopped::from(refused.0))?;
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -106,7 +108,14 @@ pub(super) fn no_statement(name: &[u8]) -> Refusal {
     let message = if name.is_empty() {
         "unnamed prepared statement does not exist".to_owned()
     } else {
-        format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
+        format!(
+            "prepared statement \"{}\" does not exist",
+            String::from_utf8_lossy(name)
+        )
     };
-    Refusal { sqlstate: "26000", message, hint: None }
+    Refusal {
+        sqlstate: "26000",
+        message,
+        hint: None,
+    }
 }

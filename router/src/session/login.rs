@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use wire::backend::encode;
 use wire::frontend::{Message, tag};
 use wire::limits::MAX_AUTHENTICATION_BYTES;
@@ -96,7 +97,9 @@ pub async fn log_in(
                     admit(&front, &mut client, &parameters).await
                 };
                 return match admitted {
-                    Ok(()) => Session::greet(front, client, &parameters).await.map(Some),
+                    Ok(slot) => Session::greet(front, client, &parameters, slot)
+                        .await
+                        .map(Some),
                     Err(error) => refuse(client, error).await,
                 };
             }
@@ -114,10 +117,7 @@ pub(super) async fn refuse<T>(mut client: Client, error: LoginError) -> Result<T
     Err(error)
 }
 
-async fn first_packet(
-    stream: &mut Stream,
-    inbound: &mut BytesMut,
-) -> Result<Startup, LoginError> {
+async fn first_packet(stream: &mut Stream, inbound: &mut BytesMut) -> Result<Startup, LoginError> {
     loop {
         if let Some((startup, bytes)) = Startup::decode(inbound)? {
             // What follows belongs to the next message.
@@ -146,8 +146,12 @@ async fn report_startup(stream: &mut Stream, error: &StartupError) -> Result<(),
 
 /// Aims a cancel request at the backend that the key's session holds now.
 async fn pass_cancel_on(front: &Front, process_id: i32, secret: &[u8]) {
-    let Ok(secret) = secret.try_into() else { return };
-    let Some(target) = front.sessions.aim(CancelKey { process_id, secret }) else { return };
+    let Ok(secret) = secret.try_into() else {
+        return;
+    };
+    let Some(target) = front.sessions.aim(CancelKey { process_id, secret }) else {
+        return;
+    };
     crate::exec::cancel::send(&target, front.core.config.sharding.connect_timeout).await;
 }
 
@@ -156,7 +160,10 @@ async fn admit(
     front: &Front,
     client: &mut Client,
     parameters: &Parameters,
-) -> Result<(), LoginError> {
+) -> Result<OwnedSemaphorePermit, LoginError> {
+    let slot = Arc::clone(&front.slots)
+        .try_acquire_owned()
+        .map_err(|_| too_many())?;
     if parameters.needs_negotiation() {
         let unknown: Vec<&str> = parameters.extensions().collect();
         encode::negotiate_protocol_version(&mut client.outbound, unknown.iter().copied())?;
@@ -178,7 +185,7 @@ async fn admit(
         AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
     }
     encode::authentication_ok(&mut client.outbound);
-    Ok(())
+    Ok(slot)
 }
 
 /// SCRAM-SHA-256. A stranger learns neither whether the user exists nor what was wrong.
@@ -201,7 +208,9 @@ async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<
     encode::authentication_sasl_continue(&mut client.outbound, answer.as_bytes())?;
     let last = next_password(client).await?;
     let proof = last.password().sasl_response();
-    let answer = exchange.finish(proof).map_err(|reason| failed(user, reason))?;
+    let answer = exchange
+        .finish(proof)
+        .map_err(|reason| failed(user, reason))?;
     if !known {
         return Err(failed(user, Failed::Mismatch));
     }
@@ -225,7 +234,10 @@ async fn next_password(client: &mut Client) -> Result<Answered, LoginError> {
     match Message::decode(frame.tag(), frame.body()) {
         Ok(Message::Password(_)) if frame.tag() == tag::PASSWORD => Ok(Answered(frame)),
         Ok(_) | Err(_) => {
-            let text = format!("expected password response, got message type {}", frame.tag());
+            let text = format!(
+                "expected password response, got message type {}",
+                frame.tag()
+            );
             Err(LoginError::Refused(Error::Protocol(text)))
         }
     }
@@ -239,7 +251,20 @@ fn failed(user: &str, reason: Failed) -> LoginError {
             format!("password authentication failed for user \"{user}\"")
         }
     };
-    Refusal { sqlstate: "28P01", message, hint: None }.into()
+    Refusal {
+        sqlstate: "28P01",
+        message,
+        hint: None,
+    }
+    .into()
+}
+
+fn too_many() -> Refusal {
+    Refusal {
+        sqlstate: "53300",
+        message: "sorry, too many clients already".to_owned(),
+        hint: Some("raise pgwire.max_client_connections, or share connections".to_owned()),
+    }
 }
 
 fn tls_required() -> Refusal {

@@ -30,7 +30,11 @@ impl Prepared {
     /// Its text.
     #[must_use]
     pub fn sql(&self) -> &str {
-        let text = self.definition.split(|byte| *byte == 0).next().unwrap_or_default();
+        let text = self
+            .definition
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
         std::str::from_utf8(text).unwrap_or_default()
     }
 
@@ -74,7 +78,13 @@ impl Statements {
         // Ids begin at 1.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let server_name = format!("router_{id}").into();
-        Arc::new(Prepared { id, definition, parameter_types, server_name, planned })
+        Arc::new(Prepared {
+            id,
+            definition,
+            parameter_types,
+            server_name,
+            planned,
+        })
     }
 
     /// The statement of this definition, made if nobody holds it.

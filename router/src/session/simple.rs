@@ -55,7 +55,10 @@ impl Session {
                 let plan = plans.plans.first();
                 self.run_single(&serving, statement, plan, sql, frame).await
             }
-            statements => self.run_script(&serving, statements, &plans.plans, sql, frame).await,
+            statements => {
+                self.run_script(&serving, statements, &plans.plans, sql, frame)
+                    .await
+            }
         }
     }
 
@@ -122,7 +125,10 @@ impl Session {
                 continue;
             }
             self.flight.writes |= writes(plan);
-            target = match (target, route::resolve(plan, &NoParameters, None, &serving.snapshot)?) {
+            target = match (
+                target,
+                route::resolve(plan, &NoParameters, None, &serving.snapshot)?,
+            ) {
                 (held, Target::Any) => held,
                 (Target::Any, next) => next,
                 (Target::Shard { index: held, .. }, next @ Target::Shard { index, .. })
@@ -138,7 +144,9 @@ impl Session {
             attachment.movable = None;
         }
         self.flight.ends = self.transaction == Transaction::Idle;
-        effects.into_iter().for_each(|effect| self.note_effect(effect));
+        effects
+            .into_iter()
+            .for_each(|effect| self.note_effect(effect));
         self.forward_query(frame).await
     }
 
@@ -153,7 +161,9 @@ impl Session {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
         }
-        let Some(first) = statements.first() else { return Ok(()) };
+        let Some(first) = statements.first() else {
+            return Ok(());
+        };
         let frames = self.run_everywhere(serving, first, sql).await?;
         self.answer_locally(&frames).await
     }
@@ -207,7 +217,8 @@ impl Session {
         wire::frontend::encode::parse(&mut self.outbound, b"", sql.as_bytes(), &[])?;
         self.expected.drop_answer(Answer::Parse(0));
         poison(&mut self.outbound)?;
-        self.expected.replace_error(local::error(&Error::Refused(own)));
+        self.expected
+            .replace_error(local::error(&Error::Refused(own)));
         wire::frontend::encode::sync(&mut self.outbound);
         self.expected.forward(Answer::Ready);
         let seen = self.exchange_to_ready().await?;
@@ -305,7 +316,11 @@ pub(super) fn not_utf8() -> Refusal {
 }
 
 pub(super) fn syntax_refusal(error: &SyntaxError) -> Refusal {
-    Refusal { sqlstate: error.sqlstate(), message: error.to_string(), hint: None }
+    Refusal {
+        sqlstate: error.sqlstate(),
+        message: error.to_string(),
+        hint: None,
+    }
 }
 
 fn alone(what: &str) -> Refusal {

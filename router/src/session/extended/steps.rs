@@ -16,9 +16,15 @@ use crate::session::{Session, local};
 #[derive(Debug)]
 pub(super) enum Step {
     /// Prepare a statement.
-    Parse { prepared: Arc<Prepared>, named: bool },
+    Parse {
+        prepared: Arc<Prepared>,
+        named: bool,
+    },
     /// Describe a statement.
-    Describe { prepared: Arc<Prepared>, named: bool },
+    Describe {
+        prepared: Arc<Prepared>,
+        named: bool,
+    },
     /// Tell the client something.
     Local(Bytes),
     /// Tell the client that a statement is closed.
@@ -53,13 +59,19 @@ impl Session {
         match step {
             Step::Local(frames) => self.expected.local(frames),
             Step::Closed { frames, number } => self.expected.local_numbered(frames, number),
-            Step::Parse { prepared, named: false } => {
+            Step::Parse {
+                prepared,
+                named: false,
+            } => {
                 prepared.put_parse(&mut self.outbound, "");
                 self.expected.forward(Answer::Parse(prepared.id));
                 self.note_unnamed(prepared.id);
                 self.mark_unsynced();
             }
-            Step::Parse { prepared, named: true } => {
+            Step::Parse {
+                prepared,
+                named: true,
+            } => {
                 if self.holds(prepared.id) {
                     self.expected.local(local::frames(encode::parse_complete));
                     return Ok(());
@@ -71,7 +83,11 @@ impl Session {
             }
             Step::Describe { prepared, named } => {
                 self.ensure_prepared(&prepared, named);
-                let name = if named { prepared.server_name.as_bytes() } else { b"" };
+                let name = if named {
+                    prepared.server_name.as_bytes()
+                } else {
+                    b""
+                };
                 let out = &mut self.outbound;
                 wire::frontend::encode::describe(out, TargetKind::Statement, name)?;
                 self.expected.forward(Answer::Describe);
@@ -116,14 +132,17 @@ impl Session {
 
     /// The backend gets one more statement, and loses the one that was not used for longest.
     fn note_prepared(&mut self, id: u64) {
-        let Some(attachment) = &mut self.attachment else { return };
-        let Some((evicted, ())) = attachment.lease.prepared.push(id, ()) else { return };
+        let Some(attachment) = &mut self.attachment else {
+            return;
+        };
+        let Some((evicted, ())) = attachment.lease.prepared.push(id, ()) else {
+            return;
+        };
         if evicted != id {
             let name = format!("router_{evicted}");
             let kind = TargetKind::Statement;
             // The name is made of letters and digits.
-            let _written =
-                wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
+            let _written = wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
             self.expected.drop_answer(Answer::Close);
         }
     }
@@ -141,7 +160,11 @@ impl Session {
             let serving = self.front.core.view.load();
             self.attach(&serving, Target::Any).await?;
         }
-        if self.attachment.is_some() { self.run_deferred() } else { Ok(()) }
+        if self.attachment.is_some() {
+            self.run_deferred()
+        } else {
+            Ok(())
+        }
     }
 
     /// As [`Self::find_backend`], unless the client can do without: before an error, a statement
@@ -207,8 +230,10 @@ impl Session {
     pub(in crate::session) async fn close_batch(&mut self) -> Result<(), Stopped> {
         self.find_backend().await?;
         self.emit_deferred();
-        let unsynced =
-            self.attachment.as_mut().is_some_and(|attachment| std::mem::take(&mut attachment.unsynced));
+        let unsynced = self
+            .attachment
+            .as_mut()
+            .is_some_and(|attachment| std::mem::take(&mut attachment.unsynced));
         if !unsynced && self.expected.is_empty() {
             return Ok(());
         }
@@ -222,6 +247,10 @@ impl Session {
         if unsynced {
             self.finish(&seen);
         }
-        if seen.error { Err(Stopped::Answered) } else { Ok(()) }
+        if seen.error {
+            Err(Stopped::Answered)
+        } else {
+            Ok(())
+        }
     }
 }
