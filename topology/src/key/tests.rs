@@ -156,7 +156,7 @@ fn what_uuid_in_refuses_is_refused() {
         format!("{good}}}"),
         format!(" {good}"),
         good.replace('e', "g"),
-        good[..35].to_owned(),
+        good.strip_suffix('1').unwrap().to_owned(),
     ];
     for text in bad {
         assert!(
