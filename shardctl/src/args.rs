@@ -162,10 +162,10 @@ pub struct AddTable {
     #[arg(long, value_name = "COLUMN", group = "kind")]
     pub shard_key: Option<String>,
     /// The key's type; may be left out where the group exists
-    #[arg(long, value_enum, requires = "shard_key")]
+    #[arg(long, value_enum, conflicts_with_all = ["reference", "unsharded"])]
     pub key_type: Option<KeyType>,
     /// The table group of a sharded table [default: default]
-    #[arg(long, requires = "shard_key")]
+    #[arg(long, conflicts_with_all = ["reference", "unsharded"])]
     pub group: Option<String>,
     /// A reference table: the same rows on every shard
     #[arg(long, group = "kind")]

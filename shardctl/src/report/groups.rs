@@ -49,7 +49,7 @@ impl Report for Groups {
 }
 
 fn grid<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
-    let mut grid = Grid::new(&["NAME", "KEY TYPE"]);
+    let mut grid = Grid::new(&["NAME", "KEY-TYPE"]);
     for group in groups {
         grid.row([group.name.clone(), group.key_type.clone()]);
     }

@@ -57,7 +57,7 @@ impl Report for Tables {
 }
 
 fn grid<'a>(tables: impl IntoIterator<Item = &'a Table>) -> String {
-    let mut grid = Grid::new(&["NAME", "KIND", "GROUP", "SHARD KEY", "KEY TYPE", "SHARD"]);
+    let mut grid = Grid::new(&["NAME", "KIND", "GROUP", "SHARD-KEY", "KEY-TYPE", "SHARD"]);
     let cell = |value: &Option<String>| value.clone().unwrap_or_else(|| NONE.to_owned());
     for table in tables {
         grid.row([
