@@ -21,7 +21,9 @@ pub enum Error {
         shard: topology::ShardId,
     },
     /// The shard went away while it was running a statement that may have committed.
-    #[error("shard {shard} closed the connection while a statement was running: it is not known whether it took effect")]
+    #[error(
+        "shard {shard} closed the connection while a statement was running: it is not known whether it took effect"
+    )]
     OutcomeUnknown {
         /// The shard.
         shard: topology::ShardId,

@@ -28,10 +28,12 @@ impl Serving {
     /// Every shard that takes part, with its primary's pool.
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
         let shards = self.snapshot.shards().iter().zip(&self.primaries);
-        (0_u32..).zip(shards).filter_map(|(index, (shard, pool))| match shard.state {
-            ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
-            ShardState::Inactive => None,
-        })
+        (0_u32..)
+            .zip(shards)
+            .filter_map(|(index, (shard, pool))| match shard.state {
+                ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
+                ShardState::Inactive => None,
+            })
     }
 }
 
@@ -65,7 +67,15 @@ impl Keeper {
         metrics: pool::metrics::Metrics,
     ) -> (Self, View) {
         let view = View::default();
-        (Self { topology, view: view.clone(), config, metrics }, view)
+        (
+            Self {
+                topology,
+                view: view.clone(),
+                config,
+                metrics,
+            },
+            view,
+        )
     }
 
     /// Follows the topology until shutdown.
@@ -76,7 +86,7 @@ impl Keeper {
                 // Shutdown first, so that a busy topology cannot delay it.
                 biased;
                 () = shutdown.requested() => return,
-                () = self.topology.changed() => {}
+                _epoch = self.topology.changed() => {}
             }
         }
     }
@@ -84,8 +94,11 @@ impl Keeper {
     /// Makes the pools of a snapshot, keeping those of servers that are still in it.
     fn apply(&self, snapshot: Arc<Snapshot>) {
         let before = self.view.load();
-        let known: HashMap<&Endpoint, &Pool> =
-            before.primaries.iter().map(|pool| (pool.endpoint(), pool)).collect();
+        let known: HashMap<&Endpoint, &Pool> = before
+            .primaries
+            .iter()
+            .map(|pool| (pool.endpoint(), pool))
+            .collect();
         let pool_of = |shard: &topology::Shard| match known.get(&shard.primary_endpoint) {
             Some(pool) if *pool.shard() == shard.id => Pool::clone(pool),
             _ => Pool::new(
@@ -96,6 +109,9 @@ impl Keeper {
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
-        self.view.0.store(Arc::new(Serving { snapshot, primaries }));
+        self.view.0.store(Arc::new(Serving {
+            snapshot,
+            primaries,
+        }));
     }
 }

@@ -31,7 +31,8 @@ impl Settings {
     /// Records a setting by the statement that set it.
     pub fn insert_statement(&mut self, name: &str, sql: &str) {
         let sql = sql.trim_end_matches([';', ' ', '\n', '\t', '\r']);
-        self.entries.insert(name.to_ascii_lowercase().into(), sql.into());
+        self.entries
+            .insert(name.to_ascii_lowercase().into(), sql.into());
     }
 
     /// Forgets one setting.
@@ -42,7 +43,10 @@ impl Settings {
     /// Bytes of SQL held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.entries.iter().map(|(name, sql)| name.len() + sql.len()).sum()
+        self.entries
+            .iter()
+            .map(|(name, sql)| name.len() + sql.len())
+            .sum()
     }
 
     /// One query string that turns a backend with any settings into one with these.
