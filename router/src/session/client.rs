@@ -96,6 +96,20 @@ impl Client {
         }
     }
 
+    /// As [`Self::receive`], for a message of at most `max_body_bytes`. Not cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub async fn receive_up_to(
+        &mut self,
+        max_body_bytes: usize,
+    ) -> Result<Option<Frame>, ClientError> {
+        let usual = std::mem::replace(&mut self.max_message_bytes, max_body_bytes);
+        let received = self.receive().await;
+        self.max_message_bytes = usual;
+        received
+    }
+
     /// A message that has been read already.
     ///
     /// # Errors

@@ -33,8 +33,9 @@ enum Expected {
     Drop(Answer),
     /// The backend was made to fail; the client reads these bytes instead of its error.
     Replace(Bytes),
-    /// Not sent to the backend: the client reads these bytes at this place.
-    Local(Bytes),
+    /// Not sent to the backend: the client reads these bytes at this place. The number is what
+    /// [`Seen::skipped`] calls it by when an error keeps the client from reading them.
+    Local(Bytes, Option<u64>),
 }
 
 /// What to do with a frame.
@@ -63,8 +64,10 @@ pub struct Seen {
     pub rolled_back: bool,
     /// Statements whose Parse was skipped because of an error.
     pub unprepared: Vec<u64>,
-    /// Whether a Close was skipped because of an error.
+    /// Whether a Close of a portal was skipped because of an error.
     pub close_skipped: bool,
+    /// Local answers that were skipped because of an error, by the number they were given.
+    pub skipped: Vec<u64>,
 }
 
 /// The answers still to come.
@@ -93,7 +96,12 @@ impl Expectations {
 
     /// The client reads `frames` after the answers before.
     pub fn local(&mut self, frames: Bytes) {
-        self.queue.push_back(Expected::Local(frames));
+        self.queue.push_back(Expected::Local(frames, None));
+    }
+
+    /// As [`Self::local`]; `number` is reported in [`Seen::skipped`] if the client never reads it.
+    pub fn local_numbered(&mut self, frames: Bytes, number: u64) {
+        self.queue.push_back(Expected::Local(frames, Some(number)));
     }
 
     /// Whether the backend owes nothing and nothing local waits.
@@ -111,8 +119,8 @@ impl Expectations {
     /// Local frames whose turn it is.
     pub fn next_local(&mut self) -> Option<Bytes> {
         match self.queue.front() {
-            Some(Expected::Local(_)) => match self.queue.pop_front() {
-                Some(Expected::Local(frames)) => Some(frames),
+            Some(Expected::Local(..)) => match self.queue.pop_front() {
+                Some(Expected::Local(frames, _)) => Some(frames),
                 _ => None,
             },
             _ => None,
@@ -138,7 +146,7 @@ impl Expectations {
         let (answer, verdict) = match front {
             Expected::Forward(answer) => (*answer, Verdict::Forward),
             Expected::Drop(answer) => (*answer, Verdict::Drop),
-            Expected::Replace(_) | Expected::Local(_) => return None,
+            Expected::Replace(_) | Expected::Local(..) => return None,
         };
         if matches!(tag, b'C' | b's' | b'I') && matches!(verdict, Verdict::Forward) {
             self.seen.completed += 1;
@@ -157,7 +165,7 @@ impl Expectations {
     fn between(&self) -> Verdict {
         match self.queue.front() {
             Some(Expected::Drop(_)) => Verdict::Drop,
-            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(_)) | None => {
+            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(..)) | None => {
                 Verdict::Forward
             }
         }
@@ -178,7 +186,7 @@ impl Expectations {
                 self.seen.error = true;
                 Verdict::Replace(error.clone())
             }
-            Expected::Local(_) => return None,
+            Expected::Local(..) => return None,
         };
         self.skip_to_ready();
         Some(verdict)
@@ -195,10 +203,11 @@ impl Expectations {
                 Expected::Forward(Answer::Close) | Expected::Drop(Answer::Close) => {
                     self.seen.close_skipped = true;
                 }
+                Expected::Local(_, Some(number)) => self.seen.skipped.push(*number),
                 Expected::Forward(_)
                 | Expected::Drop(_)
                 | Expected::Replace(_)
-                | Expected::Local(_) => {}
+                | Expected::Local(_, None) => {}
             }
             self.queue.pop_front();
         }

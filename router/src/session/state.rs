@@ -63,9 +63,9 @@ impl Preamble {
         let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) else {
             return false;
         };
-        let statement = self.savepoints[at].1;
-        self.savepoints.truncate(at + 1);
+        let Some((_, statement)) = self.savepoints.get(at) else { return false };
         self.statements.truncate(statement + 1);
+        self.savepoints.truncate(at + 1);
         true
     }
 
@@ -85,6 +85,18 @@ impl Preamble {
             }
             None => false,
         }
+    }
+
+    /// What a chained transaction begins with.
+    #[must_use]
+    pub fn chained(&self) -> Self {
+        Self { statements: self.statements.iter().take(1).cloned().collect(), savepoints: Vec::new() }
+    }
+
+    /// Whether it is nothing but BEGIN, which cannot fail.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.statements.len() == 1
     }
 
     /// All statements as one query string.
@@ -137,19 +149,24 @@ impl Transaction {
 /// The session's settings: those committed, and those of the open transaction.
 #[derive(Debug, Clone, Default)]
 pub struct SessionSettings {
+    /// What the start-up packet asked for: RESET goes back to it.
+    startup: Arc<Settings>,
     /// In force outside a transaction.
     committed: Arc<Settings>,
     /// In force inside the open transaction, when it changed any.
     uncommitted: Option<Arc<Settings>>,
     /// What to go back to at a savepoint.
     savepoints: Vec<(Box<str>, Option<Arc<Settings>>)>,
+    /// SET LOCAL search_path.
+    local_search_path: Option<Vec<String>>,
 }
 
 impl SessionSettings {
     /// Settings that a start-up packet asked for.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { committed: Arc::new(settings), uncommitted: None, savepoints: Vec::new() }
+        let startup = Arc::new(settings);
+        Self { committed: Arc::clone(&startup), startup, ..Self::default() }
     }
 
     /// The settings that a backend must have before the transaction begins.
@@ -164,15 +181,43 @@ impl SessionSettings {
         self.uncommitted.as_ref().unwrap_or(&self.committed)
     }
 
-    /// Changes the settings, within the transaction if there is one.
-    pub fn change(&mut self, in_block: bool, edit: impl FnOnce(&mut Settings)) {
+    /// The schemas in which unqualified names are looked up; none is the server's default.
+    #[must_use]
+    pub fn search_path(&self) -> Option<&[String]> {
+        self.local_search_path.as_deref().or_else(|| self.current().search_path())
+    }
+
+    /// Changes the settings within the transaction; a statement by itself is one, too.
+    pub fn change(&mut self, edit: impl FnOnce(&mut Settings)) {
         let mut settings = Settings::clone(self.current());
         edit(&mut settings);
-        if in_block {
-            self.uncommitted = Some(Arc::new(settings));
-        } else {
-            self.committed = Arc::new(settings);
-        }
+        self.uncommitted = Some(Arc::new(settings));
+    }
+
+    /// RESET of one setting, or of all: back to what the start-up packet asked for.
+    pub fn reset(&mut self, name: Option<&str>) {
+        let startup = Arc::clone(&self.startup);
+        self.change(|settings| match name {
+            Some(name) => settings.restore(name, &startup),
+            None => settings.clone_from(&startup),
+        });
+    }
+
+    /// DISCARD ALL.
+    pub fn discard(&mut self) {
+        self.committed = Arc::clone(&self.startup);
+        self.end_transaction(false);
+    }
+
+    /// Whether RESET goes back to anything but the server's own defaults.
+    #[must_use]
+    pub fn has_startup(&self) -> bool {
+        !self.startup.is_empty()
+    }
+
+    /// SET LOCAL search_path; none is its default.
+    pub fn set_local_search_path(&mut self, schemas: Option<Vec<String>>) {
+        self.local_search_path = schemas;
     }
 
     /// Remembers the settings at a savepoint.
@@ -182,10 +227,13 @@ impl SessionSettings {
 
     /// Goes back to the settings at a savepoint.
     pub fn rollback_to(&mut self, name: &str) {
-        if let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) {
-            self.uncommitted = self.savepoints[at].1.clone();
-            self.savepoints.truncate(at + 1);
+        let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) else {
+            return;
+        };
+        if let Some((_, settings)) = self.savepoints.get(at) {
+            self.uncommitted.clone_from(settings);
         }
+        self.savepoints.truncate(at + 1);
     }
 
     /// The transaction ended.
@@ -194,6 +242,7 @@ impl SessionSettings {
             self.committed = settings;
         }
         self.uncommitted = None;
+        self.local_search_path = None;
         self.savepoints.clear();
     }
 }
