@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
         scope: ScopeId,
         handing: Handing,
     ) -> Outputs {
-        self.from_items(scope, &select.from_clause);
+        self.read_from(scope, &select.from_clause);
         let at = self.inside(scope);
         if let Some(condition) = select.where_clause.as_deref() {
             self.condition(condition, at, &at.range());
