@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use proptest::prelude::*;
 use topology::{Key, Snapshot};
 
 use super::cluster::snapshot;
@@ -102,4 +103,29 @@ fn shown(sources: &[KeySource]) -> String {
         .unwrap();
         all
     })
+}
+
+/// The words of all statements of the corpus.
+fn words() -> Vec<&'static str> {
+    let sql = CORPUS.lines().filter(|line| !line.starts_with(['#', '=']));
+    sql.flat_map(str::split_whitespace).collect()
+}
+
+proptest! {
+    #[test]
+    fn no_pieces_of_statements_bring_it_down(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 1_usize..24), 1..5)
+    ) {
+        let words = words();
+        let piece = |(at, length): &(prop::sample::Index, usize)| {
+            let at = at.index(words.len());
+            words[at..words.len().min(at + length)].join(" ")
+        };
+        let sql: Vec<String> = cuts.iter().map(piece).collect();
+        if let Ok(analysis) = analyze(&sql.join(" ")) {
+            for statement in &analysis.statements {
+                let _plan = plan(statement, &snapshot(), &["public"]);
+            }
+        }
+    }
 }
