@@ -94,7 +94,8 @@ impl<'a> Builder<'a> {
         // Both number or choose rows by looking at all of them, so that a condition from outside
         // does not hold for all rows that are read.
         let looks_around = self.windows != windows || is_distinct_on(&select.distinct_clause);
-        if looks_around && handing == Handing::Sifted {
+        // Grouping sets put NULL in place of a column's value.
+        if (looks_around && handing == Handing::Sifted) || has_grouping_sets(&select.group_clause) {
             return Outputs::Unknown;
         }
         let outputs = select.target_list.iter().map(|node| self.output(node, at));
@@ -194,4 +195,10 @@ impl<'a> Builder<'a> {
 /// DISTINCT without ON is a list of one empty node.
 fn is_distinct_on(clause: &[Node]) -> bool {
     clause.iter().any(|node| node.node.is_some())
+}
+
+fn has_grouping_sets(clause: &[Node]) -> bool {
+    clause
+        .iter()
+        .any(|node| matches!(node.node, Some(NodeEnum::GroupingSet(_))))
 }
