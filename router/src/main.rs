@@ -1,4 +1,5 @@
 //! The router's process: reads its configuration and runs [`router::app`].
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program's own words at start")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -51,6 +51,7 @@ pub(super) enum Verdict {
 
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Seen {
     /// The status of the last ReadyForQuery.
     pub status: Option<u8>,
