@@ -91,9 +91,8 @@ fn unfinished(file: &File, source: &Source, report: &mut Report) {
 }
 
 fn key_text(file: &File, source: &Source, report: &mut Report) {
-    // The tests of topology hold the keys to their text, and this file names it.
-    let is_topology_test = file.is_test() && file.path.starts_with("topology/");
-    if file.path == KEYS || is_topology_test || file.path.starts_with("tests/tidy/") {
+    // Tests hold the keys to their text.
+    if file.path == KEYS || file.is_test() {
         return;
     }
     for (offset, _) in source.uncommented.match_indices("\"/sharding/v1") {
