@@ -17,6 +17,7 @@ use super::*;
 
 mod drain;
 mod http2;
+mod secured;
 mod waits;
 
 const DRAIN: Duration = Duration::from_secs(20);
@@ -33,6 +34,10 @@ impl Server {
     async fn start(app: Router, limits: Limits) -> Self {
         let listener = Listener::bind("127.0.0.1:0", None).await.unwrap();
         assert!(!listener.is_tls());
+        Self::start_on(listener, app, limits)
+    }
+
+    fn start_on(listener: Listener, app: Router, limits: Limits) -> Self {
         let (address, tasks) = (listener.local_addr(), TaskGroup::new());
         let shutdown = Shutdown::new();
         let (group, signal) = (tasks.clone(), shutdown.clone());
