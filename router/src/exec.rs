@@ -9,6 +9,7 @@ pub mod cancel;
 pub mod conversation;
 pub mod everywhere;
 mod exchange;
+pub mod iso;
 pub mod locate;
 pub mod param;
 pub mod rows;

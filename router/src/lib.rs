@@ -6,6 +6,7 @@ pub mod config;
 pub mod core;
 pub mod error;
 pub mod exec;
+pub mod ingress;
 pub mod metrics;
 pub mod pool;
 pub mod query;
