@@ -3,6 +3,7 @@
 
 pub mod grpc;
 pub mod http;
+pub mod pg;
 
 /// What one request of the HTTP and gRPC fronts may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use platform::Shutdown;
 use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
 
+use crate::metrics::Metrics;
 use crate::pool::{self, Pool};
 
 /// A topology and the pools of its shards.
@@ -55,7 +56,8 @@ pub struct Keeper {
     topology: topology::watch::View,
     view: View,
     config: pool::Config,
-    metrics: pool::metrics::Metrics,
+    pools: pool::metrics::Metrics,
+    metrics: Metrics,
 }
 
 impl Keeper {
@@ -64,7 +66,8 @@ impl Keeper {
     pub fn new(
         topology: topology::watch::View,
         config: pool::Config,
-        metrics: pool::metrics::Metrics,
+        pools: pool::metrics::Metrics,
+        metrics: Metrics,
     ) -> (Self, View) {
         let view = View::default();
         (
@@ -72,6 +75,7 @@ impl Keeper {
                 topology,
                 view: view.clone(),
                 config,
+                pools,
                 metrics,
             },
             view,
@@ -105,13 +109,15 @@ impl Keeper {
                 shard.id.clone(),
                 shard.primary_endpoint.clone(),
                 self.config.clone(),
-                &self.metrics,
+                &self.pools,
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
+        let epoch = snapshot.epoch();
         self.view.0.store(Arc::new(Serving {
             snapshot,
             primaries,
         }));
+        self.metrics.epoch(epoch);
     }
 }

@@ -45,6 +45,14 @@ impl Etcd {
         format!("127.0.0.1:{}", self.client_port.number())
     }
 
+    /// The process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("etcd does not run")?.id())
+    }
+
     /// Starts the server again on its ports and its data; kills it first where it runs.
     ///
     /// # Errors
@@ -147,19 +155,4 @@ fn executable(name: &str) -> anyhow::Result<PathBuf> {
     } else {
         PathBuf::from(name)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Etcd;
-
-    #[tokio::test]
-    async fn a_killed_etcd_comes_back_with_its_data() {
-        let mut etcd = Etcd::start().await.unwrap();
-        etcd.etcdctl(&["put", "/a", "1"]).unwrap();
-        etcd.kill().await.unwrap();
-        etcd.restart().await.unwrap();
-        let value = etcd.etcdctl(&["get", "--print-value-only", "/a"]).unwrap();
-        assert_eq!(value.trim(), "1");
-    }
 }

@@ -218,6 +218,18 @@ impl Program {
             .check_running()
     }
 
+    /// The process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self
+            .process
+            .as_ref()
+            .context("the program does not run")?
+            .id())
+    }
+
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -123,3 +123,24 @@ pub fn shrink(lease: &mut Lease) {
         lease.inbound = BytesMut::new();
     }
 }
+
+/// As [`receive`], with the settings and notifications that `receive` passes over. Cancel-safe.
+///
+/// # Errors
+/// As [`receive`].
+pub async fn receive_any(lease: &mut Lease, max_body_bytes: usize) -> Result<Message, Lost> {
+    loop {
+        if let Some(header) = arrived(lease, max_body_bytes)? {
+            let bytes = lease.inbound.split_to(header.frame_bytes()).freeze();
+            return Ok(Message {
+                tag: header.tag,
+                bytes,
+            });
+        }
+        let backend = &mut **lease;
+        backend.inbound.reserve(READ_BYTES);
+        if backend.stream.read_buf(&mut backend.inbound).await? == 0 {
+            return Err(Lost::Closed);
+        }
+    }
+}
