@@ -77,6 +77,23 @@ impl Error {
         }
     }
 
+    /// More about it, where the shard has said more.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Shard { detail, .. } => detail.as_deref(),
+            Self::Refused(_)
+            | Self::Pool(_)
+            | Self::BackendLost { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::PartlyApplied { .. }
+            | Self::NoShard
+            | Self::Protocol(_)
+            | Self::Timeout(_)
+            | Self::ShuttingDown => None,
+        }
+    }
+
     /// What to do about it, where there is something.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
