@@ -16,6 +16,9 @@ pub mod serve;
 pub mod telemetry;
 pub mod tls;
 
+#[cfg(test)]
+mod captured_log;
+
 pub use kind::Kind;
 pub use lifecycle::{Shutdown, TaskGroup};
 pub use secret::Secret;

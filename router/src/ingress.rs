@@ -1,1 +1,3 @@
-//! To be written.
+//! Where clients come in. Each front turns its own protocol into the same calls.
+
+pub mod pg;

@@ -4,18 +4,21 @@
 
 use std::ops::Range;
 
+mod builder;
 mod class;
 mod ddl;
 mod expression;
 mod facts;
 mod from;
 mod functions;
+mod json;
+mod literal;
 mod modify;
 mod names;
 mod parse;
 mod scope;
-mod scopes;
 mod select;
+mod setting;
 #[cfg(test)]
 mod tests;
 mod utility;
@@ -66,14 +69,15 @@ pub fn analyze_within(sql: &str, max_bytes: usize) -> Result<Analysis, SyntaxErr
     let statements = tree
         .stmts
         .iter()
-        .filter_map(|raw| statement(raw, sql.len()))
+        .filter_map(|raw| statement(raw, sql))
         .collect();
     Ok(Analysis { statements })
 }
 
-fn statement(raw: &pg_query::protobuf::RawStmt, text_bytes: usize) -> Option<Statement> {
+fn statement(raw: &pg_query::protobuf::RawStmt, sql: &str) -> Option<Statement> {
     let node = raw.stmt.as_ref()?.node.as_ref()?;
-    let (class, functions) = utility::classify(node);
+    let (class, functions) = utility::classify(node, sql);
+    let text_bytes = sql.len();
     let start = usize::try_from(raw.stmt_location)
         .unwrap_or(0)
         .min(text_bytes);
