@@ -26,13 +26,13 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 const SCRIPT: &str = "
     \\set ON_ERROR_STOP on
     BEGIN;
-    INSERT INTO driver_psql VALUES (7, 'seven');
+    INSERT INTO driver_psql (k, v) VALUES (7, 'seven');
     SAVEPOINT a;
-    INSERT INTO driver_psql VALUES (7, 'again') ON CONFLICT DO NOTHING;
+    INSERT INTO driver_psql (k, v) VALUES (7, 'again') ON CONFLICT DO NOTHING;
     RELEASE a;
     COMMIT;
     \\set key 8
-    INSERT INTO driver_psql VALUES (:key, 'eight') RETURNING v;
+    INSERT INTO driver_psql (k, v) VALUES (:key, 'eight') RETURNING v;
     SELECT v FROM driver_psql WHERE k = 7 \\gset
     \\echo :v
     UPDATE driver_psql SET v = upper(v) WHERE k = :key;
@@ -130,7 +130,7 @@ async fn pgbench_reads_points_in_every_mode(cluster: &Cluster) -> Outcome {
     reference_branches(cluster).await?;
     let address = cluster.router(0)?.address();
     let rows: Vec<String> = (1..=ACCOUNTS)
-        .map(|aid| format!("INSERT INTO pgbench_accounts VALUES ({aid}, 1, {aid}, '');\n"))
+        .map(|aid| format!("INSERT INTO pgbench_accounts (aid, bid, abalance, filler) VALUES ({aid}, 1, {aid}, '');\n"))
         .collect();
     address.psql_script(&rows.concat()).await?;
     // As `pgbench -S`, with a check that the row is the right one.
