@@ -61,7 +61,7 @@ fn written_fact(fact: &Fact, scope: &Scope) -> String {
         Test::AmongArray(column, ArrayValue::Parameter(index, family)) => format!(
             "{} in array ${}{}",
             written_column(column),
-            index + 1,
+            u32::from(*index) + 1,
             written_cast(*family)
         ),
         Test::AmongArray(column, ArrayValue::Text(text, family)) => format!(
@@ -102,7 +102,9 @@ fn written_value(value: &Value) -> String {
         Value::Text(text) => format!("'{text}'"),
         Value::Cast(family, text) => format!("'{text}'{}", written_cast(Some(*family))),
         Value::Null => "NULL".to_owned(),
-        Value::Parameter(index, family) => format!("${}{}", index + 1, written_cast(*family)),
+        Value::Parameter(index, family) => {
+            format!("${}{}", u32::from(*index) + 1, written_cast(*family))
+        }
         Value::Default => "DEFAULT".to_owned(),
         Value::Other => "?".to_owned(),
     }

@@ -70,6 +70,14 @@ fn settings_keep_their_values_as_text() {
         ("set session a = 'b'", set("a", false, Some(&["b"]))),
         ("set a to default", set("a", false, None)),
         ("set a from current", set("a", false, Some(&[]))),
+    ] {
+        assert_eq!(class(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn settings_with_words_of_their_own_have_plain_names() {
+    for (sql, expected) in [
         (
             "set time zone 'UTC'",
             set("timezone", false, Some(&["UTC"])),

@@ -23,7 +23,7 @@ fn entries_stand_in_the_order_of_from() {
         ),
         (
             "select * from json_to_record('{}') as x(a int, b text)",
-            "? as x(..)",
+            "? as x",
         ),
         ("select * from (select 1) s", "#1 as s | "),
         ("select * from (values (1)) v(a)", "#1 as v(..) | "),

@@ -38,7 +38,7 @@ fn constants_are_read_as_they_are_written() {
         ("E'a\\n'", "'a\n'"),
         ("U&'\\0061'", "'a'"),
         ("$$a'b$$", "'a'b'"),
-        ("'a' /* one */\n 'b'", "'ab'"),
+        ("'a' -- one\n 'b'", "'ab'"),
         ("NULL", "NULL"),
         ("DEFAULT", "DEFAULT"),
         ("$1", "$1"),
