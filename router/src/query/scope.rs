@@ -155,7 +155,11 @@ pub struct Merged {
     pub right: Range<usize>,
 }
 
-/// What a scope hands out.
+/// What a scope hands out. A column is listed only where a condition that the level around it puts
+/// on the output may also be put on every row that the scope reads: not with LIMIT, window
+/// functions, DISTINCT ON or row locks, not for a CTE with several references, and not for what a
+/// write returns. The rows of an INSERT's query are all taken, so that there the origins show even
+/// then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Outputs {
     /// Nothing whose origin is known.
@@ -172,7 +176,8 @@ pub enum Outputs {
 /// One output expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A column, under its own or another name.
+    /// A column, under its own or another name. Where it belongs to a level further out, its rows
+    /// are not restricted by conditions on this output.
     Column {
         /// The output's name.
         name: String,
