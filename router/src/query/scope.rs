@@ -39,7 +39,8 @@ pub struct TableRef {
 pub struct Scope {
     /// The level around it and which of its entries can be seen from here.
     pub parent: Option<(ScopeId, Range<usize>)>,
-    /// What it reads from, in the order of FROM; for a write, the target is the first.
+    /// What it reads from, in the order of FROM; for a write, the target is the first. An aliased
+    /// join follows what it joins.
     pub entries: Vec<Entry>,
     /// Columns merged by JOIN ... USING, inner joins before the joins around them.
     pub merged: Vec<Merged>,
@@ -71,9 +72,9 @@ pub struct Entry {
 pub enum Source {
     /// A table, view or catalog.
     Table(TableRef),
-    /// A sub-select, or a reference to a CTE that is not recursive.
+    /// A sub-select, VALUES, or a reference to a CTE that is not of a WITH RECURSIVE.
     Rows(ScopeId),
-    /// A function, VALUES, an aliased join, a recursive CTE: columns of unknown origin.
+    /// A function, an aliased join, a CTE of a WITH RECURSIVE: columns of unknown origin.
     Opaque,
 }
 
