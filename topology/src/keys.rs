@@ -1,6 +1,10 @@
 //! Every etcd key of the system. The only file with their text.
 
+use crate::percent::{escape, unescape};
 use crate::{GroupName, ShardId, TableName};
+
+#[cfg(test)]
+mod tests;
 
 /// All records that make up the topology lie under this prefix, so that one watch sees them all.
 pub const TOPOLOGY: &str = "/sharding/v1/topology/";
@@ -104,41 +108,15 @@ impl TopologyKey {
             return (!id.is_empty()).then(|| Self::Hold(id.to_owned()));
         }
         let (schema, name) = key.strip_prefix(TABLES)?.split_once('/')?;
-        let name = TableName::try_from_parts(&unescape(schema)?, &unescape(name)?).ok()?;
+        let name =
+            TableName::try_from_parts(&unescape_strictly(schema)?, &unescape_strictly(name)?)
+                .ok()?;
         Some(Self::Table(name))
     }
 }
 
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-}
-
-/// Everything but letters, digits, `_` and `-` as `%XX`, so that no two parts are written alike.
-fn escape(part: &str) -> String {
-    let mut out = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        if is_plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-/// The part that [`escape`] wrote; none for a text that it does not write.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|part| escape(part) == text)
+/// The part that a key holds escaped; none for a text that [`escape`] does not write, so that two
+/// keys never mean one table.
+fn unescape_strictly(text: &str) -> Option<String> {
+    unescape(text).filter(|part| escape(part) == text)
 }
