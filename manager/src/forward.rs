@@ -178,7 +178,8 @@ mod tests {
             client.list_groups(request).await
         };
         let message = proto::manager::v1::ListGroupsRequest {};
-        let sent = forwarder.send(&leader(&address), &Caller::default(), message, call);
+        let (leader, caller) = (leader(&address), Caller::default());
+        let sent = forwarder.send(&leader, &caller, message, call);
         let error = sent.await.map(|answer| answer.message).unwrap_err();
         assert!(
             matches!(error, Error::LeaderUnreachable { .. }),
