@@ -66,15 +66,15 @@ async fn psql_describes_and_reports_errors_as_usual(cluster: &Cluster) -> Outcom
         .await?;
     let address = cluster.router(0)?.address();
     // The queries of \d ask the catalog, which is alike on every shard.
-    let shown = address.psql_script("\\d driver_shown\n").await?;
-    anyhow::ensure!(shown.contains("driver_shown_pkey"), "{shown}");
+    let direct = cluster.shard("shard-1")?.address();
+    for command in ["\\d driver_shown\n", "\\dt driver_shown\n", "\\l\n"] {
+        let shown = address.psql_script(command).await?;
+        same!(shown, direct.psql_script(command).await?, "{command}");
+        anyhow::ensure!(!shown.is_empty(), "{command} shows nothing");
+    }
     let wrong = "SELECT nowhere FROM driver_shown WHERE k = 7";
     let routed = address.psql_output(wrong).await?;
-    let direct = cluster
-        .shard("shard-1")?
-        .address()
-        .psql_output(wrong)
-        .await?;
+    let direct = direct.psql_output(wrong).await?;
     same!(
         String::from_utf8(routed.stderr)?,
         String::from_utf8(direct.stderr)?
