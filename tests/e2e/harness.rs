@@ -72,7 +72,10 @@ async fn nothing_outlives_a_killed_test_program() -> Outcome {
         anyhow::ensure!(left == 0, "{left} of them run");
         Ok(())
     })
-    .await
+    .await?;
+    // Its files go with the next run, or with this call.
+    tests::folder::remove_abandoned();
+    Ok(())
 }
 
 async fn a_killed_etcd_comes_back_with_its_data() -> Outcome {

@@ -67,7 +67,7 @@ impl Drop for Folder {
 }
 
 /// Removes the folders of test processes that were killed before they could.
-fn remove_abandoned() {
+pub fn remove_abandoned() {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
         return;
     };

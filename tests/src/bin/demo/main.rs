@@ -51,6 +51,8 @@ fn main() -> ExitCode {
     };
     runtime.block_on(async {
         tokio::select! {
+            // First, since it also waits for Ctrl-C once it is done, which is an end in good order.
+            biased;
             outcome = run(stay) => match outcome {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
