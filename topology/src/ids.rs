@@ -46,10 +46,11 @@ impl fmt::Display for Token {
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// The epoch after this one.
+    /// The epoch after this one. The last one of all, which no manager lives to write but any hand
+    /// can, is followed by itself.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

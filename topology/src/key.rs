@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+mod tests;
+
 /// Longest text key in bytes. Keys must not be toasted, or a move could not see them in the WAL.
 pub const MAX_TEXT_KEY_BYTES: usize = 1024;
 

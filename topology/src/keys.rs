@@ -1,6 +1,10 @@
 //! Every etcd key of the system. The only file with their text.
 
+use crate::percent::{escape, unescape};
 use crate::{GroupName, ShardId, TableName};
+
+#[cfg(test)]
+mod tests;
 
 /// All records that make up the topology lie under this prefix, so that one watch sees them all.
 pub const TOPOLOGY: &str = "/sharding/v1/topology/";
@@ -22,6 +26,8 @@ pub const LEADER: &str = "/sharding/v1/leader";
 pub const AUDIT: &str = "/sharding/v1/audit/";
 /// The newest audit entry's sequence number.
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
+/// Prefix of idempotency records.
+pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
 /// A shard's record.
 #[must_use]
@@ -57,6 +63,12 @@ pub fn hold(id: &str) -> String {
 #[must_use]
 pub fn audit(sequence: u64) -> String {
     format!("{AUDIT}{sequence:020}")
+}
+
+/// The record of a request that was made under a client's idempotency key.
+#[must_use]
+pub fn idempotency(key: &str) -> String {
+    format!("{IDEMPOTENCY}{}", escape(key))
 }
 
 /// What a key under [`TOPOLOGY`] holds.
@@ -96,41 +108,15 @@ impl TopologyKey {
             return (!id.is_empty()).then(|| Self::Hold(id.to_owned()));
         }
         let (schema, name) = key.strip_prefix(TABLES)?.split_once('/')?;
-        let name = TableName::try_from_parts(&unescape(schema)?, &unescape(name)?).ok()?;
+        let name =
+            TableName::try_from_parts(&unescape_strictly(schema)?, &unescape_strictly(name)?)
+                .ok()?;
         Some(Self::Table(name))
     }
 }
 
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
-}
-
-/// Everything but letters, digits, `_` and `-` as `%XX`, so that no two parts are written alike.
-fn escape(part: &str) -> String {
-    let mut out = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        if is_plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-/// The part that [`escape`] wrote; none for a text that it does not write.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|part| escape(part) == text)
+/// The part that a key holds escaped; none for a text that [`escape`] does not write, so that two
+/// keys never mean one table.
+fn unescape_strictly(text: &str) -> Option<String> {
+    unescape(text).filter(|part| escape(part) == text)
 }

@@ -10,6 +10,7 @@ pub mod invariants;
 pub mod key;
 pub mod keys;
 pub mod parts;
+mod percent;
 pub mod records;
 pub mod ring;
 pub mod snapshot;

@@ -6,6 +6,9 @@ use crate::records::{DecodeError, Group, Head, Hold, Shard, ShardVnodes, Table, 
 use crate::store::{Entry, Event};
 use crate::{GroupName, ShardId, TableName};
 
+#[cfg(test)]
+mod tests;
+
 /// Everything that makes up a topology, in any order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {

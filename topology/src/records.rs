@@ -9,6 +9,9 @@ use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 mod codec;
 mod endpoint;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::{DecodeError, decode, encode};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 

@@ -8,6 +8,9 @@ use crate::records::{Group, Hold, Shard, Table};
 use crate::ring::{InvalidRing, Ring, Vnode};
 use crate::{Epoch, GroupName, Key, ShardId, TableName, Token};
 
+#[cfg(test)]
+mod tests;
+
 /// A shard's place in [`Snapshot::shards`]; means nothing outside its snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardIndex(pub u32);
@@ -61,8 +64,10 @@ impl Snapshot {
             vnodes,
             groups,
             tables,
-            holds,
+            mut holds,
         } = parts;
+        // The order in which records came says nothing: equal topologies are equal snapshots.
+        holds.sort_by(|a, b| a.id.cmp(&b.id));
         shards.sort_by(|a, b| a.id.cmp(&b.id));
         u32::try_from(shards.len()).map_err(|_| InvalidTopology::TooManyShards(shards.len()))?;
         let mut snapshot = Self {

@@ -122,11 +122,20 @@ impl Txn {
             let text = format!("{count} operations in a transaction, the limit is {MAX_TXN_OPS}");
             return Err(Error::Denied(text));
         }
-        let op = |op: &Op| match op {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { key } => key.len(),
-        };
-        let bytes = self.ops.iter().map(op).sum::<usize>();
+        let ops = self.ops.iter().map(|op| match op {
+            Op::Put { key, value, .. } => (key, value.len()),
+            Op::Delete { key } => (key, 0),
+        });
+        let compares = self.compares.iter().map(|compare| match compare {
+            Compare::CreateRevision(key, _) | Compare::ModRevision(key, _) => (key, 0),
+        });
+        let mut bytes = REQUEST_OVERHEAD_BYTES;
+        for (key, value_bytes) in ops.chain(compares) {
+            if key.is_empty() {
+                return Err(Error::Denied("a transaction names an empty key".to_owned()));
+            }
+            bytes += key.len() + value_bytes + ITEM_OVERHEAD_BYTES;
+        }
         if bytes > MAX_REQUEST_BYTES {
             let text = format!("a transaction of {bytes} bytes, the limit is {MAX_REQUEST_BYTES}");
             return Err(Error::Denied(text));
@@ -138,8 +147,15 @@ impl Txn {
 /// etcd's default `--max-txn-ops`.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// etcd's default `--max-request-bytes`: keys and values of one transaction together.
+/// etcd's default `--max-request-bytes`: the keys and values of one transaction, with 64 bytes for
+/// each operation and each condition and 1 KiB for the rest.
 pub const MAX_REQUEST_BYTES: usize = 3 << 19;
+
+/// More than etcd's encoding adds to the key and the value of an operation or a condition.
+const ITEM_OVERHEAD_BYTES: usize = 64;
+
+/// More than etcd's encoding adds to a request: an id and the user's name.
+const REQUEST_OVERHEAD_BYTES: usize = 1024;
 
 /// What became of a transaction that the store answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,8 @@
 //! The versioned envelope of stored values: `{"v":1, ...}`, JSON, so that `etcdctl get` is legible.
+//!
+//! Within a version, fields may be added that an older release may pass over: unknown ones are
+//! ignored. Whatever changes the meaning of a record, or takes a field away, is a new version, and
+//! an unknown version is refused.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,19 +19,17 @@ pub enum DecodeError {
         #[source]
         source: serde_json::Error,
     },
-    /// Written by a later release.
-    #[error("stored value of {key} has version {version}, this release reads up to {max}")]
+    /// Written by another release.
+    #[error("stored value of {key} has version {version}, this release reads version {VERSION}")]
     UnknownVersion {
         /// The etcd key.
         key: String,
         /// The version found.
         version: u64,
-        /// The newest version that this release reads.
-        max: u64,
     },
 }
 
-/// The version written today.
+/// The version that is written, and so far the only one.
 const VERSION: u64 = 1;
 
 /// A record as its stored bytes.
@@ -40,13 +42,13 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
         record: &'a T,
     }
     let envelope = Envelope { v: VERSION, record };
-    serde_json::to_vec(&envelope).expect("records hold only maps with text keys")
+    serde_json::to_vec(&envelope).expect("a record's fields have text names and JSON values")
 }
 
 /// The record in stored bytes; `key` is only for the error's text.
 ///
 /// # Errors
-/// [`DecodeError`] when the value is malformed or of a later version.
+/// [`DecodeError`] when the value is malformed or of another version.
 pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeError> {
     #[derive(serde::Deserialize)]
     struct Version {
@@ -58,24 +60,28 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeE
     };
     let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
     if version.v != VERSION {
-        let (version, max) = (version.v, VERSION);
         return Err(DecodeError::UnknownVersion {
             key: key.to_owned(),
-            version,
-            max,
+            version: version.v,
         });
     }
     serde_json::from_slice(bytes).map_err(malformed)
 }
 
-/// Times as RFC 3339 text with milliseconds, in UTC.
+/// Times as RFC 3339 text with milliseconds, in UTC. What is finer is cut off, and a time outside
+/// the years 1970 to 9999, which RFC 3339 cannot say, becomes the nearest end.
 pub(super) mod rfc3339 {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// The last second of the year 9999.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+
     pub(crate) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_rfc3339_millis(*time))
+        let first = SystemTime::UNIX_EPOCH;
+        let time = (*time).clamp(first, first + LAST);
+        to.collect_str(&humantime::format_rfc3339_millis(time))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::percent::{escape, unescape};
+
 /// `postgres://host:port/database`, without user or password.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -23,7 +25,8 @@ pub struct InvalidEndpoint {
 
 impl Endpoint {
     /// Reads a URL; a user or password in it is dropped, since credentials come from the
-    /// environment.
+    /// environment. Parameters are refused: `sslmode` or a host passed over in silence would
+    /// connect otherwise than was asked for.
     ///
     /// # Errors
     /// [`InvalidEndpoint`] names what is missing or wrong.
@@ -35,14 +38,19 @@ impl Endpoint {
         }
         let host = parsed.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| invalid("it names no host"))?;
-        let database = parsed.path().trim_start_matches('/');
-        if database.is_empty() || database.contains('/') {
-            return Err(invalid("it names no database"));
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err(invalid("it has parameters"));
         }
+        let database = parsed.path().strip_prefix('/').unwrap_or_default();
+        if database.is_empty() || database.contains('/') {
+            return Err(invalid("it does not name one database"));
+        }
+        let database = unescape(database).filter(|name| !name.contains('\0'));
+        let database = database.ok_or_else(|| invalid("its database's name cannot be read"))?;
         Ok(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: parsed.port().unwrap_or(5432),
-            database: database.to_owned(),
+            database,
         })
     }
 
@@ -58,7 +66,7 @@ impl Endpoint {
         self.port
     }
 
-    /// Database name.
+    /// Database name, without escapes.
     #[must_use]
     pub fn database(&self) -> &str {
         &self.database
@@ -75,7 +83,9 @@ impl fmt::Display for Endpoint {
         write!(
             f,
             "postgres://{open}{}{close}:{}/{}",
-            self.host, self.port, self.database
+            self.host,
+            self.port,
+            escape(&self.database)
         )
     }
 }

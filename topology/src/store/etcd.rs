@@ -207,6 +207,15 @@ fn signed(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
+/// The first key that begins with `prefix`, in etcd's form, which has no empty key.
+fn prefix_start(prefix: &str) -> Vec<u8> {
+    if prefix.is_empty() {
+        vec![0]
+    } else {
+        prefix.as_bytes().to_vec()
+    }
+}
+
 /// The end of the range of all keys that begin with `prefix`, in etcd's form.
 fn prefix_end(prefix: &str) -> Vec<u8> {
     // UTF-8 has no byte 0xff, so the last byte can always be raised; `\0` means "to the very end".

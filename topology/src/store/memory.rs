@@ -147,7 +147,8 @@ impl Store for MemoryStore {
             store: self.clone(),
             changes: self.changed.subscribe(),
             prefix: prefix.to_owned(),
-            next: from,
+            // 0 is "from the beginning", which an empty store puts at 1.
+            next: from.max(Revision(1)),
             generation,
             progress_at: Instant::now() + PROGRESS_INTERVAL,
         }))

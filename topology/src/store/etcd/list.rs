@@ -3,7 +3,7 @@
 use etcd_client::{Client, GetOptions};
 
 use super::endpoints::{Endpoints, Retry};
-use super::{MAX_ANSWER_BYTES, entry, header_revision, prefix_end, signed};
+use super::{MAX_ANSWER_BYTES, entry, header_revision, prefix_end, prefix_start, signed};
 use crate::store::{Entry, Error, Listing, Revision};
 
 /// Keys a page. Our largest record is well below half a mebibyte, so a page of them fits.
@@ -28,7 +28,7 @@ async fn list_at_one_revision(endpoints: &Endpoints, prefix: &str) -> Result<Lis
         revision: Revision(0),
     };
     let mut bytes = 0;
-    let mut from = prefix.as_bytes().to_vec();
+    let mut from = prefix_start(prefix);
     loop {
         let options = GetOptions::new()
             .with_range(prefix_end(prefix))

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::endpoints::{Endpoints, Retry};
 use super::failure::Failure;
-use super::{MAX_ANSWER_BYTES, entry, header_revision, prefix_end, signed, unsigned};
+use super::{MAX_ANSWER_BYTES, entry, header_revision, prefix_end, prefix_start, signed, unsigned};
 use crate::store::{Batch, Error, Event, Revision, Watch};
 
 /// How long a watch may be silent before it asks etcd for a sign of life.
@@ -43,7 +43,7 @@ pub(super) async fn open(
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         let options = options.clone();
         async move {
-            let mut stream = watcher.watch(prefix, Some(options)).await?;
+            let mut stream = watcher.watch(prefix_start(prefix), Some(options)).await?;
             // The first response says that the watch is there.
             let first = stream.message().await?;
             Ok((stream, first))

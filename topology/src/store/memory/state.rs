@@ -71,10 +71,12 @@ impl State {
     }
 
     pub(super) fn commit(&mut self, txn: Txn) -> Result<Committed, Error> {
-        self.check(&txn)?;
+        txn.check_limits()?;
+        check_keys(&txn.ops)?;
         if !txn.compares.iter().all(|compare| self.holds(compare)) {
             return Ok(Committed::Refused);
         }
+        self.check_leases(&txn.ops)?;
         let mut events = Vec::with_capacity(txn.ops.len());
         for op in txn.ops {
             match op {
@@ -86,20 +88,13 @@ impl State {
         Ok(Committed::Applied(self.revision))
     }
 
-    /// What etcd refuses whatever its state, and leases that are not there.
-    fn check(&self, txn: &Txn) -> Result<(), Error> {
-        txn.check_limits()?;
-        for (at, op) in txn.ops.iter().enumerate() {
-            let Op::Put { key, lease, .. } = op else {
-                continue;
-            };
-            let mut others = txn.ops.iter().enumerate().filter(|(other, _)| *other != at);
-            if others.any(|(_, other)| other.key() == key) {
-                return Err(Error::Denied(format!(
-                    "duplicate key {key:?} given in txn request"
-                )));
-            }
-            if lease.is_some_and(|lease| !self.leases.contains_key(&lease.0)) {
+    fn check_leases(&self, ops: &[Op]) -> Result<(), Error> {
+        let leases = ops.iter().filter_map(|op| match op {
+            Op::Put { lease, .. } => *lease,
+            Op::Delete { .. } => None,
+        });
+        for lease in leases {
+            if !self.leases.contains_key(&lease.0) {
                 return Err(Error::LeaseExpired);
             }
         }
@@ -107,20 +102,17 @@ impl State {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        match compare {
+        let (found, wanted) = match compare {
             Compare::CreateRevision(key, wanted) => {
-                self.keys
-                    .get(key)
-                    .map_or(Revision(0), |value| value.create_revision)
-                    == *wanted
+                let value = self.keys.get(key);
+                (value.map(|value| value.create_revision), wanted)
             }
             Compare::ModRevision(key, wanted) => {
-                self.keys
-                    .get(key)
-                    .map_or(Revision(0), |value| value.mod_revision)
-                    == *wanted
+                let value = self.keys.get(key);
+                (value.map(|value| value.mod_revision), wanted)
             }
-        }
+        };
+        found.unwrap_or_default() == *wanted
     }
 
     fn put(&mut self, key: String, bytes: Bytes, lease: Option<LeaseId>) -> Event {
@@ -240,6 +232,19 @@ impl State {
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.leases.values().map(|lease| lease.expires_at).min()
     }
+}
+
+/// etcd refuses two writes of one key, whether or not the conditions hold.
+fn check_keys(ops: &[Op]) -> Result<(), Error> {
+    for (at, op) in ops.iter().enumerate() {
+        let mut others = ops.iter().enumerate().filter(|(other, _)| *other != at);
+        let written = matches!(op, Op::Put { .. });
+        if written && others.any(|(_, other)| other.key() == op.key()) {
+            let text = format!("duplicate key {:?} given in txn request", op.key());
+            return Err(Error::Denied(text));
+        }
+    }
+    Ok(())
 }
 
 fn entry(key: &str, value: &Value) -> Entry {
