@@ -15,6 +15,7 @@ mod json;
 mod literal;
 mod modify;
 mod names;
+mod outputs;
 mod parse;
 mod scope;
 mod select;

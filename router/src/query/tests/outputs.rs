@@ -24,7 +24,7 @@ fn a_sub_select_hands_out_its_columns() {
             "k, ?",
         ),
         ("select k from t order by v", "k"),
-        ("values (1, 'a'), (2, $1)", "(1, 'a'), (2, $1)"),
+        ("values (1, 'a'), (2, 'b')", "(1, 'a'), (2, 'b')"),
         ("select k from t union select k from u", "[2, 3]"),
         ("select k::text from t", "?"),
         ("with c as (select k from t) select * from c", "*"),
@@ -99,6 +99,75 @@ fn a_cte_with_two_references_has_no_known_origin() {
     }
     let sql = "with c as (select * from t), d as (select * from c) select * from d";
     assert_eq!(inner(sql), "*");
+}
+
+#[test]
+fn what_may_belong_to_a_level_further_out_has_no_known_origin() {
+    let last = |sql: &str| {
+        let scopes = data(sql).scopes;
+        written_outputs(&scopes[scopes.len() - 1].outputs)
+    };
+    for (sql, expected) in [
+        (
+            "select * from a, lateral (select a.k, b.k, v, * from b) s",
+            "?, b.k, ?, *",
+        ),
+        (
+            "select * from a, lateral (select a.* , b.* from b) s",
+            "?, b.*",
+        ),
+        (
+            "select * from a where exists (select 1 from (select a.k, b.k from b) s)",
+            "?, b.k",
+        ),
+        (
+            "select * from a where exists (with c as (select a.k from b) select 1)",
+            "?",
+        ),
+        ("select * from a where k in (select v from b)", "v"),
+        ("select * from a, (select v from b) s", "v"),
+    ] {
+        assert_eq!(last(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_constant_that_takes_its_type_from_others_is_forgotten() {
+    for (query, expected) in [
+        ("values ('05'), ('06')", "('05'), ('06')"),
+        (
+            "values ('05', 1), (1, 2), (null, 3)",
+            "(?, 1), (?, 2), (?, 3)",
+        ),
+        ("values (1), (null), (2)", "(1), (NULL), (2)"),
+        ("values (1), ($1)", "(?), (?)"),
+        ("values ($1), ($2)", "(?), (?)"),
+        (
+            "values ($1::int), ($2::int)",
+            "($1::integer), ($2::integer)",
+        ),
+        ("values ('a'::text), ('b')", "(?), (?)"),
+        (
+            "values ('a'::text), ('b'::text)",
+            "('a'::text), ('b'::text)",
+        ),
+    ] {
+        assert_eq!(
+            inner(&format!("insert into t ({query} limit 9)")),
+            expected,
+            "{query}"
+        );
+    }
+    let branches = data("select '05', 1, $1, $1::int, k from t union values ('a', 2, 3, 4, 5)");
+    let written: Vec<_> = branches
+        .scopes
+        .iter()
+        .map(|it| written_outputs(&it.outputs))
+        .collect();
+    assert_eq!(
+        written,
+        ["[1, 2]", "?, 1, ?, $1::integer, k", "(?, 2, 3, 4, 5)"]
+    );
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn long_lists_take_linear_time() {
             });
             best.min().unwrap_or_default()
         };
-        let (small, large) = (time(2_000), time(16_000));
+        let (small, large) = (time(500), time(4_000));
         let limit = small * 40 + Duration::from_millis(50);
         assert!(large < limit, "{small:?} and {large:?}: {}", shape(1));
     }
