@@ -1,5 +1,6 @@
-//! Configuration files: JSON, `${NAME}` expanded from the environment, every field overridable by
-//! `PREFIX__SECTION__FIELD`, and every violation reported at once with its path.
+//! Configuration files: JSON, `${NAME}` expanded from the environment (`$${` stands for `${`),
+//! every field overridable by `PREFIX__SECTION__FIELD`, and every violation reported at once with
+//! its path. No violation shows a value, which may be a secret.
 //!
 //! [`Section`] is read field by field with a default at each place; what is left unread is an
 //! unknown key.
@@ -7,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +18,14 @@ use serde_json::{Map, Value};
 use crate::Secret;
 
 mod expand;
+
+use expand::{Overrides, Variables};
+
+/// A larger file is no configuration.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Ten years; what is longer is a slip, and what is far longer overflows clocks.
+const MAX_DURATION: Duration = Duration::from_secs(3_650 * 24 * 60 * 60);
 
 /// One rule that a configuration breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +56,21 @@ impl std::error::Error for Violations {}
 pub type Env<'a> = &'a BTreeMap<String, String>;
 
 /// One JSON object of the configuration while it is read.
-#[derive(Debug)]
 pub struct Section {
     path: String,
     fields: Map<String, Value>,
     report: Rc<RefCell<Vec<Violation>>>,
+}
+
+/// Shows the names of the fields alone: a value may be a secret.
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unread: Vec<_> = self.fields.keys().collect();
+        f.debug_struct("Section")
+            .field("path", &self.path)
+            .field("unread", &unread)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads the file at `path` and hands its root section to `build`.
@@ -64,13 +84,24 @@ pub fn load<T>(
     env: Env<'_>,
     build: impl FnOnce(&mut Section) -> T,
 ) -> Result<T, Violations> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read(path).map_err(|error| {
         Violations(vec![Violation {
             path: path.display().to_string(),
             rule: error.to_string(),
         }])
     })?;
-    parse(&text, prefix, env, build)
+    parse_named(&path.display().to_string(), &text, prefix, env, build)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    let length = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(length).is_ok_and(|length| length <= MAX_FILE_BYTES) {
+        return Ok(text);
+    }
+    let rule = format!("is larger than {MAX_FILE_BYTES} bytes");
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, rule))
 }
 
 /// As [`load`], from a text.
@@ -83,20 +114,37 @@ pub fn parse<T>(
     env: Env<'_>,
     build: impl FnOnce(&mut Section) -> T,
 ) -> Result<T, Violations> {
+    parse_named("(file)", text, prefix, env, build)
+}
+
+fn parse_named<T>(
+    name: &str,
+    text: &str,
+    prefix: &str,
+    env: Env<'_>,
+    build: impl FnOnce(&mut Section) -> T,
+) -> Result<T, Violations> {
     let single = |rule: String| {
         Violations(vec![Violation {
-            path: "(file)".to_owned(),
+            path: name.to_owned(),
             rule,
         }])
     };
-    let mut value: Value =
+    let value: Value =
         serde_json::from_str(text).map_err(|error| single(format!("is not JSON: {error}")))?;
-    let report = Rc::new(RefCell::new(Vec::new()));
-    expand::variables(&mut value, "", env, &mut report.borrow_mut());
-    let Value::Object(fields) = value else {
+    let Value::Object(mut fields) = value else {
         return Err(single("must be a JSON object".to_owned()));
     };
-    let fields = expand::overrides(fields, prefix, env);
+    let mut found = Vec::new();
+    let overrides = Overrides::find(prefix, env);
+    let mut variables = Variables {
+        env,
+        overrides: &overrides,
+        report: &mut found,
+    };
+    variables.expand(&mut fields);
+    overrides.apply(&mut fields, &mut found);
+    let report = Rc::new(RefCell::new(found));
     let mut root = Section {
         path: String::new(),
         fields,
@@ -112,13 +160,18 @@ pub fn parse<T>(
     }
 }
 
+/// The path of a field within a section; the root's path is empty.
+fn join(section: &str, field: &str) -> String {
+    if section.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{section}.{field}")
+    }
+}
+
 impl Section {
     fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        join(&self.path, name)
     }
 
     /// Records that a field breaks a rule.
@@ -280,22 +333,22 @@ impl Section {
         u32::try_from(value).unwrap_or(default)
     }
 
-    /// A time such as `"5s"` or `"250ms"`, or its default; zero only if `zero_ok`.
+    /// A time such as `"5s"` or `"250ms"` of at most ten years, or its default; zero only if
+    /// `zero_ok`.
     pub fn duration(&mut self, name: &str, default: Duration, zero_ok: bool) -> Duration {
-        let Some(text) = self.optional_text(name) else {
-            return default;
+        let parsed = match self.fields.remove(name) {
+            None => return default,
+            Some(Value::String(text)) => humantime::parse_duration(&text).ok(),
+            Some(_) => None,
         };
-        match humantime::parse_duration(&text) {
-            Ok(value) if zero_ok || !value.is_zero() => value,
-            Ok(_) => {
-                self.violation(name, "must be longer than zero");
-                default
-            }
-            Err(_) => {
-                self.violation(name, "must be a time such as \"5s\", \"250ms\" or \"2m\"");
-                default
-            }
-        }
+        let rule = match parsed {
+            Some(value) if value.is_zero() && !zero_ok => "must be longer than zero",
+            Some(value) if value <= MAX_DURATION => return value,
+            Some(_) => "must be at most ten years",
+            None => "must be a time such as \"5s\", \"250ms\" or \"2m\"",
+        };
+        self.violation(name, rule);
+        default
     }
 
     /// A size such as `"64MiB"` or a number of bytes, or its default.
@@ -317,10 +370,10 @@ impl Section {
 
     /// One of some words, or its default.
     pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
-        let Some(text) = self.optional_text(name) else {
+        let Some(given) = self.fields.remove(name) else {
             return default;
         };
-        let found = words.iter().find(|(word, _)| *word == text);
+        let found = words.iter().find(|(word, _)| given == *word);
         found.map_or_else(
             || {
                 let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -343,3 +396,6 @@ fn parse_size(text: &str) -> Option<u64> {
     };
     digits.trim().parse::<u64>().ok()?.checked_mul(unit)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //!
 //! The message is written for the client; what only we should know is logged instead.
 
+use std::future::{Ready, ready};
+
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
@@ -112,18 +114,18 @@ fn percent_encoded(message: &str) -> String {
 }
 
 /// The answer to a path that does not exist; for `Router::fallback`.
-pub async fn not_found(uri: Uri) -> Response {
-    ApiError::new(Kind::NotFound, format!("no such path: {}", uri.path())).into_response()
+pub fn not_found(uri: Uri) -> Ready<Response> {
+    let message = format!("no such path: {}", uri.path());
+    drop(uri); // axum hands its parts over by value.
+    ready(ApiError::new(Kind::NotFound, message).into_response())
 }
 
 /// The answer to a method that a path does not know; for `Router::method_not_allowed_fallback`.
-pub async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+pub fn method_not_allowed(method: Method, uri: Uri) -> Ready<Response> {
     let message = format!("{method} is not possible on {}", uri.path());
-    respond(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        &message,
-    )
+    drop((method, uri)); // As above.
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    ready(respond(status, "method_not_allowed", &message))
 }
 
 /// As `axum::Json`, but a refused body is answered in the error form.

@@ -16,6 +16,11 @@ pub mod serve;
 pub mod telemetry;
 pub mod tls;
 
+#[cfg(test)]
+mod captured_log;
+#[cfg(test)]
+mod test_authority;
+
 pub use kind::Kind;
 pub use lifecycle::{Shutdown, TaskGroup};
 pub use secret::Secret;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,7 +65,8 @@ impl TaskGroup {
         Self::default()
     }
 
-    /// Runs a future on the present runtime, in the caller's tracing span.
+    /// Runs a future on the present runtime, in the caller's tracing span. A panic is logged with
+    /// the task's name, since most callers drop the handle that would tell of it.
     pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -72,7 +75,14 @@ impl TaskGroup {
         let entry = Running::enter(Arc::clone(&self.running), name);
         let task = async move {
             let _entry = entry;
-            future.await
+            // What the panic leaves behind is dropped with the task; nobody sees it again.
+            match AssertUnwindSafe(future).catch_unwind().await {
+                Ok(output) => output,
+                Err(panic) => {
+                    tracing::error!(task = name, "task panicked");
+                    std::panic::resume_unwind(panic)
+                }
+            }
         };
         self.tracker.spawn(task.in_current_span())
     }
@@ -144,3 +154,6 @@ pub async fn terminated() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

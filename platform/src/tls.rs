@@ -276,7 +276,7 @@ fn client_verifier(
             .map_err(|error| bad(error.to_string()))?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    Ok(verifier.map_err(|error| bad(error.to_string()))?)
+    verifier.map_err(|error| bad(error.to_string()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

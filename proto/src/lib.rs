@@ -10,7 +10,7 @@ pub mod manager {
 
 /// The router's service.
 pub mod router {
-    #[expect(missing_docs, reason = "generated")]
+    #[expect(missing_docs, clippy::enum_variant_names, reason = "generated")]
     pub mod v1 {
         tonic::include_proto!("sharding.router.v1");
     }

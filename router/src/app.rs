@@ -1,1 +1,266 @@
-//! To be written.
+//! The process: puts the parts together, runs them, and ends them in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use platform::bearer::Verifier;
+use platform::probe::Readiness;
+use platform::serve::{Limits, Listener};
+use platform::tls::{Acceptor, Alpn};
+use platform::{Shutdown, TaskGroup};
+use tokio::net::TcpListener;
+use topology::store::etcd::{self, EtcdStore};
+use topology::watch::{Backoff, Follower};
+
+use crate::auth::Users;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::core::Core;
+use crate::exec::Executor;
+use crate::metrics::Metrics;
+use crate::pool::{self, Credentials};
+use crate::session::{Front, Statements, cancel};
+use crate::view::Keeper;
+use crate::{health, ingress};
+
+/// The version that probes and `/` report.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Between being told to end and taking no more clients, so that a load balancer sees the probe
+/// first.
+const PROBE_GRACE: Duration = Duration::from_millis(200);
+
+/// Runs a router until SIGTERM or SIGINT, then drains it.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
+    let logging = platform::telemetry::Config {
+        level: config.observability.log_level.clone(),
+        ..platform::telemetry::Config::default()
+    };
+    platform::telemetry::init(&logging)?;
+    tracing::info!(version = VERSION, config = %path.display(), "starting");
+    warn_about(&config);
+    let registry = platform::metrics::new_registry("router");
+    let parts = Parts::build(&config, &registry)?;
+    // The fronts end first; what they stand on ends once they have drained.
+    let (fronts, ground) = (Shutdown::new(), Shutdown::new());
+    let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
+    let readiness = parts.readiness.clone();
+    let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
+    sockets.start(&config, &parts, &serving, &fronts);
+    let metrics = (&*config.http.host, config.observability.metrics_port);
+    let metrics = Listener::bind(metrics, None).await?;
+    tasks.spawn(
+        "metrics",
+        serve_metrics(metrics, registry, tasks.clone(), ground.clone()),
+    );
+    parts.start(&tasks, &ground);
+    platform::lifecycle::terminated()
+        .await
+        .context("signal handlers")?;
+    tracing::info!("told to end: no more clients, running transactions go on");
+    readiness.drain();
+    tokio::time::sleep(PROBE_GRACE).await;
+    fronts.request();
+    if let Err(unfinished) = serving.wait(config.shutdown.drain_deadline).await {
+        tracing::warn!(?unfinished, "cutting what did not end in time");
+    }
+    ground.request();
+    // Nothing here holds a client's work any more.
+    let _ended = tasks.wait(Duration::from_secs(5)).await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn warn_about(config: &Config) {
+    if config.observability.enable_tracing {
+        tracing::warn!("enable_tracing is set: spans are not exported by this version");
+    }
+    if config.pgwire.auth == crate::config::AuthMethod::Trust {
+        tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
+    } else if config.pgwire.users.is_empty() {
+        tracing::warn!("pgwire.auth.users is empty: nobody can log in to the Postgres front");
+    }
+}
+
+/// The parts that the fronts share.
+struct Parts {
+    core: Arc<Core>,
+    front: Arc<Front>,
+    follower: Follower,
+    keeper: Keeper,
+    topology: topology::watch::View,
+    readiness: Readiness,
+    tls: Option<Acceptor>,
+    /// Set when calls need a token.
+    verifier: Option<Verifier>,
+}
+
+impl Parts {
+    fn build(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+        let store = EtcdStore::connect(etcd::Config {
+            endpoints: config.metadata.endpoints.clone(),
+            timeout: config.metadata.timeout,
+            credentials: None,
+        })?;
+        let (follower, topology) = Follower::new(Arc::new(store), Backoff::default());
+        let metrics = Metrics::register(registry)?;
+        let pools = pool::metrics::Metrics::register(registry)?;
+        let pool = pool::Config {
+            max_connections: config.sharding.max_connections,
+            connection_ttl: config.sharding.connection_ttl,
+            connect_timeout: config.sharding.connect_timeout,
+            checkout_timeout: config.sharding.checkout_timeout,
+            max_prepared_statements: config.pgwire.max_prepared_statements,
+            credentials: Credentials {
+                user: config.security.shard_user.clone(),
+                password: config.security.shard_password.clone(),
+            },
+        };
+        let (keeper, view) = Keeper::new(topology.clone(), pool, pools, metrics.clone());
+        let users = Users::try_new(&config.pgwire.users)
+            .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
+        let tls = config
+            .security
+            .tls
+            .as_ref()
+            .map(Acceptor::load)
+            .transpose()?;
+        let core = Arc::new(Core {
+            cache: Cache::new(config.sharding.max_cached_statements),
+            config: config.clone(),
+            view,
+            metrics,
+        });
+        let front = Arc::new(Front {
+            core: Arc::clone(&core),
+            users,
+            statements: Statements::default(),
+            sessions: cancel::Registry::default(),
+            slots: Front::slots(config.pgwire.max_client_connections),
+        });
+        let secret = config
+            .security
+            .jwt_secret
+            .as_ref()
+            .filter(|_| config.security.enable_rbac);
+        let verifier = secret.map(Verifier::hs256);
+        let readiness = Readiness::new();
+        readiness.set("topology", Err("not read yet".to_owned()));
+        Ok(Self {
+            core,
+            front,
+            follower,
+            keeper,
+            topology,
+            readiness,
+            tls,
+            verifier,
+        })
+    }
+
+    /// Starts what the fronts stand on.
+    fn start(self, tasks: &TaskGroup, ground: &Shutdown) {
+        let Self {
+            core,
+            front: _,
+            follower,
+            keeper,
+            topology,
+            readiness,
+            tls: _,
+            verifier: _,
+        } = self;
+        tasks.spawn("topology", follower.run(ground.clone()));
+        tasks.spawn("pools", keeper.run(ground.clone()));
+        tasks.spawn("health", health::run(core, ground.clone()));
+        let ground = ground.clone();
+        tasks.spawn("readiness", async move {
+            tokio::select! {
+                () = ground.requested() => {}
+                () = topology.loaded() => readiness.set("topology", Ok(())),
+            }
+        });
+    }
+}
+
+/// The bound ports of the fronts.
+struct Sockets {
+    http: Listener,
+    grpc: Listener,
+    pgwire: TcpListener,
+}
+
+impl Sockets {
+    async fn bind(config: &Config, tls: Option<&Acceptor>) -> anyhow::Result<Self> {
+        let http = (&*config.http.host, config.http.port);
+        let http = Listener::bind(http, tls.map(|tls| tls.with_alpn(Alpn::Http))).await?;
+        let grpc = (&*config.grpc.host, config.grpc.port);
+        let grpc = Listener::bind(grpc, tls.map(|tls| tls.with_alpn(Alpn::Http))).await?;
+        let (host, port) = (&*config.pgwire.host, config.pgwire.port);
+        let pgwire = TcpListener::bind((host, port))
+            .await
+            .with_context(|| format!("cannot listen on {host}:{port}"))?;
+        let bound = pgwire.local_addr()?;
+        let (on_http, on_grpc) = (http.local_addr(), grpc.local_addr());
+        tracing::info!(http = %on_http, grpc = %on_grpc, pgwire = %bound, "listening");
+        Ok(Self { http, grpc, pgwire })
+    }
+
+    fn start(self, config: &Config, parts: &Parts, serving: &TaskGroup, shutdown: &Shutdown) {
+        let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
+        let verifier = parts.verifier.clone();
+        let readiness = parts.readiness.clone();
+        let bounds = ingress::Limits::default();
+        let http = ingress::http::router(
+            Arc::clone(&executor),
+            readiness.clone(),
+            verifier.clone(),
+            bounds,
+        );
+        let grpc = ingress::grpc::router(executor, readiness, verifier, bounds);
+        serve_requests("http", self.http, http, config, serving, shutdown);
+        serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
+        let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));
+        let front = Arc::clone(&parts.front);
+        let tasks = serving.clone();
+        let pgwire = ingress::pg::serve(self.pgwire, front, tls, tasks, shutdown.clone());
+        serving.spawn("pgwire", pgwire);
+    }
+}
+
+fn serve_requests(
+    name: &'static str,
+    listener: Listener,
+    app: axum::Router,
+    config: &Config,
+    serving: &TaskGroup,
+    shutdown: &Shutdown,
+) {
+    let limits = Limits {
+        header_read_timeout: config.http.read_timeout,
+        write_timeout: config.http.write_timeout,
+        idle_timeout: config.http.idle_timeout,
+        ..Limits::default()
+    };
+    let deadline = config.shutdown.drain_deadline;
+    let (tasks, shutdown) = (serving.clone(), shutdown.clone());
+    serving.spawn(name, async move {
+        platform::serve::serve(listener, app, limits, &tasks, shutdown, deadline).await;
+    });
+}
+
+async fn serve_metrics(
+    listener: Listener,
+    registry: prometheus::Registry,
+    tasks: TaskGroup,
+    shutdown: Shutdown,
+) {
+    let app = platform::probe::metrics_router(registry);
+    let deadline = Duration::from_secs(1);
+    platform::serve::serve(listener, app, Limits::default(), &tasks, shutdown, deadline).await;
+}

@@ -31,12 +31,19 @@ impl Users {
             let verifier = if secret.starts_with("SCRAM-SHA-256$") {
                 Verifier::parse(secret)
             } else {
-                Ok(Verifier::derive(secret, &rand::random::<[u8; 16]>(), scram::ITERATIONS))
+                Ok(Verifier::derive(
+                    secret,
+                    &rand::random::<[u8; 16]>(),
+                    scram::ITERATIONS,
+                ))
             };
             let verifier = verifier.map_err(|rule| format!("user {:?}: {rule}", user.name))?;
             verifiers.insert(user.name.clone(), verifier);
         }
-        Ok(Self { verifiers, decoy_seed: rand::random() })
+        Ok(Self {
+            verifiers,
+            decoy_seed: rand::random(),
+        })
     }
 
     /// The verifier of a user, or one that nobody's password fits. The second value says whether

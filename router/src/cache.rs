@@ -63,14 +63,19 @@ impl Planned {
 
 fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> Plans {
     let plan = |statement| route::plan(statement, snapshot, search_path);
-    Plans { epoch: snapshot.epoch(), plans: analysis.statements.iter().map(plan).collect() }
+    Plans {
+        epoch: snapshot.epoch(),
+        plans: analysis.statements.iter().map(plan).collect(),
+    }
 }
+
+type Texts = LruCache<Box<str>, Arc<Planned>, RandomState>;
 
 /// Texts and their plans, least recently used out first. Sharded by hash, so that sessions on
 /// different cores seldom meet at a lock.
 #[derive(Debug)]
 pub struct Cache {
-    shards: Box<[Mutex<LruCache<Box<str>, Arc<Planned>, RandomState>>]>,
+    shards: Box<[Mutex<Texts>]>,
     hasher: RandomState,
 }
 
@@ -87,7 +92,10 @@ impl Cache {
         let each = NonZeroUsize::new(each).unwrap_or(NonZeroUsize::MIN);
         let shard = || Mutex::new(LruCache::with_hasher(each, RandomState::default()));
         let shards = std::iter::repeat_with(shard).take(Self::SHARDS).collect();
-        Self { shards, hasher: RandomState::default() }
+        Self {
+            shards,
+            hasher: RandomState::default(),
+        }
     }
 
     /// The analysis of a text, remembered or made now.

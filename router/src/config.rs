@@ -126,9 +126,14 @@ impl Security {
         let enable_rbac = section.boolean("enable_rbac", false);
         let jwt_secret = section.secret("jwt_secret");
         let jwt_secret = jwt_secret.or_else(|| env.get("JWT_SECRET").map(Secret::new));
-        let length = jwt_secret.as_ref().map_or(0, |secret| secret.expose().chars().count());
+        let length = jwt_secret
+            .as_ref()
+            .map_or(0, |secret| secret.expose().chars().count());
         if enable_rbac && length < Self::MIN_JWT_SECRET_CHARS {
-            section.violation("jwt_secret", "must have at least 32 characters with enable_rbac");
+            section.violation(
+                "jwt_secret",
+                "must have at least 32 characters with enable_rbac",
+            );
         }
         // The manager's file may be shared with the router's; the router keeps no audit log.
         section.optional_text("audit_log_path");
@@ -142,8 +147,14 @@ impl Security {
             tls,
             enable_rbac,
             jwt_secret,
-            shard_user: env.get("DB_USERNAME").cloned().unwrap_or_else(|| "postgres".to_owned()),
-            shard_password: env.get("DB_PASSWORD").filter(|p| !p.is_empty()).map(Secret::new),
+            shard_user: env
+                .get("DB_USERNAME")
+                .cloned()
+                .unwrap_or_else(|| "postgres".to_owned()),
+            shard_password: env
+                .get("DB_PASSWORD")
+                .filter(|p| !p.is_empty())
+                .map(Secret::new),
         }
     }
 }
@@ -158,15 +169,18 @@ impl Observability {
             log_level.clone_from(level);
         }
         section.finish();
-        Self { metrics_port, enable_tracing, log_level }
+        Self {
+            metrics_port,
+            enable_tracing,
+            log_level,
+        }
     }
 }
 
 impl Shutdown {
     fn read(root: &mut Section) -> Self {
         let mut section = root.section("shutdown");
-        let drain_deadline =
-            section.duration("drain_deadline", Duration::from_secs(30), true);
+        let drain_deadline = section.duration("drain_deadline", Duration::from_secs(30), true);
         section.finish();
         Self { drain_deadline }
     }

@@ -21,10 +21,18 @@ pub enum Error {
         shard: topology::ShardId,
     },
     /// The shard went away while it was running a statement that may have committed.
-    #[error("shard {shard} closed the connection while a statement was running: it is not known whether it took effect")]
+    #[error(
+        "shard {shard} closed the connection while a statement was running: it is not known whether it took effect"
+    )]
     OutcomeUnknown {
         /// The shard.
         shard: topology::ShardId,
+    },
+    /// A schema change committed on some shards and not surely on these.
+    #[error("the statement is applied on some shards, but not known to be on: {}", listed(.missing))]
+    PartlyApplied {
+        /// Where it may be missing.
+        missing: Vec<topology::ShardId>,
     },
     /// No topology with an active shard is known.
     #[error("no active shard is known to the router")]
@@ -60,12 +68,29 @@ impl Error {
             Self::Refused(refusal) => refusal.sqlstate,
             Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
             Self::Pool(pool::Error::Exhausted { .. }) => "53300",
-            Self::OutcomeUnknown { .. } => "08007",
+            Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::NoShard => "57P03",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
             Self::Timeout(_) => "57014",
             Self::ShuttingDown => "57P01",
+        }
+    }
+
+    /// More about it, where the shard has said more.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Shard { detail, .. } => detail.as_deref(),
+            Self::Refused(_)
+            | Self::Pool(_)
+            | Self::BackendLost { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::PartlyApplied { .. }
+            | Self::NoShard
+            | Self::Protocol(_)
+            | Self::Timeout(_)
+            | Self::ShuttingDown => None,
         }
     }
 
@@ -76,6 +101,9 @@ impl Error {
             Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Shard { hint, .. } => hint.as_deref(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
+            Self::PartlyApplied { .. } => {
+                Some("look at those shards, then run the statement there where it is missing")
+            }
             Self::Pool(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
@@ -95,12 +123,17 @@ impl Error {
             | Self::BackendLost { .. }
             | Self::NoShard
             | Self::ShuttingDown => Kind::Unavailable,
-            Self::OutcomeUnknown { .. } => Kind::OutcomeUnknown,
+            Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
             Self::Timeout(_) => Kind::Timeout,
         }
     }
+}
+
+fn listed(shards: &[topology::ShardId]) -> String {
+    let names: Vec<&str> = shards.iter().map(topology::ShardId::as_str).collect();
+    names.join(", ")
 }
 
 /// The kind of a SQLSTATE, by its class (PostgreSQL 15, appendix A).

@@ -1,4 +1,17 @@
 //! The data plane: finds the shard key in a statement and forwards it to the shard that owns it.
 
+pub mod app;
+pub mod auth;
+pub mod cache;
+pub mod config;
+pub mod core;
+pub mod error;
+pub mod exec;
+pub mod health;
+pub mod ingress;
+pub mod metrics;
+pub mod pool;
 pub mod query;
 pub mod route;
+pub mod session;
+pub mod view;

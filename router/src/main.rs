@@ -1,1 +1,73 @@
-fn main() {}
+//! The router's process: reads its configuration and runs [`router::app`].
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program's own words at start"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use router::config::Config;
+
+/// `EX_CONFIG` of sysexits.h.
+const BAD_CONFIG: u8 = 78;
+
+/// `EX_USAGE` of sysexits.h.
+const BAD_USAGE: u8 = 64;
+
+const USAGE: &str = "usage: router [--config FILE]
+
+Routes SQL to PostgreSQL shards by their shard key.
+
+  --config FILE   the configuration; default: $CONFIG_PATH, or configs/router.json
+  --version       print the version
+  --help          print this";
+
+fn main() -> ExitCode {
+    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let default = || {
+        env.get("CONFIG_PATH")
+            .map_or("configs/router.json", String::as_str)
+    };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let path = match words.as_slice() {
+        [] => PathBuf::from(default()),
+        ["--config", path] => PathBuf::from(path),
+        ["--version"] => {
+            println!("router {}", router::app::VERSION);
+            return ExitCode::SUCCESS;
+        }
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    let config = match Config::load(&path, &env) {
+        Ok(config) => config,
+        Err(violations) => {
+            eprintln!("router: {} cannot be used:\n{violations}", path.display());
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    match run(config, &path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("router: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config, path: &std::path::Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(router::app::run(config, path))
+}

@@ -70,7 +70,7 @@ struct Shared {
     shard: ShardId,
     endpoint: Endpoint,
     config: Config,
-    active: prometheus::IntGauge,
+    metrics: metrics::OfShard,
     connector: Connector,
     backends: bb8::Pool<Connector>,
 }
@@ -78,7 +78,12 @@ struct Shared {
 impl Pool {
     /// An empty pool; connects when it is first asked.
     #[must_use]
-    pub fn new(shard: ShardId, endpoint: Endpoint, config: Config, metrics: &metrics::Metrics) -> Self {
+    pub fn new(
+        shard: ShardId,
+        endpoint: Endpoint,
+        config: Config,
+        metrics: &metrics::Metrics,
+    ) -> Self {
         let connector = Connector::new(endpoint.clone(), &config);
         let backends = bb8::Pool::builder()
             .max_size(config.max_connections)
@@ -89,9 +94,18 @@ impl Pool {
             .retry_connection(false)
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(connector.clone());
-        let active = metrics.active(&shard);
-        let shared = Shared { shard, endpoint, config, active, connector, backends };
-        Self { shared: Arc::new(shared) }
+        let metrics = metrics.of_shard(&shard);
+        let shared = Shared {
+            shard,
+            endpoint,
+            config,
+            metrics,
+            connector,
+            backends,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The server behind the pool.
@@ -138,7 +152,7 @@ impl Pool {
                 biased;
                 got = &mut get => {
                     let backend = got.map_err(|_| self.give_up())?;
-                    return Ok(Lease::new(backend, shared.active.clone()));
+                    return Ok(Lease::new(backend, shared.metrics.clone()));
                 }
                 changed = failures.changed() => {
                     if changed.is_ok() && shared.backends.state().connections == 0 {
@@ -151,7 +165,10 @@ impl Pool {
     }
 
     fn give_up(&self) -> Error {
-        let (shard, waited) = (self.shared.shard.clone(), self.shared.config.checkout_timeout);
+        let (shard, waited) = (
+            self.shared.shard.clone(),
+            self.shared.config.checkout_timeout,
+        );
         if self.shared.backends.state().connections == 0 {
             let reason = self.shared.connector.failures().borrow().to_string();
             return Error::Unreachable { shard, reason };

@@ -4,9 +4,28 @@
 //! execution's parameters. A statement is routed to one shard only when every row that can
 //! contribute to its answer is known to be there; otherwise it is refused.
 
+#![deny(clippy::indexing_slicing)]
+
 use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
 
-use crate::query::{Class, Statement};
+use crate::query::Statement;
+
+mod array;
+mod class;
+mod columns;
+mod data;
+mod ddl;
+mod insert;
+mod parameter;
+mod pins;
+mod refusal;
+mod resolve;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -124,25 +143,20 @@ impl Parameters for NoParameters {
 /// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an
 /// unqualified table name is looked up, in order.
 #[must_use]
-pub fn plan(statement: &Statement, _snapshot: &Snapshot, _search_path: &[&str]) -> Plan {
-    match &statement.class {
-        Class::Ddl(_) => Plan::Everywhere,
-        _ => Plan::Any { writes: false },
-    }
+pub fn plan(statement: &Statement, snapshot: &Snapshot, search_path: &[&str]) -> Plan {
+    class::plan(statement, Tables::new(snapshot, search_path)).unwrap_or_else(Plan::Refused)
 }
 
-/// Decides where one execution of a planned statement goes.
+/// Decides where one execution of a planned statement goes. A hint must equal every key that the
+/// statement shows.
 ///
 /// # Errors
 /// The [`Refusal`] to send to the client.
 pub fn resolve(
     plan: &Plan,
-    _params: &dyn Parameters,
-    _hint: Option<&Key<'_>>,
-    _snapshot: &Snapshot,
+    params: &dyn Parameters,
+    hint: Option<&Key<'_>>,
+    snapshot: &Snapshot,
 ) -> Result<Target, Refusal> {
-    match plan {
-        Plan::Refused(refusal) => Err(refusal.clone()),
-        _ => Ok(Target::Any),
-    }
+    resolve::target(plan, params, hint, snapshot)
 }

@@ -9,16 +9,22 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Users;
 use crate::core::Core;
 use crate::error::Error;
+use crate::metrics::Connected;
 
 mod attach;
 pub mod cancel;
 mod client;
+mod control;
+mod effects;
 mod expect;
 mod extended;
+mod greeting;
+mod housekeeping;
 mod local;
 mod login;
 mod prepared;
@@ -26,15 +32,15 @@ mod relay;
 mod simple;
 mod state;
 
-pub use client::Stream;
-pub use login::log_in;
+pub use login::{LoginError, log_in};
+pub use prepared::Statements;
 
 use attach::Attachment;
 use client::{Client, ClientError, Frame};
+use effects::Effect;
 use expect::Expectations;
-use extended::Batch;
-use prepared::{Prepared, Statements};
-use relay::RelayError;
+use extended::{Batch, Portals};
+use prepared::Prepared;
 use state::{SessionSettings, Transaction};
 
 /// Why a session ends before its client says so.
@@ -61,6 +67,18 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    /// One for each session that may be.
+    pub slots: Arc<Semaphore>,
+}
+
+impl Front {
+    /// Places for this many sessions.
+    #[must_use]
+    pub fn slots(sessions: u32) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(
+            usize::try_from(sessions).unwrap_or(Semaphore::MAX_PERMITS),
+        ))
+    }
 }
 
 /// A session that has logged in.
@@ -74,9 +92,30 @@ pub struct Session {
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
     statements: HashMap<Bytes, Arc<Prepared>>,
     attachment: Option<Attachment>,
+    /// Bytes for the backend.
     outbound: BytesMut,
     expected: Expectations,
+    flight: Flight,
     batch: Batch,
+    portals: Portals,
+    _connected: Connected,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What is being sent to the backend, until its ReadyForQuery.
+#[derive(Debug, Default)]
+struct Flight {
+    /// Whether any of it may write.
+    writes: bool,
+    /// Whether it may commit: a COMMIT, or whatever stands outside of a transaction block.
+    ends: bool,
+    /// What each statement will have done to the session.
+    effects: Vec<Effect>,
+}
+
+/// Appends a message that fails whatever the backend's state is.
+fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
+    wire::frontend::encode::execute(out, b"refused by the router", 1)
 }
 
 impl Session {
@@ -86,6 +125,16 @@ impl Session {
     /// # Errors
     /// [`Ended`] when the client did not leave by itself.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        match self.serve(shutdown).await {
+            Err(Ended::Broken(error)) => {
+                tracing::warn!(%error, "closing a session in the middle of an answer");
+                Err(Ended::Broken(error))
+            }
+            ended => ended,
+        }
+    }
+
+    async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
             let frame = tokio::select! {
@@ -117,10 +166,7 @@ impl Session {
         match frame.tag() {
             b'Q' => self.simple_query(&frame).await?,
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
-                if let Err(error) = self.extended_message(&frame).await? {
-                    self.fatal(&error).await?;
-                    return Ok(false);
-                }
+                self.extended_message(&frame).await?;
             }
             b'X' => return Ok(false),
             // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use platform::Shutdown;
 use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
 
+use crate::metrics::Metrics;
 use crate::pool::{self, Pool};
 
 /// A topology and the pools of its shards.
@@ -28,10 +29,12 @@ impl Serving {
     /// Every shard that takes part, with its primary's pool.
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
         let shards = self.snapshot.shards().iter().zip(&self.primaries);
-        (0_u32..).zip(shards).filter_map(|(index, (shard, pool))| match shard.state {
-            ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
-            ShardState::Inactive => None,
-        })
+        (0_u32..)
+            .zip(shards)
+            .filter_map(|(index, (shard, pool))| match shard.state {
+                ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
+                ShardState::Inactive => None,
+            })
     }
 }
 
@@ -53,7 +56,8 @@ pub struct Keeper {
     topology: topology::watch::View,
     view: View,
     config: pool::Config,
-    metrics: pool::metrics::Metrics,
+    pools: pool::metrics::Metrics,
+    metrics: Metrics,
 }
 
 impl Keeper {
@@ -62,10 +66,20 @@ impl Keeper {
     pub fn new(
         topology: topology::watch::View,
         config: pool::Config,
-        metrics: pool::metrics::Metrics,
+        pools: pool::metrics::Metrics,
+        metrics: Metrics,
     ) -> (Self, View) {
         let view = View::default();
-        (Self { topology, view: view.clone(), config, metrics }, view)
+        (
+            Self {
+                topology,
+                view: view.clone(),
+                config,
+                pools,
+                metrics,
+            },
+            view,
+        )
     }
 
     /// Follows the topology until shutdown.
@@ -76,7 +90,7 @@ impl Keeper {
                 // Shutdown first, so that a busy topology cannot delay it.
                 biased;
                 () = shutdown.requested() => return,
-                () = self.topology.changed() => {}
+                _epoch = self.topology.changed() => {}
             }
         }
     }
@@ -84,18 +98,26 @@ impl Keeper {
     /// Makes the pools of a snapshot, keeping those of servers that are still in it.
     fn apply(&self, snapshot: Arc<Snapshot>) {
         let before = self.view.load();
-        let known: HashMap<&Endpoint, &Pool> =
-            before.primaries.iter().map(|pool| (pool.endpoint(), pool)).collect();
+        let known: HashMap<&Endpoint, &Pool> = before
+            .primaries
+            .iter()
+            .map(|pool| (pool.endpoint(), pool))
+            .collect();
         let pool_of = |shard: &topology::Shard| match known.get(&shard.primary_endpoint) {
             Some(pool) if *pool.shard() == shard.id => Pool::clone(pool),
             _ => Pool::new(
                 shard.id.clone(),
                 shard.primary_endpoint.clone(),
                 self.config.clone(),
-                &self.metrics,
+                &self.pools,
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
-        self.view.0.store(Arc::new(Serving { snapshot, primaries }));
+        let epoch = snapshot.epoch();
+        self.view.0.store(Arc::new(Serving {
+            snapshot,
+            primaries,
+        }));
+        self.metrics.epoch(epoch);
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use topology::store::{self, EtcdStore};
+use topology::{Key, Snapshot, watch};
 
 use crate::postgres::Options;
 use crate::{Etcd, Manager, Postgres, Router, http, wait};
@@ -89,14 +91,20 @@ impl Cluster {
         }
         cluster.register(&plan).await?;
         for _ in 0..plan.routers {
-            let mut router = Router::prepare(&cluster.etcd.endpoint(), &plan.router_config)?;
-            router.program.launch()?;
-            cluster.routers.push(router);
-        }
-        for router in &mut cluster.routers {
-            router.program.ready().await?;
+            cluster.add_router(&plan.router_config).await?;
         }
         Ok(cluster)
+    }
+
+    /// Starts a further router with `config` laid over its configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn add_router(&mut self, config: &Value) -> anyhow::Result<()> {
+        let mut router = Router::prepare(&self.etcd.endpoint(), config)?;
+        router.program.start().await?;
+        self.routers.push(router);
+        Ok(())
     }
 
     async fn register(&self, plan: &Plan) -> anyhow::Result<()> {
@@ -106,21 +114,33 @@ impl Cluster {
             self.post_when_led("/shards", &body).await?;
         }
         for (name, shard_key, key_type) in &plan.tables {
-            let group = if *key_type == "bigint" {
-                "default"
-            } else {
-                key_type
-            };
-            let body = json!({
-                "name": name, "shard_key": shard_key, "key_type": key_type, "group": group,
-            });
-            self.post_when_led("/tables", &body).await?;
+            self.register_table(name, shard_key, key_type).await?;
         }
         Ok(())
     }
 
-    /// Posts to the first manager; waits while nobody leads.
-    async fn post_when_led(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    async fn register_table(
+        &self,
+        name: &str,
+        shard_key: &str,
+        key_type: &str,
+    ) -> anyhow::Result<()> {
+        let group = if key_type == "bigint" {
+            "default"
+        } else {
+            key_type
+        };
+        let body = json!({
+            "name": name, "shard_key": shard_key, "key_type": key_type, "group": group,
+        });
+        self.post_when_led("/tables", &body).await.map(drop)
+    }
+
+    /// Posts to the first manager, path below `/api/v1`; waits while nobody leads.
+    ///
+    /// # Errors
+    /// When it is not answered by 201.
+    pub async fn post_when_led(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = self.manager(0)?.api(path);
         let what = format!("POST {path}");
         wait::until(&what, wait::START, || async {
@@ -162,39 +182,47 @@ impl Cluster {
         shard.with_context(|| format!("there is no shard {id}"))
     }
 
-    /// The shard of a key, as the first router says.
+    /// The topology as it stands in etcd.
     ///
     /// # Errors
-    /// When the router does not answer.
-    pub async fn shard_for_key(&self, key: &str, group: &str) -> anyhow::Result<String> {
-        let http = self.router(0)?.program.http();
-        let url = format!("{http}/v1/shard-for-key?key={key}&group={group}");
-        let answer = http::get(&url).await?.expect(200)?;
-        Ok(answer["shard_id"]
-            .as_str()
-            .context("shard_id is a text")?
-            .to_owned())
+    /// When it cannot be read.
+    pub async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let config = store::etcd::Config {
+            endpoints: vec![self.etcd.endpoint()],
+            timeout: wait::SETTLE,
+            credentials: None,
+        };
+        let store = EtcdStore::connect(config)?;
+        Ok(watch::load(&store).await?.snapshot()?)
     }
 
-    /// The first keys at or after `from` that live on `shard`.
+    /// The first key at or after `from` that hashes to `shard`.
     ///
     /// # Errors
-    /// When the router does not answer, or none of 10,000 keys lives there.
-    pub async fn bigint_key_on(&self, shard: &str, from: i64) -> anyhow::Result<i64> {
-        for key in from..from + 10_000 {
-            if self.shard_for_key(&key.to_string(), "default").await? == shard {
-                return Ok(key);
-            }
-        }
-        anyhow::bail!("no key from {from} on lives on {shard}")
+    /// When the topology cannot be read, or none of 10,000 keys lives there.
+    pub async fn key_on(&self, shard: &str, from: i64) -> anyhow::Result<i64> {
+        let snapshot = self.snapshot().await?;
+        let mut keys = from..from + 10_000;
+        let key = keys.find(|&key| owner(&snapshot, &Key::Bigint(key)).is_some_and(|s| s == shard));
+        key.with_context(|| format!("no key from {from} on lives on {shard}"))
     }
 
-    /// Runs DDL through the first router once it knows the newest tables.
+    /// Creates a table through the first router, registers it, and waits until every router knows
+    /// it. Keys of bigint are in the group `default`, others in a group named as their type.
     ///
     /// # Errors
-    /// When the router refuses it.
-    pub async fn create(&self, ddl: &str) -> anyhow::Result<()> {
-        self.router(0)?.psql(ddl).await.map(drop)
+    /// When the router or the manager refuses it.
+    pub async fn create(
+        &self,
+        name: &str,
+        columns: &str,
+        (shard_key, key_type): (&str, &str),
+    ) -> anyhow::Result<()> {
+        self.router(0)?
+            .psql(&format!("CREATE TABLE {name} ({columns})"))
+            .await?;
+        self.register_table(name, shard_key, key_type).await?;
+        self.settle().await
     }
 
     /// Waits until every router has seen the managers' newest epoch.
@@ -217,4 +245,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// The id of the shard that a key hashes to; none while the ring is empty.
+#[must_use]
+pub fn owner<'a>(snapshot: &'a Snapshot, key: &Key<'_>) -> Option<&'a str> {
+    let vnode = snapshot.owner_of(key)?;
+    Some(snapshot.shard(vnode.owner)?.id.as_str())
 }

@@ -27,11 +27,19 @@ impl Etcd {
     /// # Errors
     /// When etcd is not installed or does not come up.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_at(Port::take()?).await
+    }
+
+    /// Starts an empty server whose clients connect to `client_port`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(client_port: Port) -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
         let mut etcd = Self {
             process: None,
             data: folder.fresh("etcd"),
-            client_port: Port::take()?,
+            client_port,
             peer_port: Port::take()?,
             _folder: folder,
         };
@@ -43,6 +51,14 @@ impl Etcd {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.client_port.number())
+    }
+
+    /// The process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("etcd does not run")?.id())
     }
 
     /// Starts the server again on its ports and its data; kills it first where it runs.
@@ -147,19 +163,4 @@ fn executable(name: &str) -> anyhow::Result<PathBuf> {
     } else {
         PathBuf::from(name)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Etcd;
-
-    #[tokio::test]
-    async fn a_killed_etcd_comes_back_with_its_data() {
-        let mut etcd = Etcd::start().await.unwrap();
-        etcd.etcdctl(&["put", "/a", "1"]).unwrap();
-        etcd.kill().await.unwrap();
-        etcd.restart().await.unwrap();
-        let value = etcd.etcdctl(&["get", "--print-value-only", "/a"]).unwrap();
-        assert_eq!(value.trim(), "1");
-    }
 }

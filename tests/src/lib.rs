@@ -14,6 +14,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod raw;
 pub mod wait;
 
 pub use cluster::Cluster;

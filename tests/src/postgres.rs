@@ -66,6 +66,14 @@ impl Postgres {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(options: Options) -> anyhow::Result<Self> {
+        Self::start_at(Port::take()?, options).await
+    }
+
+    /// Starts a server on a port.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(port: Port, options: Options) -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
         let path = folder.path().to_owned();
         let template = folder
@@ -74,7 +82,6 @@ impl Postgres {
         let template = template.await?.clone();
         let data = folder.fresh("postgres");
         run(Command::new("cp").arg("-a").arg(&template).arg(&data))?;
-        let port = Port::take()?;
         configure(&data, port.number(), &options)?;
         let mut server = Self {
             process: None,
@@ -102,6 +109,14 @@ impl Postgres {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("postgres://127.0.0.1:{}/{DATABASE}", self.port.number())
+    }
+
+    /// The process id of the postmaster.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("postgres does not run")?.id())
     }
 
     /// Connects with tokio-postgres.
@@ -348,41 +363,4 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
         command.get_program()
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Auth, Options, PASSWORD, Postgres};
-
-    #[tokio::test]
-    async fn a_killed_server_comes_back_on_its_port_with_its_data() {
-        let mut server = Postgres::start().await.unwrap();
-        server
-            .psql("CREATE TABLE t AS SELECT 7 AS a")
-            .await
-            .unwrap();
-        let port = server.address().port;
-        let open = server.client().await.unwrap();
-        server.kill().await.unwrap();
-        assert!(open.simple_query("SELECT 1").await.is_err());
-        assert!(server.client().await.is_err());
-        server.restart().await.unwrap();
-        assert_eq!(server.address().port, port);
-        assert_eq!(server.psql("SELECT a FROM t").await.unwrap(), "7");
-    }
-
-    #[tokio::test]
-    async fn a_server_with_scram_refuses_a_wrong_password() {
-        let options = Options {
-            auth: Auth::Scram,
-            ..Options::default()
-        };
-        let server = Postgres::start_with(options).await.unwrap();
-        let mut address = server.address();
-        assert_eq!(address.password.as_deref(), Some(PASSWORD));
-        assert_eq!(address.psql("SHOW wal_level").await.unwrap(), "logical");
-        address.password = Some("wrong".to_owned());
-        let error = address.psql("SELECT 1").await.unwrap_err().to_string();
-        assert!(error.contains("password authentication failed"), "{error}");
-    }
 }

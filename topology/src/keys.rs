@@ -26,6 +26,8 @@ pub const LEADER: &str = "/sharding/v1/leader";
 pub const AUDIT: &str = "/sharding/v1/audit/";
 /// The newest audit entry's sequence number.
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
+/// Prefix of idempotency records.
+pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
 /// A shard's record.
 #[must_use]
@@ -61,6 +63,12 @@ pub fn hold(id: &str) -> String {
 #[must_use]
 pub fn audit(sequence: u64) -> String {
     format!("{AUDIT}{sequence:020}")
+}
+
+/// The record of a request that was made under a client's idempotency key.
+#[must_use]
+pub fn idempotency(key: &str) -> String {
+    format!("{IDEMPOTENCY}{}", escape(key))
 }
 
 /// What a key under [`TOPOLOGY`] holds.

@@ -252,6 +252,12 @@ impl<'a> FunctionCall<'a> {
         let function = reader.u32("function id")?;
         let formats = reader.formats("argument formats")?;
         let arguments = reader.values("argument")?;
+        if formats.len() > 1 && formats.len() != arguments.len() {
+            return Err(reader.error(Reason::FormatCount {
+                formats: formats.len(),
+                parameters: arguments.len(),
+            }));
+        }
         let result_format = reader.format("result format")?;
         reader.end()?;
         Ok(Self {

@@ -10,8 +10,9 @@ pub const MAX_STARTUP_BYTES: usize = 10_000;
 pub const MAX_MESSAGE_BYTES: usize = 0x3fff_ffff;
 
 /// The largest body of client messages that carry names and numbers only (Execute, Sync and their
-/// like).
-pub const MAX_SMALL_MESSAGE_BYTES: usize = 10_000;
+/// like). The server's limit counts the four bytes of the length field too; one byte more and it
+/// would drop the connection.
+pub const MAX_SMALL_MESSAGE_BYTES: usize = 10_000 - 4;
 
 /// The largest body of a password or SASL message.
 pub const MAX_AUTHENTICATION_BYTES: usize = 65_535;
@@ -27,6 +28,10 @@ pub const MAX_CANCEL_SECRET_BYTES: usize = 256;
 
 /// The smallest secret of a cancel request.
 pub const MIN_CANCEL_SECRET_BYTES: usize = 4;
+
+/// The most fields that one report of our own carries beside its severity, code and message; each
+/// field that the protocol knows, once.
+pub const MAX_REPORT_FIELDS: usize = 16;
 
 /// The longest text that an encoder of our own answers writes; what is longer is cut.
 pub const MAX_ANSWER_TEXT_BYTES: usize = 1 << 20;

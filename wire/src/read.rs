@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use crate::limits::{MAX_CANCEL_SECRET_BYTES, MIN_CANCEL_SECRET_BYTES};
 use crate::{DecodeError, Format, Formats, Oids, Reason, Text, Values};
 
 #[derive(Debug)]
@@ -131,6 +132,18 @@ impl<'a> Reader<'a> {
         Err(self.error(Reason::Trailing {
             bytes: self.rest.len(),
         }))
+    }
+}
+
+/// All that is left, as the secret of a cancel request.
+pub(crate) fn cancel_secret<'a>(reader: &Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let secret = reader.rest();
+    if secret.len() < MIN_CANCEL_SECRET_BYTES {
+        return Err(reader.error(Reason::Truncated { field: "secret" }));
+    }
+    match secret.len().checked_sub(MAX_CANCEL_SECRET_BYTES) {
+        None | Some(0) => Ok(secret),
+        Some(bytes) => Err(reader.error(Reason::Trailing { bytes })),
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::limits::{MAX_CANCEL_SECRET_BYTES, MAX_STARTUP_BYTES, MIN_CANCEL_SECRET_BYTES};
-use crate::read::Reader;
-use crate::{DecodeError, Reason, SqlState};
+use crate::limits::MAX_STARTUP_BYTES;
+use crate::read::{Reader, cancel_secret};
+use crate::{DecodeError, SqlState};
 
 /// The protocol's major version.
 pub const MAJOR: u16 = 3;
@@ -94,18 +94,8 @@ impl Startup {
         let mut reader = Reader::new("CancelRequest", body);
         reader.u32("request code")?;
         let process_id = reader.i32("process id")?;
-        let secret = reader.rest();
-        if secret.len() < MIN_CANCEL_SECRET_BYTES {
-            return Err(reader.error(Reason::Truncated { field: "secret" }).into());
-        }
-        if secret.len() > MAX_CANCEL_SECRET_BYTES {
-            let bytes = secret.len() - MAX_CANCEL_SECRET_BYTES;
-            return Err(reader.error(Reason::Trailing { bytes }).into());
-        }
-        Ok(Self::Cancel {
-            process_id,
-            secret: Bytes::copy_from_slice(secret),
-        })
+        let secret = Bytes::copy_from_slice(cancel_secret(&reader)?);
+        Ok(Self::Cancel { process_id, secret })
     }
 }
 

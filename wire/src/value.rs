@@ -276,3 +276,6 @@ impl<'a> Iterator for ValuesIter<'a> {
 }
 
 impl ExactSizeIterator for ValuesIter<'_> {}
+
+#[cfg(test)]
+mod tests;

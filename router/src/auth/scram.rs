@@ -72,7 +72,11 @@ impl Verifier {
         let (iterations, salt) = head.split_once(':').ok_or(RULE)?;
         let (stored, server) = keys.split_once(':').ok_or(RULE)?;
         let key = |text: &str| -> Result<[u8; 32], &'static str> {
-            BASE64.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(RULE)
+            BASE64
+                .decode(text)
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or(RULE)
         };
         Ok(Self {
             iterations: iterations.parse().map_err(|_| RULE)?,
@@ -154,7 +158,10 @@ impl Exchange {
         }
         let proof = BASE64.decode(proof).map_err(|_| Failed::Malformed)?;
         let proof: [u8; 32] = proof.try_into().map_err(|_| Failed::Malformed)?;
-        let signed = format!("{},{},{without_proof}", self.client_first_bare, self.server_first);
+        let signed = format!(
+            "{},{},{without_proof}",
+            self.client_first_bare, self.server_first
+        );
         let signature = hmac(&self.verifier.stored_key, signed.as_bytes());
         let mut client_key = proof;
         for (byte, mask) in client_key.iter_mut().zip(signature) {
@@ -164,7 +171,10 @@ impl Exchange {
         if !bool::from(candidate.ct_eq(&self.verifier.stored_key)) {
             return Err(Failed::Mismatch);
         }
-        Ok(format!("v={}", BASE64.encode(hmac(&self.verifier.server_key, signed.as_bytes()))))
+        Ok(format!(
+            "v={}",
+            BASE64.encode(hmac(&self.verifier.server_key, signed.as_bytes()))
+        ))
     }
 }
 
@@ -176,12 +186,12 @@ fn message(bytes: &[u8]) -> Result<&str, Failed> {
 }
 
 fn attribute(text: &str, name: char) -> Option<&str> {
-    text.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+    text.split(',')
+        .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(data);
     mac.finalize().into_bytes().into()
 }

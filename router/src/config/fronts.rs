@@ -75,10 +75,16 @@ impl PgWire {
     pub(super) fn read(root: &mut Section) -> Self {
         let mut section = root.section("pgwire");
         let mut auth = section.section("auth");
-        let methods =
-            [("trust", AuthMethod::Trust), ("scram-sha-256", AuthMethod::ScramSha256)];
+        let methods = [
+            ("trust", AuthMethod::Trust),
+            ("scram-sha-256", AuthMethod::ScramSha256),
+        ];
         let method = auth.choice("method", &methods, AuthMethod::ScramSha256);
-        let users = auth.sections("users").into_iter().filter_map(User::read).collect();
+        let users = auth
+            .sections("users")
+            .into_iter()
+            .filter_map(User::read)
+            .collect();
         auth.finish();
         let config = Self {
             host: section.text("host", "0.0.0.0"),
@@ -97,7 +103,9 @@ impl PgWire {
 
 impl User {
     fn read(mut section: Section) -> Option<Self> {
-        let name = section.optional_text("name").filter(|name| !name.is_empty());
+        let name = section
+            .optional_text("name")
+            .filter(|name| !name.is_empty());
         if name.is_none() {
             section.violation("name", "must name the user");
         }
@@ -106,15 +114,20 @@ impl User {
             section.violation("password", "must hold the password or its SCRAM verifier");
         }
         section.finish();
-        Some(Self { name: name?, password: password? })
+        Some(Self {
+            name: name?,
+            password: password?,
+        })
     }
 }
 
 impl Grpc {
     pub(super) fn read(root: &mut Section) -> Self {
         let mut section = root.section("grpc");
-        let config =
-            Self { host: section.text("host", "0.0.0.0"), port: section.port("port", 50051) };
+        let config = Self {
+            host: section.text("host", "0.0.0.0"),
+            port: section.port("port", 50051),
+        };
         section.finish();
         config
     }

@@ -39,6 +39,8 @@ pub struct Backend {
     pub statuses: Arc<[(Box<str>, Box<str>)]>,
     /// Whether it may go back to the pool: only when idle and its settings are known (I6).
     pub(super) reusable: bool,
+    /// Something happened on it that no later state can make good: it is closed after use.
+    pub(super) spoiled: bool,
 }
 
 impl Backend {

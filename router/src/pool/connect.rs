@@ -10,8 +10,9 @@ use postgres_protocol::authentication::{md5_hash, sasl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use topology::Endpoint;
+use wire::Header;
 use wire::backend::{Authentication, Message};
-use wire::frame::Header;
+use wire::frontend::encode;
 
 use super::backend::{Backend, CancelTarget};
 use super::settings::Settings;
@@ -56,6 +57,12 @@ pub enum ConnectError {
     Protocol(String),
 }
 
+impl From<wire::EncodeError> for ConnectError {
+    fn from(error: wire::EncodeError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
 impl From<std::io::Error> for ConnectError {
     fn from(error: std::io::Error) -> Self {
         Self::Io(error.to_string())
@@ -81,14 +88,18 @@ impl Login {
         let address = (self.endpoint.host(), self.endpoint.port());
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let mut wire = Conversation { stream, inbound: BytesMut::new(), outbound: BytesMut::new() };
+        let mut wire = Conversation {
+            stream,
+            inbound: BytesMut::new(),
+            outbound: BytesMut::new(),
+        };
         let parameters = [
             ("user", self.credentials.user.as_str()),
             ("database", self.endpoint.database()),
             ("application_name", "sharding-router"),
             ("client_encoding", "UTF8"),
         ];
-        wire::frontend::startup(&mut wire.outbound, &parameters);
+        encode::startup(&mut wire.outbound, &parameters)?;
         wire.send().await?;
         self.authenticate(&mut wire).await?;
         self.await_ready(wire).await
@@ -99,14 +110,14 @@ impl Login {
             let (tag, body) = wire.receive().await?;
             match decode(tag, &body)? {
                 Message::Authentication(Authentication::Ok) => return Ok(()),
-                Message::Authentication(Authentication::Md5 { salt }) => {
+                Message::Authentication(Authentication::Md5Password { salt }) => {
                     let password = self.password()?.expose().as_bytes();
                     let hash = md5_hash(self.credentials.user.as_bytes(), password, salt);
-                    wire::frontend::password(&mut wire.outbound, hash.as_bytes());
+                    encode::password(&mut wire.outbound, hash.as_bytes())?;
                     wire.send().await?;
                 }
                 Message::Authentication(Authentication::Sasl(mechanisms)) => {
-                    if !mechanisms.into_iter().any(|name| name == b"SCRAM-SHA-256") {
+                    if !mechanisms.contains("SCRAM-SHA-256") {
                         return Err(ConnectError::Unsupported(
                             "the shard offers no SCRAM-SHA-256",
                         ));
@@ -119,7 +130,12 @@ impl Login {
                          scram-sha-256",
                     ));
                 }
-                _ => return Err(ConnectError::Protocol(format!("unexpected {:?}", tag as char))),
+                _ => {
+                    return Err(ConnectError::Protocol(format!(
+                        "unexpected {:?}",
+                        tag as char
+                    )));
+                }
             }
         }
     }
@@ -127,11 +143,8 @@ impl Login {
     async fn scram(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
         let password = self.password()?.expose().as_bytes();
         let mut client = sasl::ScramSha256::new(password, sasl::ChannelBinding::unsupported());
-        wire::frontend::sasl_initial_response(
-            &mut wire.outbound,
-            "SCRAM-SHA-256",
-            client.message(),
-        );
+        let first = Some(client.message());
+        encode::sasl_initial_response(&mut wire.outbound, "SCRAM-SHA-256", first)?;
         wire.send().await?;
         let (tag, body) = wire.receive().await?;
         let Message::Authentication(Authentication::SaslContinue(data)) = decode(tag, &body)?
@@ -139,7 +152,7 @@ impl Login {
             return Err(ConnectError::Protocol("no SASL challenge".to_owned()));
         };
         client.update(data)?;
-        wire::frontend::sasl_response(&mut wire.outbound, client.message());
+        encode::sasl_response(&mut wire.outbound, client.message())?;
         wire.send().await?;
         let (tag, body) = wire.receive().await?;
         let Message::Authentication(Authentication::SaslFinal(data)) = decode(tag, &body)? else {
@@ -150,9 +163,12 @@ impl Login {
     }
 
     fn password(&self) -> Result<&Secret, ConnectError> {
-        self.credentials.password.as_ref().ok_or(ConnectError::Unsupported(
-            "the shard asks for a password and DB_PASSWORD is not set",
-        ))
+        self.credentials
+            .password
+            .as_ref()
+            .ok_or(ConnectError::Unsupported(
+                "the shard asks for a password and DB_PASSWORD is not set",
+            ))
     }
 
     async fn await_ready(&self, mut wire: Conversation) -> Result<Backend, ConnectError> {
@@ -161,18 +177,20 @@ impl Login {
         loop {
             let (tag, body) = wire.receive().await?;
             match decode(tag, &body)? {
-                Message::ParameterStatus { name, value } => {
-                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned().into();
-                    statuses.push((text(name), text(value)));
+                Message::ParameterStatus(status) => {
+                    let text = |text: wire::Text<'_>| text.to_lossy().into_owned().into();
+                    statuses.push((text(status.name), text(status.value)));
                 }
-                Message::BackendKeyData { process_id: id, secret: key } => {
-                    (process_id, secret) = (id, Bytes::copy_from_slice(key));
+                Message::BackendKeyData(key) => {
+                    (process_id, secret) = (key.process_id, Bytes::copy_from_slice(key.secret));
                 }
                 Message::ReadyForQuery(_) => break,
                 _ => {}
             }
         }
-        let capacity = usize::try_from(self.max_prepared_statements).unwrap_or(1).max(1);
+        let capacity = usize::try_from(self.max_prepared_statements)
+            .unwrap_or(1)
+            .max(1);
         let endpoint = self.endpoint.clone();
         Ok(Backend {
             stream: wire.stream,
@@ -180,21 +198,26 @@ impl Login {
             settings: Arc::new(Settings::default()),
             prepared: LruCache::new(capacity.try_into().expect("the capacity is at least one")),
             unnamed: None,
-            cancel: Arc::new(CancelTarget { endpoint, process_id, secret }),
+            cancel: Arc::new(CancelTarget {
+                endpoint,
+                process_id,
+                secret,
+            }),
             statuses: statuses.into(),
             reusable: true,
+            spoiled: false,
         })
     }
 }
 
 fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ConnectError> {
-    let message = wire::backend::decode(tag, body)
-        .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+    let message =
+        Message::decode(tag, body).map_err(|error| ConnectError::Protocol(error.to_string()))?;
     if let Message::ErrorResponse(fields) = &message {
-        let text = |bytes: Option<&[u8]>| {
-            String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
-        };
-        let (sqlstate, message) = (text(fields.code()), text(fields.message()));
+        let sqlstate = fields
+            .code()
+            .map_or_else(String::new, |code| code.to_string());
+        let message = fields.message().unwrap_or_default().to_lossy().into_owned();
         return Err(ConnectError::Refused { sqlstate, message });
     }
     Ok(message)
@@ -225,7 +248,9 @@ impl Conversation {
                 }
             }
             if self.stream.read_buf(&mut self.inbound).await? == 0 {
-                return Err(ConnectError::Io("the shard closed the connection".to_owned()));
+                return Err(ConnectError::Io(
+                    "the shard closed the connection".to_owned(),
+                ));
             }
         }
     }

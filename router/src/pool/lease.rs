@@ -2,30 +2,39 @@
 
 use std::ops::{Deref, DerefMut};
 
-use bb8::PooledConnection;
-use prometheus::IntGauge;
-
 use super::backend::Backend;
 use super::manager::Connector;
-use super::metrics::InUse;
+use super::metrics::{InUse, OfShard};
+use bb8::PooledConnection;
 
 /// A backend on loan. Dropping it closes the connection; [`Lease::give_back`] returns it.
 #[derive(Debug)]
 pub struct Lease {
     backend: PooledConnection<'static, Connector>,
+    /// The shard's counters.
+    pub metrics: OfShard,
     _in_use: InUse,
 }
 
 impl Lease {
-    pub(super) fn new(mut backend: PooledConnection<'static, Connector>, active: IntGauge) -> Self {
+    pub(super) fn new(mut backend: PooledConnection<'static, Connector>, metrics: OfShard) -> Self {
         backend.reusable = false;
-        Self { backend, _in_use: InUse::enter(active) }
+        Self {
+            backend,
+            _in_use: metrics.enter(),
+            metrics,
+        }
     }
 
     /// Returns the backend to its pool. The caller vouches that it is outside a transaction, that
     /// every answer was read, and that `settings` names the settings in force (I6).
     pub fn give_back(mut self) {
-        self.backend.reusable = self.backend.inbound.is_empty();
+        self.backend.reusable = self.backend.inbound.is_empty() && !self.backend.spoiled;
+    }
+
+    /// Has the backend closed after this loan, whoever gives it back.
+    pub fn forbid_reuse(&mut self) {
+        self.backend.spoiled = true;
     }
 }
 

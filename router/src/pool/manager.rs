@@ -23,7 +23,10 @@ impl Connector {
             timeout: config.connect_timeout,
             max_prepared_statements: config.max_prepared_statements,
         };
-        Self { login: Arc::new(login), failure: Arc::new(watch::Sender::new(ConnectError::Never)) }
+        Self {
+            login: Arc::new(login),
+            failure: Arc::new(watch::Sender::new(ConnectError::Never)),
+        }
     }
 
     /// Tells each failed attempt from now on.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     entries: BTreeMap<Box<str>, Box<str>>,
+    /// The schemas of `search_path`, when it was set.
+    search_path: Option<Vec<String>>,
 }
 
 impl Settings {
@@ -31,18 +33,48 @@ impl Settings {
     /// Records a setting by the statement that set it.
     pub fn insert_statement(&mut self, name: &str, sql: &str) {
         let sql = sql.trim_end_matches([';', ' ', '\n', '\t', '\r']);
-        self.entries.insert(name.to_ascii_lowercase().into(), sql.into());
+        self.entries
+            .insert(name.to_ascii_lowercase().into(), sql.into());
     }
 
     /// Forgets one setting.
     pub fn remove(&mut self, name: &str) {
         self.entries.remove(name.to_ascii_lowercase().as_str());
+        if name.eq_ignore_ascii_case("search_path") {
+            self.search_path = None;
+        }
+    }
+
+    /// Takes one setting from `other`, or forgets it when `other` has none.
+    pub fn restore(&mut self, name: &str, other: &Self) {
+        self.remove(name);
+        let name = name.to_ascii_lowercase();
+        if let Some(sql) = other.entries.get(name.as_str()) {
+            self.entries.insert(name.as_str().into(), sql.clone());
+            if name == "search_path" {
+                self.search_path.clone_from(&other.search_path);
+            }
+        }
+    }
+
+    /// Notes the schemas of a `search_path` that was recorded.
+    pub fn set_search_path(&mut self, schemas: &[String]) {
+        self.search_path = Some(schemas.to_vec());
+    }
+
+    /// The schemas in which unqualified names are looked up; none is the server's default.
+    #[must_use]
+    pub fn search_path(&self) -> Option<&[String]> {
+        self.search_path.as_deref()
     }
 
     /// Bytes of SQL held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.entries.iter().map(|(name, sql)| name.len() + sql.len()).sum()
+        self.entries
+            .iter()
+            .map(|(name, sql)| name.len() + sql.len())
+            .sum()
     }
 
     /// One query string that turns a backend with any settings into one with these.

@@ -2,6 +2,14 @@
 
 use super::{Family, TableRef};
 
+mod objects;
+mod queries;
+mod table;
+mod tags;
+
+pub(super) use objects::of;
+pub(super) use queries::{create_table_as, into_target, select_into};
+
 /// A change of the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ddl {
@@ -91,4 +99,34 @@ pub struct Objection {
     pub hint: &'static str,
     /// It holds on a home shard too.
     pub everywhere: bool,
+}
+
+impl Ddl {
+    fn new(tag: &'static str) -> Self {
+        Self {
+            tag,
+            changes: Vec::new(),
+            objections: Vec::new(),
+        }
+    }
+
+    fn with(tag: &'static str, changes: Vec<Change>) -> Self {
+        Self {
+            tag,
+            changes,
+            objections: Vec::new(),
+        }
+    }
+
+    fn objecting(mut self, objection: Objection) -> Self {
+        self.object(objection);
+        self
+    }
+
+    /// Notes an objection, each once.
+    fn object(&mut self, objection: Objection) {
+        if !self.objections.contains(&objection) {
+            self.objections.push(objection);
+        }
+    }
 }

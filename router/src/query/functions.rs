@@ -1,4 +1,19 @@
 //! Functions that do not mean the same on one shard of several as on one server, and why.
+//!
+//! `functions/builtin.txt` lists the functions that PostgreSQL 15 comes with and that SQL can call.
+//! Any other may read tables that the router does not see, so it needs a shard that a key or the
+//! home of a table has chosen.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::a_const::Val;
+use pg_query::protobuf::{FuncCall, Node};
+
+use super::names;
+
+mod groups;
 
 /// Where a call still gives the answer that PostgreSQL would give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,4 +37,62 @@ pub struct UnsafeCall {
     pub reason: &'static str,
     /// What to do instead.
     pub hint: &'static str,
+}
+
+const BUILTIN: &str = include_str!("functions/builtin.txt");
+
+const FOREIGN: UnsafeCall = UnsafeCall {
+    name: "a function that is not PostgreSQL's own",
+    reach: Reach::OneShard,
+    reason: "the router can't see which tables it reads",
+    hint: "add a condition on a shard key, or a shard key hint",
+};
+
+/// What each known function is; none is fine everywhere.
+static KNOWN: LazyLock<HashMap<&'static str, Option<UnsafeCall>>> = LazyLock::new(|| {
+    let mut known: HashMap<_, _> = BUILTIN
+        .lines()
+        .map(|name| (name, groups::of_server_state(name)))
+        .collect();
+    for group in groups::GROUPS {
+        for name in group.names {
+            known.insert(*name, Some(group.call(name)));
+        }
+    }
+    known
+});
+
+/// Whether a call is unsafe, and how.
+pub(super) fn classify(call: &FuncCall) -> Option<UnsafeCall> {
+    let parts = names::parts(&call.funcname).unwrap_or_default();
+    let Some((name, schema)) = parts.split_last() else {
+        return Some(FOREIGN);
+    };
+    match (KNOWN.get(name).copied(), schema) {
+        (Some(Some(_)), [] | ["pg_catalog"])
+            if *name == "set_config" && is_local_custom_setting(&call.args) =>
+        {
+            None
+        }
+        (Some(Some(unsafe_call)), _) => Some(unsafe_call),
+        (Some(None), [] | ["pg_catalog"]) | (None, ["information_schema"]) => None,
+        (Some(None) | None, _) => Some(FOREIGN),
+    }
+}
+
+/// `set_config('name.with.dot', value, true)`: ends with the transaction, and the router follows no
+/// setting of that form.
+fn is_local_custom_setting(args: &[Node]) -> bool {
+    let [name, _, local] = args else {
+        return false;
+    };
+    let is_custom = matches!(constant(name), Some(Val::Sval(name)) if name.sval.contains('.'));
+    is_custom && matches!(constant(local), Some(Val::Boolval(local)) if local.boolval)
+}
+
+fn constant(node: &Node) -> Option<&Val> {
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => constant.val.as_ref(),
+        _ => None,
+    }
 }

@@ -67,5 +67,10 @@ pub(super) fn parse(sql: &str, max_bytes: usize) -> Result<protobuf::ParseResult
 }
 
 fn is_about_depth(message: &str) -> bool {
-    message.starts_with("stack depth limit exceeded") || message.starts_with("memory exhausted")
+    const ABOUT_DEPTH: [&str; 3] = [
+        "stack depth limit exceeded",
+        "memory exhausted",
+        "parse tree is nested too deeply",
+    ];
+    ABOUT_DEPTH.iter().any(|start| message.starts_with(start))
 }

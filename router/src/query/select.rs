@@ -1,1 +1,239 @@
-//! To be filled in.
+//! Reads SELECT, VALUES, set operations and WITH into scopes.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause};
+
+use super::builder::{Builder, Place};
+use super::{Output, Outputs, ScopeId, Value, names, outputs};
+
+/// Entries of a scope that are searched for the name before an output's dot.
+const SEARCHED_ENTRIES: usize = 64;
+
+/// What the level around a query does with its rows. All but [`Handing::Whole`] may sift them by
+/// conditions that then also hold for what the query reads, as far as the query lets them through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handing {
+    /// Takes all of them, as INSERT does.
+    Whole,
+    /// Tests values against them, as IN does.
+    Tested,
+    /// Reads them in its FROM.
+    Read,
+}
+
+impl<'a> Builder<'a> {
+    /// Reads any statement that can stand as a query: SELECT, or a write in a CTE.
+    pub(super) fn query(
+        &mut self,
+        node: &'a Node,
+        parent: Option<Place>,
+        handing: Handing,
+    ) -> ScopeId {
+        match &node.node {
+            Some(NodeEnum::SelectStmt(it)) => self.select(it, parent, handing),
+            Some(NodeEnum::InsertStmt(it)) => self.insert(it, parent),
+            Some(NodeEnum::UpdateStmt(it)) => self.update(it, parent),
+            Some(NodeEnum::DeleteStmt(it)) => self.delete(it, parent),
+            Some(NodeEnum::MergeStmt(it)) => self.merge(it, parent),
+            _ => {
+                self.opaque("a query that is not understood");
+                self.open(parent)
+            }
+        }
+    }
+
+    /// Reads a SELECT.
+    pub(super) fn select(
+        &mut self,
+        select: &'a SelectStmt,
+        parent: Option<Place>,
+        handing: Handing,
+    ) -> ScopeId {
+        let scope = self.open(parent);
+        let ctes = self.with(select.with_clause.as_ref(), scope);
+        if select.into_clause.is_some() {
+            self.opaque("SELECT INTO within a statement");
+        }
+        if !select.locking_clause.is_empty() {
+            self.locks_rows();
+        }
+        let cuts = select.limit_count.is_some()
+            || select.limit_offset.is_some()
+            || !select.locking_clause.is_empty();
+        let outputs = match select.op() {
+            SetOperation::SetopUnion | SetOperation::SetopIntersect | SetOperation::SetopExcept => {
+                self.set_operation(select, scope, handing)
+            }
+            SetOperation::SetopNone | SetOperation::Undefined
+                if !select.values_lists.is_empty() =>
+            {
+                let mut rows = self.value_rows(&select.values_lists, Place::outside(scope));
+                outputs::forget_mixed_types(&mut rows);
+                Outputs::Values(rows)
+            }
+            SetOperation::SetopNone | SetOperation::Undefined => {
+                self.plain_select(select, scope, handing)
+            }
+        };
+        let at = self.inside(scope);
+        self.each(&select.sort_clause, at);
+        self.optional(select.limit_offset.as_deref(), at);
+        self.optional(select.limit_count.as_deref(), at);
+        if handing == Handing::Whole || !cuts {
+            self.set_outputs(scope, outputs);
+        }
+        self.leave_ctes(ctes);
+        scope
+    }
+
+    fn plain_select(
+        &mut self,
+        select: &'a SelectStmt,
+        scope: ScopeId,
+        handing: Handing,
+    ) -> Outputs {
+        self.read_from(scope, &select.from_clause);
+        let at = self.inside(scope);
+        if let Some(condition) = select.where_clause.as_deref() {
+            self.condition(condition, at, &at.range());
+        }
+        let windows = self.windows;
+        self.each(&select.target_list, at);
+        self.each(&select.distinct_clause, at);
+        self.each(&select.group_clause, at);
+        self.optional(select.having_clause.as_deref(), at);
+        self.each(&select.window_clause, at);
+        // Both number or choose rows by looking at all of them, so that a condition from outside
+        // does not hold for all rows that are read.
+        let looks_around = self.windows != windows || is_distinct_on(&select.distinct_clause);
+        // Grouping sets put NULL in place of a column's value.
+        if (looks_around && handing != Handing::Whole) || has_grouping_sets(&select.group_clause) {
+            return Outputs::Unknown;
+        }
+        let is_correlated = handing == Handing::Read && self.sees_outside(scope);
+        let outputs = select.target_list.iter().map(|node| {
+            let output = self.output(node, at)?;
+            let is_outer = is_correlated && self.may_be_outer(&output, scope);
+            Some(if is_outer {
+                Output::Value(Value::Other)
+            } else {
+                output
+            })
+        });
+        outputs
+            .collect::<Option<_>>()
+            .map_or(Outputs::Unknown, Outputs::List)
+    }
+
+    fn set_operation(
+        &mut self,
+        select: &'a SelectStmt,
+        scope: ScopeId,
+        handing: Handing,
+    ) -> Outputs {
+        let (Some(left), Some(right)) = (select.larg.as_deref(), select.rarg.as_deref()) else {
+            self.opaque("a set operation that is not understood");
+            return Outputs::Unknown;
+        };
+        let parent = Some(Place::outside(scope));
+        let left = self.select(left, parent, handing);
+        let right = self.select(right, parent, handing);
+        for branch in [left, right] {
+            self.change_outputs(branch, outputs::forget_untyped);
+        }
+        Outputs::Branches(vec![left, right])
+    }
+
+    /// Reads and walks the rows of VALUES.
+    pub(super) fn value_rows(&mut self, rows: &'a [Node], at: Place) -> Vec<Vec<Value>> {
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(NodeEnum::List(list)) = &row.node else {
+                self.opaque("a row of VALUES that is not understood");
+                continue;
+            };
+            self.each(&list.items, at);
+            all.push(
+                list.items
+                    .iter()
+                    .map(|item| self.literals.value(item))
+                    .collect(),
+            );
+        }
+        all
+    }
+
+    /// What one item of the target list hands out; none when it is not understood.
+    fn output(&self, node: &Node, at: Place) -> Option<Output> {
+        let Some(NodeEnum::ResTarget(target)) = &node.node else {
+            return None;
+        };
+        let ResTarget { name, val, .. } = target.as_ref();
+        let value = val.as_deref()?;
+        let Some(NodeEnum::ColumnRef(column)) = &value.node else {
+            return Some(Output::Value(self.literals.value(value)));
+        };
+        if let Some(qualifier) = names::star(column) {
+            return Some(Output::Star(qualifier));
+        }
+        let column = names::column(column, at.range())?;
+        let name = if name.is_empty() { &column.name } else { name };
+        Some(Output::Column {
+            name: name.clone(),
+            column,
+        })
+    }
+
+    /// Whether an output may belong to a level further out. Conditions on it from outside would say
+    /// something of rows that they do not restrict.
+    fn may_be_outer(&self, output: &Output, scope: ScopeId) -> bool {
+        let qualifier = match output {
+            Output::Column { column, .. } => column.qualifier.as_ref(),
+            Output::Star(Some(qualifier)) => Some(qualifier),
+            Output::Star(None) | Output::Value(_) => return false,
+        };
+        !qualifier.is_some_and(|it| self.has_entry(scope, &it.name, SEARCHED_ENTRIES))
+    }
+
+    /// Reads the CTEs of a WITH and brings them into sight; gives their names for leaving.
+    pub(super) fn with(&mut self, clause: Option<&'a WithClause>, scope: ScopeId) -> Vec<&'a str> {
+        let Some(clause) = clause else {
+            return Vec::new();
+        };
+        let mut ctes: Vec<&'a CommonTableExpr> = Vec::with_capacity(clause.ctes.len());
+        for node in &clause.ctes {
+            match &node.node {
+                Some(NodeEnum::CommonTableExpr(cte)) => ctes.push(cte),
+                _ => self.opaque("a WITH that is not understood"),
+            }
+        }
+        // In WITH RECURSIVE each sees all, itself too; else each sees those before it.
+        if clause.recursive {
+            for cte in &ctes {
+                self.enter_recursive_cte(&cte.ctename);
+            }
+        }
+        for cte in &ctes {
+            let Some(query) = cte.ctequery.as_deref() else {
+                self.opaque("a WITH that is not understood");
+                continue;
+            };
+            let rows = self.query(query, Some(Place::outside(scope)), Handing::Read);
+            if !clause.recursive {
+                self.enter_cte(&cte.ctename, rows, !cte.aliascolnames.is_empty());
+            }
+        }
+        ctes.iter().map(|cte| cte.ctename.as_str()).collect()
+    }
+}
+
+/// DISTINCT without ON is a list of one empty node.
+fn is_distinct_on(clause: &[Node]) -> bool {
+    clause.iter().any(|node| node.node.is_some())
+}
+
+fn has_grouping_sets(clause: &[Node]) -> bool {
+    clause
+        .iter()
+        .any(|node| matches!(node.node, Some(NodeEnum::GroupingSet(_))))
+}

@@ -1,9 +1,225 @@
 //! Which class a parse tree is of.
 
 use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    CopyStmt, DefElem, ExplainStmt, Node, SelectStmt, TransactionStmt, TransactionStmtKind,
+};
 
-use super::{Class, UnsafeCall};
+use super::builder::{Builder, Place};
+use super::select::Handing;
+use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, setting};
 
-pub(super) fn classify(_node: &NodeEnum) -> (Class, Vec<UnsafeCall>) {
-    (Class::Other("SELECT"), Vec::new())
+/// The class of a statement of `sql` and the unsafe functions that it calls.
+pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
+    let mut calls = Calls {
+        sql,
+        found: Vec::new(),
+    };
+    let class = calls.class(node);
+    (class, calls.found)
+}
+
+/// The classes of one statement and of those inside it; gathers the unsafe calls of all.
+struct Calls<'a> {
+    sql: &'a str,
+    found: Vec<UnsafeCall>,
+}
+
+impl<'a> Calls<'a> {
+    fn class(&mut self, node: &'a NodeEnum) -> Class {
+        self.query(node)
+            .or_else(|| self.around_a_query(node))
+            .or_else(|| transaction(node))
+            .or_else(|| setting::session(node))
+            .or_else(|| ddl::of(node, self.sql).map(Class::Ddl))
+            .unwrap_or_else(|| Class::Other(server_command(node)))
+    }
+
+    /// A statement that reads or writes rows.
+    fn query(&mut self, node: &'a NodeEnum) -> Option<Class> {
+        match node {
+            NodeEnum::SelectStmt(it) if ddl::into_target(it).is_some() => {
+                let data = self.walk(|builder| select_into(builder, it));
+                ddl::select_into(it, &data).map(Class::Ddl)
+            }
+            NodeEnum::SelectStmt(it) => Some(Class::Select(self.walk(|builder| {
+                builder.select(it, None, Handing::Whole);
+            }))),
+            NodeEnum::InsertStmt(it) => Some(Class::Insert(self.walk(|builder| {
+                builder.insert(it, None);
+            }))),
+            NodeEnum::UpdateStmt(it) => Some(Class::Update(self.walk(|builder| {
+                builder.update(it, None);
+            }))),
+            NodeEnum::DeleteStmt(it) => Some(Class::Delete(self.walk(|builder| {
+                builder.delete(it, None);
+            }))),
+            NodeEnum::MergeStmt(it) => Some(Class::Merge(self.walk(|builder| {
+                builder.merge(it, None);
+            }))),
+            _ => None,
+        }
+    }
+
+    /// A statement that holds a query or expressions without being one.
+    fn around_a_query(&mut self, node: &'a NodeEnum) -> Option<Class> {
+        match node {
+            NodeEnum::CreateTableAsStmt(it) => {
+                let data = self.walk_query(it.query.as_deref());
+                Some(Class::Ddl(ddl::create_table_as(it, &data)))
+            }
+            NodeEnum::CopyStmt(it) => Some(Class::Copy(self.copy(it))),
+            NodeEnum::ExplainStmt(it) => Some(self.explain(it)),
+            NodeEnum::PrepareStmt(it) => {
+                self.walk_query(it.query.as_deref());
+                Some(Class::SqlPrepare(it.name.clone()))
+            }
+            NodeEnum::ExecuteStmt(it) => {
+                self.walk_expressions(&it.params);
+                Some(Class::SqlExecute(it.name.clone()))
+            }
+            NodeEnum::DeclareCursorStmt(it) => {
+                self.walk_query(it.query.as_deref());
+                Some(Class::Cursor("DECLARE CURSOR"))
+            }
+            NodeEnum::CallStmt(it) => {
+                if let Some(call) = &it.funccall {
+                    self.walk_expressions(&call.args);
+                }
+                Some(Class::Call)
+            }
+            NodeEnum::DoStmt(_) => Some(Class::Do),
+            _ => None,
+        }
+    }
+
+    fn walk(&mut self, read: impl FnOnce(&mut Builder<'a>)) -> Data {
+        let mut builder = Builder::new(self.sql);
+        read(&mut builder);
+        let (data, found) = builder.finish();
+        for call in found {
+            if !self.found.contains(&call) {
+                self.found.push(call);
+            }
+        }
+        data
+    }
+
+    fn walk_query(&mut self, query: Option<&'a Node>) -> Data {
+        self.walk(|builder| match query {
+            Some(query) => {
+                builder.query(query, None, Handing::Whole);
+            }
+            None => builder.opaque("a query that is not understood"),
+        })
+    }
+
+    fn walk_expressions(&mut self, nodes: &'a [Node]) {
+        self.walk(|builder| {
+            let scope = builder.open(None);
+            builder.each(nodes, Place::outside(scope));
+        });
+    }
+
+    fn copy(&mut self, copy: &'a CopyStmt) -> CopyStatement {
+        if let Some(query) = copy.query.as_deref() {
+            self.walk_query(Some(query));
+        }
+        if let Some(condition) = copy.where_clause.as_deref() {
+            self.walk_expressions(std::slice::from_ref(condition));
+        }
+        CopyStatement {
+            table: copy.relation.as_ref().map(names::table),
+            from: copy.is_from,
+            through_client: copy.filename.is_empty() && !copy.is_program,
+            columns: names::texts(&copy.attlist),
+        }
+    }
+
+    fn explain(&mut self, explain: &'a ExplainStmt) -> Class {
+        let inner = match explain.query.as_deref().map(|query| &query.node) {
+            Some(Some(inner)) => self.class(inner),
+            Some(None) | None => Class::Other("EXPLAIN"),
+        };
+        Class::Explain {
+            analyze: options(&explain.options)
+                .filter(|option| option.defname == "analyze")
+                .last()
+                .is_some_and(setting::is_on),
+            inner: Box::new(inner),
+        }
+    }
+}
+
+fn select_into<'a>(builder: &mut Builder<'a>, select: &'a SelectStmt) {
+    builder.select(select, None, Handing::Whole);
+}
+
+fn options(nodes: &[Node]) -> impl Iterator<Item = &DefElem> {
+    nodes.iter().filter_map(|node| match &node.node {
+        Some(NodeEnum::DefElem(option)) => Some(option.as_ref()),
+        _ => None,
+    })
+}
+
+fn transaction(node: &NodeEnum) -> Option<Class> {
+    let NodeEnum::TransactionStmt(it) = node else {
+        return None;
+    };
+    let TransactionStmt {
+        chain,
+        savepoint_name: name,
+        ..
+    } = it;
+    Some(match it.kind() {
+        TransactionStmtKind::TransStmtBegin | TransactionStmtKind::TransStmtStart => Class::Begin {
+            read_only: options(&it.options)
+                .filter(|option| option.defname == "transaction_read_only")
+                .last()
+                .is_some_and(setting::is_on),
+        },
+        TransactionStmtKind::TransStmtCommit => Class::Commit { chain: *chain },
+        TransactionStmtKind::TransStmtRollback => Class::Rollback { chain: *chain },
+        TransactionStmtKind::TransStmtSavepoint => Class::Savepoint(name.clone()),
+        TransactionStmtKind::TransStmtRelease => Class::Release(name.clone()),
+        TransactionStmtKind::TransStmtRollbackTo => Class::RollbackTo(name.clone()),
+        TransactionStmtKind::TransStmtPrepare => Class::PrepareTransaction,
+        TransactionStmtKind::TransStmtCommitPrepared
+        | TransactionStmtKind::TransStmtRollbackPrepared => Class::FinishPrepared,
+        TransactionStmtKind::Undefined => Class::Other("TRANSACTION"),
+    })
+}
+
+/// The command tag of a statement that acts on a whole server, or on nothing that routing knows.
+fn server_command(node: &NodeEnum) -> &'static str {
+    match node {
+        NodeEnum::CreatedbStmt(_) => "CREATE DATABASE",
+        NodeEnum::DropdbStmt(_) => "DROP DATABASE",
+        NodeEnum::AlterDatabaseStmt(_)
+        | NodeEnum::AlterDatabaseSetStmt(_)
+        | NodeEnum::AlterDatabaseRefreshCollStmt(_) => "ALTER DATABASE",
+        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
+        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
+        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
+        NodeEnum::GrantRoleStmt(_) => "GRANT ROLE",
+        NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
+        NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
+        NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",
+        NodeEnum::AlterSystemStmt(_) => "ALTER SYSTEM",
+        NodeEnum::DropOwnedStmt(_) => "DROP OWNED",
+        NodeEnum::ReassignOwnedStmt(_) => "REASSIGN OWNED",
+        NodeEnum::CreatePublicationStmt(_) => "CREATE PUBLICATION",
+        NodeEnum::AlterPublicationStmt(_) => "ALTER PUBLICATION",
+        NodeEnum::CreateSubscriptionStmt(_) => "CREATE SUBSCRIPTION",
+        NodeEnum::AlterSubscriptionStmt(_) => "ALTER SUBSCRIPTION",
+        NodeEnum::DropSubscriptionStmt(_) => "DROP SUBSCRIPTION",
+        NodeEnum::ImportForeignSchemaStmt(_) => "IMPORT FOREIGN SCHEMA",
+        NodeEnum::CreateUserMappingStmt(_) => "CREATE USER MAPPING",
+        NodeEnum::AlterUserMappingStmt(_) => "ALTER USER MAPPING",
+        NodeEnum::DropUserMappingStmt(_) => "DROP USER MAPPING",
+        NodeEnum::AlterTableMoveAllStmt(_) => "ALTER TABLE ALL IN TABLESPACE",
+        NodeEnum::LoadStmt(_) => "LOAD",
+        NodeEnum::SecLabelStmt(_) => "SECURITY LABEL",
+        _ => "a statement that is not known",
+    }
 }

@@ -1,18 +1,20 @@
 //! Gives a session the backend that its statement needs, and takes it away when the transaction is
 //! over.
 //!
-//! A transaction stays on one shard and one backend (I5). One that has only read what every shard
-//! answers alike may still move to the shard of its first keyed statement.
+//! A transaction stays on one shard and one backend (I5). One that has only done what every shard
+//! does alike may still move to the shard of its first keyed statement.
 
 use std::sync::Arc;
 
 use topology::{ShardId, ShardIndex};
 
-use super::expect::Answer;
+use super::effects::Effect;
+use super::expect::{Answer, Expectations, Seen};
 use super::relay::{RelayError, exchange};
 use super::state::{Preamble, Transaction};
-use super::{Ended, Session};
+use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
+use crate::pool::metrics::Outcome;
 use crate::pool::{Lease, Pool};
 use crate::route::{Refusal, Target};
 use crate::view::Serving;
@@ -31,12 +33,12 @@ pub(super) struct Attachment {
 /// Why a statement does not run: the client is told, or its session ends.
 #[derive(Debug)]
 pub(super) enum Stopped {
-    /// Nothing of the statement was sent; the client reads the error.
+    /// The client is to read the error.
     Told(Error),
+    /// The client has read an error already.
+    Answered,
     /// The session cannot go on.
     Ended(Ended),
-    /// The backend refused what the statement needs first, and the client has read its error.
-    Answered,
 }
 
 impl From<Ended> for Stopped {
@@ -51,49 +53,66 @@ impl From<Error> for Stopped {
     }
 }
 
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Told(Error::Refused(refusal))
+    }
+}
+
+impl From<wire::EncodeError> for Stopped {
+    fn from(error: wire::EncodeError) -> Self {
+        Self::Told(Error::Protocol(error.to_string()))
+    }
+}
+
+impl From<wire::DecodeError> for Stopped {
+    fn from(error: wire::DecodeError) -> Self {
+        Self::Told(Error::Protocol(error.to_string()))
+    }
+}
+
 impl Session {
     /// Makes sure that the session has a backend that `target` allows.
-    pub(super) async fn attach(&mut self, serving: &Serving, target: Target) -> Result<(), Stopped> {
+    pub(super) async fn attach(
+        &mut self,
+        serving: &Serving,
+        target: Target,
+    ) -> Result<(), Stopped> {
+        let index = match target {
+            Target::Any | Target::Everywhere => {
+                if self.attachment.is_some() {
+                    return Ok(());
+                }
+                return self.attach_any(serving).await;
+            }
+            Target::Shard { index, .. } => index,
+        };
         if let Some(attachment) = &mut self.attachment {
-            match target {
-                Target::Any => return Ok(()),
-                Target::Shard { index, .. } => {
-                    let wanted = serving.snapshot.shard(index).map(|shard| &shard.id);
-                    if wanted == Some(&attachment.shard) {
-                        attachment.movable = None;
-                        return Ok(());
-                    }
-                    if attachment.movable.is_none() {
-                        return Err(crosses_shards(&attachment.shard, wanted).into());
-                    }
-                }
-                Target::Everywhere => {
-                    if attachment.movable.is_none() {
-                        return Err(Error::Refused(in_transaction()).into());
-                    }
-                }
+            let wanted = serving.snapshot.shard(index).map(|shard| &shard.id);
+            if wanted == Some(&attachment.shard) {
+                attachment.movable = None;
+                return Ok(());
+            }
+            if attachment.movable.is_none() {
+                return Err(crosses_shards(&attachment.shard, wanted).into());
             }
             self.move_away().await?;
         }
-        match target {
-            Target::Any => self.attach_any(serving).await,
-            Target::Shard { index, .. } => {
-                let pool = serving.primary(index).ok_or(Error::NoShard)?;
-                let lease = pool.checkout().await.map_err(Error::Pool)?;
-                self.begin_on(lease, pool, None).await
-            }
-            Target::Everywhere => Ok(()),
-        }
+        let pool = serving.primary(index).ok_or(Error::NoShard)?;
+        let lease = pool.checkout().await.map_err(Error::Pool)?;
+        self.begin_on(lease, pool, None).await
     }
 
     /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
     /// session, so that sessions spread.
     async fn attach_any(&mut self, serving: &Serving) -> Result<(), Stopped> {
         let pools: Vec<(ShardIndex, &Pool)> = serving.active().collect();
-        let first = self.cancel.key().process_id.unsigned_abs() as usize;
+        let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
         let mut last = Error::NoShard;
         for step in 0..pools.len() {
-            let Some((_, pool)) = pools.get((first + step) % pools.len()) else { break };
+            let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
+                break;
+            };
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
@@ -121,70 +140,107 @@ impl Session {
         self.cancel.attach(Arc::clone(&lease.cancel));
         let shard = pool.shard().clone();
         let mut wait = false;
-        let attachment = Attachment { lease, shard, movable, unsynced: false };
+        let attachment = Attachment {
+            lease,
+            shard,
+            movable,
+            unsynced: false,
+        };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();
         if *attachment.lease.settings != **settings {
-            wire::frontend::query(&mut self.outbound, settings.establish().as_bytes());
+            wire::frontend::encode::query(&mut self.outbound, settings.establish().as_bytes())?;
             self.expected.drop_answer(Answer::Ready);
             attachment.lease.settings = Arc::clone(settings);
             wait = true;
         }
-        if let Transaction::Pending(preamble) = &self.transaction {
-            wire::frontend::query(&mut self.outbound, preamble.sql().as_bytes());
+        let before = std::mem::take(&mut self.transaction);
+        if let Transaction::Pending(preamble) | Transaction::FailedPending(preamble) = &before {
+            wire::frontend::encode::query(&mut self.outbound, preamble.sql().as_bytes())?;
             self.expected.drop_answer(Answer::Ready);
             // A lone BEGIN cannot fail and need not be waited for.
             wait = wait || !preamble.is_bare();
-            self.transaction = Transaction::Open;
         }
+        self.transaction = match &before {
+            Transaction::Pending(_) => Transaction::Open,
+            Transaction::FailedPending(_) => {
+                poison(&mut self.outbound)?;
+                wire::frontend::encode::sync(&mut self.outbound);
+                self.expected.replace_error(bytes::Bytes::new());
+                self.expected.drop_answer(Answer::Ready);
+                wait = true;
+                Transaction::Failed
+            }
+            Transaction::Idle | Transaction::Open | Transaction::Failed => before.clone(),
+        };
         if wait {
-            self.settle().await?;
+            self.settle(before).await?;
         }
         Ok(())
     }
 
     /// Waits for the answers to the router's own messages; an error among them is the client's.
-    async fn settle(&mut self) -> Result<(), Stopped> {
+    async fn settle(&mut self, before: Transaction) -> Result<(), Stopped> {
         let seen = self.exchange().await?;
         if !seen.own_error {
             return Ok(());
         }
         // The settings or the transaction are not what the statement relies on: it must not run.
-        let open = seen.status.is_some_and(|status| status != b'I');
-        self.transaction = if open { Transaction::Failed } else { Transaction::Idle };
-        if !open {
-            self.close_backend();
-        }
+        self.close_backend();
+        self.transaction = before.refused();
         Err(Stopped::Answered)
     }
 
     /// Leaves a backend on which nothing has happened that another one could not repeat.
-    async fn move_away(&mut self) -> Result<(), Stopped> {
-        let Some(attachment) = &mut self.attachment else { return Ok(()) };
+    pub(super) async fn move_away(&mut self) -> Result<(), Stopped> {
+        let Some(attachment) = &mut self.attachment else {
+            return Ok(());
+        };
+        let in_block = attachment.movable.as_ref().is_some_and(Option::is_some);
         if attachment.unsynced {
-            wire::frontend::sync(&mut self.outbound);
-            self.expected.drop_answer(Answer::Ready);
             attachment.unsynced = false;
-        }
-        let preamble = attachment.movable.take().flatten();
-        if preamble.is_some() {
-            wire::frontend::query(&mut self.outbound, b"ROLLBACK");
+            wire::frontend::encode::sync(&mut self.outbound);
             self.expected.drop_answer(Answer::Ready);
+            let seen = self.exchange().await?;
+            self.apply_effects(&seen);
+            self.forget_unprepared(&seen);
+            let expected = if in_block { b'T' } else { b'I' };
+            if seen.error || seen.status != Some(expected) {
+                return Err(self.leave_failed(in_block));
+            }
         }
-        let seen = self.exchange().await?;
-        if seen.error || seen.status != Some(b'I') {
-            self.close_backend();
-            return Err(Stopped::Answered);
+        let preamble = self
+            .attachment
+            .as_mut()
+            .and_then(|attachment| attachment.movable.take());
+        if let Some(Some(preamble)) = preamble {
+            wire::frontend::encode::query(&mut self.outbound, b"ROLLBACK")?;
+            self.expected.drop_answer(Answer::Ready);
+            let seen = self.exchange().await?;
+            if seen.error || seen.status != Some(b'I') {
+                return Err(self.leave_failed(true));
+            }
+            self.transaction = Transaction::Pending(preamble);
+        } else {
+            self.settings.end_transaction(true);
         }
         self.release();
-        if let Some(preamble) = preamble {
-            self.transaction = Transaction::Pending(preamble);
-        }
         Ok(())
     }
 
+    /// The client has read an error while its transaction was about to move.
+    fn leave_failed(&mut self, in_block: bool) -> Stopped {
+        self.close_backend();
+        self.transaction = if in_block {
+            Transaction::FailedPending(Preamble::new("BEGIN"))
+        } else {
+            Transaction::Idle
+        };
+        Stopped::Answered
+    }
+
     /// Sends what is waiting and relays until every answer has come.
-    pub(super) async fn exchange(&mut self) -> Result<super::expect::Seen, Stopped> {
+    pub(super) async fn exchange(&mut self) -> Result<Seen, Stopped> {
         let Some(attachment) = &mut self.attachment else {
             while let Some(frames) = self.expected.next_local() {
                 self.client.outbound.extend_from_slice(&frames);
@@ -192,8 +248,13 @@ impl Session {
             return Ok(self.expected.take_seen());
         };
         let lease = &mut attachment.lease;
-        let relayed =
-            exchange(&mut self.client, lease, &mut self.outbound, &mut self.expected).await;
+        let relayed = exchange(
+            &mut self.client,
+            lease,
+            &mut self.outbound,
+            &mut self.expected,
+        )
+        .await;
         if let Err(error) = relayed {
             return Err(self.lost(error));
         }
@@ -211,28 +272,145 @@ impl Session {
         Ok(seen)
     }
 
+    /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
+    pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
+        let started = tokio::time::Instant::now();
+        let metrics = self
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.lease.metrics.clone());
+        let result = self.exchange().await;
+        if let Some(metrics) = metrics {
+            let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
+            let outcome = if succeeded {
+                Outcome::Success
+            } else {
+                Outcome::Error
+            };
+            metrics.answered(outcome, started.elapsed());
+        }
+        result
+    }
+
     /// The backend or the client went away in the middle of an exchange.
     fn lost(&mut self, error: RelayError) -> Stopped {
-        let shard = self.attachment.as_ref().map(|attachment| attachment.shard.clone());
+        let shard = self
+            .attachment
+            .as_ref()
+            .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
-        let ending = self.expected.ends_transaction();
+        let flight = std::mem::take(&mut self.flight);
+        let told = self.expected.take_seen().error;
         self.close_backend();
         self.outbound.clear();
-        self.expected = super::Expectations::default();
-        match (error, shard) {
-            (RelayError::Client(error), _) => Stopped::Ended(error.into()),
-            (RelayError::Backend(_) | RelayError::Protocol(_), Some(shard)) => {
-                // Inside a block nothing is committed before COMMIT is sent.
-                let certain = in_block && !ending;
-                Stopped::Ended(Ended::Broken(if certain {
-                    Error::BackendLost { shard }
-                } else {
-                    Error::OutcomeUnknown { shard }
-                }))
+        self.expected = Expectations::default();
+        self.settings.end_transaction(false);
+        if in_block && !flight.ends {
+            self.transaction = Transaction::FailedPending(Preamble::new("BEGIN"));
+        } else {
+            self.transaction = Transaction::Idle;
+        }
+        let (source, within_message) = match error {
+            RelayError::Client(source) => return Stopped::Ended(source.into()),
+            RelayError::Backend {
+                source,
+                within_message,
+            } => (source, within_message),
+        };
+        let Some(shard) = shard else {
+            return Error::NoShard.into();
+        };
+        tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
+        // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
+        // before Sync or a simple query; what only reads commits nothing.
+        let error = if flight.ends && (in_block || flight.writes) {
+            Error::OutcomeUnknown { shard }
+        } else {
+            Error::BackendLost { shard }
+        };
+        if within_message {
+            Stopped::Ended(Ended::Broken(error))
+        } else if told {
+            Stopped::Answered
+        } else {
+            error.into()
+        }
+    }
+
+    /// A statement is about to be sent: some keep the transaction from moving.
+    pub(super) fn note_effect(&mut self, effect: Effect) {
+        if let Some(attachment) = &mut self.attachment
+            && effect.pins()
+        {
+            attachment.movable = None;
+        }
+        self.flight.ends |= effect.ends();
+        self.flight.effects.push(effect);
+    }
+
+    /// The exchange ended in ReadyForQuery: the session's state follows the backend's.
+    pub(super) fn finish(&mut self, seen: &Seen) {
+        self.apply_effects(seen);
+        self.flight = Flight::default();
+        self.transaction = Transaction::from_status(seen.status.unwrap_or(b'I'));
+        if self.transaction == Transaction::Idle {
+            self.settings
+                .end_transaction(!seen.error && !seen.rolled_back);
+            self.portals.clear();
+            self.release();
+        }
+    }
+
+    /// Remembers what the completed statements did to the session.
+    pub(super) fn apply_effects(&mut self, seen: &Seen) {
+        let count = seen.completed.min(self.flight.effects.len());
+        let completed: Vec<Effect> = self.flight.effects.drain(..count).collect();
+        for (at, effect) in completed.iter().enumerate() {
+            let rolled_back = seen.rolled_back && at + 1 == completed.len();
+            match effect {
+                Effect::Commit if rolled_back => Effect::Rollback.apply(&mut self.settings),
+                effect => effect.apply(&mut self.settings),
             }
-            (RelayError::Backend(_) | RelayError::Protocol(_), None) => {
-                Stopped::Ended(Ended::Broken(Error::NoShard))
+            let Some(attachment) = &mut self.attachment else {
+                continue;
+            };
+            if matches!(effect, Effect::Reset(..)) && self.settings.has_startup() {
+                // The backend went back to the server's defaults, not to this session's.
+                attachment.lease.forbid_reuse();
+            }
+            if let Some(Some(preamble)) = &mut attachment.movable
+                && !effect.record(preamble)
+            {
+                attachment.movable = None;
             }
         }
     }
+
+    /// Gives the backend back, idle and with the session's settings in force.
+    pub(super) fn release(&mut self) {
+        let unaimed = self.cancel.detach();
+        if let Some(mut attachment) = self.attachment.take() {
+            attachment.lease.settings = Arc::clone(self.settings.committed());
+            if unaimed {
+                attachment.lease.give_back();
+            }
+        }
+    }
+
+    /// Closes the backend.
+    pub(super) fn close_backend(&mut self) {
+        // It is closed whether a cancel was aimed at it or not.
+        let _unaimed = self.cancel.detach();
+        self.attachment = None;
+        self.portals.clear();
+    }
+}
+
+fn crosses_shards(held: &ShardId, wanted: Option<&ShardId>) -> Error {
+    let wanted = wanted.map_or("none", ShardId::as_str);
+    Error::Refused(Refusal {
+        sqlstate: "0A000",
+        message: format!("the transaction is on shard {held} and cannot go on on shard {wanted}"),
+        hint: Some("keep a transaction to the keys of one shard".to_owned()),
+    })
 }

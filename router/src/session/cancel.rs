@@ -43,13 +43,20 @@ impl Registry {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = loop {
             let process_id = i32::try_from(rand::random::<u32>() >> 1).unwrap_or(i32::MAX);
-            let key = CancelKey { process_id, secret: rand::random() };
+            let key = CancelKey {
+                process_id,
+                secret: rand::random(),
+            };
             if !sessions.contains_key(&key) {
                 break key;
             }
         };
         sessions.insert(key, Arc::clone(&slot));
-        Entry { registry: self.clone(), key, slot }
+        Entry {
+            registry: self.clone(),
+            key,
+            slot,
+        }
     }
 
     /// The backend that a key's session holds now; the session is told not to reuse it.
@@ -75,7 +82,10 @@ impl Entry {
     /// The session has got a backend.
     pub fn attach(&self, victim: Arc<CancelTarget>) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Slot { victim: Some(victim), aimed_at: false };
+        *slot = Slot {
+            victim: Some(victim),
+            aimed_at: false,
+        };
     }
 
     /// The session gives its backend up. False when a cancel was aimed at it: then it must be
@@ -89,7 +99,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut sessions = self.registry.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self
+            .registry
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sessions.remove(&self.key);
     }
 }

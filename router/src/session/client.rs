@@ -12,7 +12,7 @@ use wire::frame::{HEADER_BYTES, Header};
 
 /// A socket, in clear or under TLS.
 #[derive(Debug)]
-pub enum Stream {
+pub(super) enum Stream {
     /// In clear.
     Plain(TcpStream),
     /// Under TLS.
@@ -21,26 +21,26 @@ pub enum Stream {
 
 /// A whole message of the client: header and body, as they came.
 #[derive(Debug)]
-pub struct Frame {
+pub(super) struct Frame {
     bytes: BytesMut,
 }
 
 impl Frame {
     /// The message type.
     #[must_use]
-    pub fn tag(&self) -> u8 {
+    pub(super) fn tag(&self) -> u8 {
         self.bytes.first().copied().unwrap_or_default()
     }
 
     /// The message without its header.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
+    pub(super) fn body(&self) -> &[u8] {
         self.bytes.get(HEADER_BYTES..).unwrap_or_default()
     }
 
     /// The message with its header.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
@@ -61,7 +61,7 @@ pub enum ClientError {
 
 /// A client.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     stream: Stream,
     inbound: BytesMut,
     /// Bytes for the client, written by [`Client::flush`].
@@ -75,15 +75,20 @@ impl Client {
 
     /// A client on a fresh connection; `inbound` holds what was read of it already.
     #[must_use]
-    pub fn new(stream: Stream, inbound: BytesMut, max_message_bytes: usize) -> Self {
-        Self { stream, inbound, outbound: BytesMut::new(), max_message_bytes }
+    pub(super) fn new(stream: Stream, inbound: BytesMut, max_message_bytes: usize) -> Self {
+        Self {
+            stream,
+            inbound,
+            outbound: BytesMut::new(),
+            max_message_bytes,
+        }
     }
 
     /// The next message, or none when the client closed the connection between two. Cancel-safe.
     ///
     /// # Errors
     /// [`ClientError`]; the session cannot go on after it.
-    pub async fn receive(&mut self) -> Result<Option<Frame>, ClientError> {
+    pub(super) async fn receive(&mut self) -> Result<Option<Frame>, ClientError> {
         loop {
             if let Some(frame) = self.buffered()? {
                 return Ok(Some(frame));
@@ -91,32 +96,54 @@ impl Client {
             self.inbound.reserve(Self::READ_BYTES);
             if self.stream.read_buf(&mut self.inbound).await? == 0 {
                 let clean = self.inbound.is_empty();
-                return if clean { Ok(None) } else { Err(ClientError::Truncated) };
+                return if clean {
+                    Ok(None)
+                } else {
+                    Err(ClientError::Truncated)
+                };
             }
         }
+    }
+
+    /// As [`Self::receive`], for a message of at most `max_body_bytes`. Not cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub(super) async fn receive_up_to(
+        &mut self,
+        max_body_bytes: usize,
+    ) -> Result<Option<Frame>, ClientError> {
+        let usual = std::mem::replace(&mut self.max_message_bytes, max_body_bytes);
+        let received = self.receive().await;
+        self.max_message_bytes = usual;
+        received
     }
 
     /// A message that has been read already.
     ///
     /// # Errors
     /// When the header is not one, or announces more than the limit.
-    pub fn buffered(&mut self) -> Result<Option<Frame>, ClientError> {
+    pub(super) fn buffered(&mut self) -> Result<Option<Frame>, ClientError> {
         let header = Header::parse(&self.inbound, self.max_message_bytes)
             .map_err(|error| ClientError::Protocol(error.to_string()))?;
-        let Some(header) = header else { return Ok(None) };
+        let Some(header) = header else {
+            return Ok(None);
+        };
         let frame_bytes = HEADER_BYTES + header.body_bytes;
         if self.inbound.len() < frame_bytes {
             self.inbound.reserve(frame_bytes - self.inbound.len());
             return Ok(None);
         }
-        Ok(Some(Frame { bytes: self.inbound.split_to(frame_bytes) }))
+        Ok(Some(Frame {
+            bytes: self.inbound.split_to(frame_bytes),
+        }))
     }
 
     /// Writes what is waiting.
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         if !self.outbound.is_empty() {
             self.stream.write_all_buf(&mut self.outbound).await?;
         }
@@ -127,7 +154,7 @@ impl Client {
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.outbound.is_empty() {
             self.stream.write_all(bytes).await?;
         } else {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 /// What a message's answer ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// Parse, of the statement with this id: ParseComplete.
     Parse(u64),
     /// Bind: BindComplete.
@@ -33,13 +33,14 @@ enum Expected {
     Drop(Answer),
     /// The backend was made to fail; the client reads these bytes instead of its error.
     Replace(Bytes),
-    /// Not sent to the backend: the client reads these bytes at this place.
-    Local(Bytes),
+    /// Not sent to the backend: the client reads these bytes at this place. The number is what
+    /// [`Seen::skipped`] calls it by when an error keeps the client from reading them.
+    Local(Bytes, Option<u64>),
 }
 
 /// What to do with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The client reads it.
     Forward,
     /// Nobody reads it.
@@ -50,7 +51,8 @@ pub enum Verdict {
 
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Seen {
     /// The status of the last ReadyForQuery.
     pub status: Option<u8>,
     /// Whether the client's own messages met an error.
@@ -63,13 +65,15 @@ pub struct Seen {
     pub rolled_back: bool,
     /// Statements whose Parse was skipped because of an error.
     pub unprepared: Vec<u64>,
-    /// Whether a Close was skipped because of an error.
+    /// Whether a Close of a portal was skipped because of an error.
     pub close_skipped: bool,
+    /// Local answers that were skipped because of an error, by the number they were given.
+    pub skipped: Vec<u64>,
 }
 
 /// The answers still to come.
 #[derive(Debug, Default)]
-pub struct Expectations {
+pub(super) struct Expectations {
     queue: VecDeque<Expected>,
     /// What was seen since [`Expectations::take_seen`].
     pub seen: Seen,
@@ -77,42 +81,47 @@ pub struct Expectations {
 
 impl Expectations {
     /// The client reads the answer to a message that is being sent.
-    pub fn forward(&mut self, answer: Answer) {
+    pub(super) fn forward(&mut self, answer: Answer) {
         self.queue.push_back(Expected::Forward(answer));
     }
 
     /// Nobody reads the answer to a message that is being sent.
-    pub fn drop_answer(&mut self, answer: Answer) {
+    pub(super) fn drop_answer(&mut self, answer: Answer) {
         self.queue.push_back(Expected::Drop(answer));
     }
 
     /// A message is being sent that fails for certain; the client reads `error` instead.
-    pub fn replace_error(&mut self, error: Bytes) {
+    pub(super) fn replace_error(&mut self, error: Bytes) {
         self.queue.push_back(Expected::Replace(error));
     }
 
     /// The client reads `frames` after the answers before.
-    pub fn local(&mut self, frames: Bytes) {
-        self.queue.push_back(Expected::Local(frames));
+    pub(super) fn local(&mut self, frames: Bytes) {
+        self.queue.push_back(Expected::Local(frames, None));
+    }
+
+    /// As [`Self::local`]; `number` is reported in [`Seen::skipped`] if the client never reads it.
+    pub(super) fn local_numbered(&mut self, frames: Bytes, number: u64) {
+        self.queue.push_back(Expected::Local(frames, Some(number)));
     }
 
     /// Whether the backend owes nothing and nothing local waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// How many entries wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// Local frames whose turn it is.
-    pub fn next_local(&mut self) -> Option<Bytes> {
+    pub(super) fn next_local(&mut self) -> Option<Bytes> {
         match self.queue.front() {
-            Some(Expected::Local(_)) => match self.queue.pop_front() {
-                Some(Expected::Local(frames)) => Some(frames),
+            Some(Expected::Local(..)) => match self.queue.pop_front() {
+                Some(Expected::Local(frames, _)) => Some(frames),
                 _ => None,
             },
             _ => None,
@@ -121,13 +130,13 @@ impl Expectations {
 
     /// Whether rows that come now are for the client.
     #[must_use]
-    pub fn rows_are_forwarded(&self) -> bool {
+    pub(super) fn rows_are_forwarded(&self) -> bool {
         matches!(self.queue.front(), Some(Expected::Forward(_)))
     }
 
     /// Takes a frame of the backend into account. `None` when nothing was asked that it could
     /// answer: the backend has lost its step.
-    pub fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
+    pub(super) fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
         match tag {
             // Notices, settings and notifications come between answers.
             b'N' | b'S' | b'A' => return Some(self.between()),
@@ -138,7 +147,7 @@ impl Expectations {
         let (answer, verdict) = match front {
             Expected::Forward(answer) => (*answer, Verdict::Forward),
             Expected::Drop(answer) => (*answer, Verdict::Drop),
-            Expected::Replace(_) | Expected::Local(_) => return None,
+            Expected::Replace(_) | Expected::Local(..) => return None,
         };
         if matches!(tag, b'C' | b's' | b'I') && matches!(verdict, Verdict::Forward) {
             self.seen.completed += 1;
@@ -157,7 +166,7 @@ impl Expectations {
     fn between(&self) -> Verdict {
         match self.queue.front() {
             Some(Expected::Drop(_)) => Verdict::Drop,
-            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(_)) | None => {
+            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(..)) | None => {
                 Verdict::Forward
             }
         }
@@ -178,7 +187,7 @@ impl Expectations {
                 self.seen.error = true;
                 Verdict::Replace(error.clone())
             }
-            Expected::Local(_) => return None,
+            Expected::Local(..) => return None,
         };
         self.skip_to_ready();
         Some(verdict)
@@ -195,17 +204,18 @@ impl Expectations {
                 Expected::Forward(Answer::Close) | Expected::Drop(Answer::Close) => {
                     self.seen.close_skipped = true;
                 }
+                Expected::Local(_, Some(number)) => self.seen.skipped.push(*number),
                 Expected::Forward(_)
                 | Expected::Drop(_)
                 | Expected::Replace(_)
-                | Expected::Local(_) => {}
+                | Expected::Local(_, None) => {}
             }
             self.queue.pop_front();
         }
     }
 
     /// What was seen since the last call.
-    pub fn take_seen(&mut self) -> Seen {
+    pub(super) fn take_seen(&mut self) -> Seen {
         std::mem::take(&mut self.seen)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::cache::Planned;
+use crate::query::Statement;
 
 /// A statement that a client prepared.
 #[derive(Debug)]
@@ -19,22 +20,35 @@ pub struct Prepared {
     pub definition: Bytes,
     /// The types that the client declared, in order; 0 leaves the type to the server.
     pub parameter_types: Vec<u32>,
+    /// The name under which backends hold it.
+    pub server_name: Box<str>,
     /// The analysis; none when the text is not SQL, so that a shard may say what is wrong with it.
     pub planned: Option<Arc<Planned>>,
 }
 
 impl Prepared {
-    /// The name under which backends hold it.
+    /// Its text.
     #[must_use]
-    pub fn server_name(&self) -> String {
-        format!("router_{}", self.id)
+    pub fn sql(&self) -> &str {
+        let text = self
+            .definition
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The statement, when the text is exactly one.
+    #[must_use]
+    pub fn statement(&self) -> Option<&Statement> {
+        self.planned.as_ref()?.analysis.statements.first()
     }
 
     /// A Parse message under `name`.
     pub fn put_parse(&self, out: &mut BytesMut, name: &str) {
-        let body_bytes = name.len() + 1 + self.definition.len();
-        out.put_u8(b'P');
-        out.put_u32(u32::try_from(body_bytes + 4).expect("a message is shorter than 1 GiB"));
+        let length = name.len() + 1 + self.definition.len() + 4;
+        out.put_u8(wire::frontend::tag::PARSE);
+        out.put_u32(u32::try_from(length).expect("a message is shorter than 1 GiB"));
         out.put_slice(name.as_bytes());
         out.put_u8(0);
         out.put_slice(&self.definition);
@@ -61,8 +75,16 @@ impl Statements {
         parameter_types: Vec<u32>,
         planned: Option<Arc<Planned>>,
     ) -> Arc<Prepared> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Prepared { id, definition, parameter_types, planned })
+        // Ids begin at 1.
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let server_name = format!("router_{id}").into();
+        Arc::new(Prepared {
+            id,
+            definition,
+            parameter_types,
+            server_name,
+            planned,
+        })
     }
 
     /// The statement of this definition, made if nobody holds it.

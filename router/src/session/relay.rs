@@ -52,10 +52,12 @@ pub(super) async fn exchange(
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             return Ok(());
         }
-        transfer(backend, outbound).await.map_err(|source| RelayError::Backend {
-            source,
-            within_message: !scanner.is_at_boundary(),
-        })?;
+        transfer(backend, outbound)
+            .await
+            .map_err(|source| RelayError::Backend {
+                source,
+                within_message: !scanner.is_at_boundary(),
+            })?;
     }
 }
 
@@ -79,7 +81,11 @@ async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<
             read = reader.read_buf(&mut backend.inbound) => read?,
         }
     };
-    if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    if read == 0 {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Handles everything that has arrived.
@@ -92,15 +98,23 @@ async fn pass_on(
     loop {
         let part = scan(&backend.inbound, expected, scanner).map_err(|text| {
             let source = io::Error::new(io::ErrorKind::InvalidData, text);
-            RelayError::Backend { source, within_message: !scanner.is_at_boundary() }
+            RelayError::Backend {
+                source,
+                within_message: !scanner.is_at_boundary(),
+            }
         })?;
         if part.forward == backend.inbound.len() && part.insert.is_none() && part.forward > 0 {
             // The usual case: all of it is for the client, and goes without a copy.
-            client.write_through(&backend.inbound).await.map_err(RelayError::Client)?;
+            client
+                .write_through(&backend.inbound)
+                .await
+                .map_err(RelayError::Client)?;
             backend.inbound.clear();
             return Ok(());
         }
-        client.outbound.extend_from_slice(backend.inbound.get(..part.forward).unwrap_or_default());
+        client
+            .outbound
+            .extend_from_slice(backend.inbound.get(..part.forward).unwrap_or_default());
         backend.inbound.advance(part.forward + part.skip);
         if let Some(frames) = &part.insert {
             client.outbound.extend_from_slice(frames);
@@ -130,22 +144,45 @@ fn scan(
         if scanner.is_at_boundary()
             && let Some(frames) = expected.next_local()
         {
-            return Ok(Part { forward, skip: 0, insert: Some(frames) });
+            return Ok(Part {
+                forward,
+                skip: 0,
+                insert: Some(frames),
+            });
         }
         let rest = inbound.get(forward..).unwrap_or_default();
         match scanner.next(rest).map_err(|error| error.to_string())? {
-            Step::Incomplete { .. } => return Ok(Part { forward, ..Part::default() }),
+            Step::Incomplete { .. } => {
+                return Ok(Part {
+                    forward,
+                    ..Part::default()
+                });
+            }
             Step::Stream { bytes, .. } if expected.rows_are_forwarded() => forward += bytes.len(),
             Step::Stream { bytes, .. } => {
-                return Ok(Part { forward, skip: bytes.len(), insert: None });
+                return Ok(Part {
+                    forward,
+                    skip: bytes.len(),
+                    insert: None,
+                });
             }
             Step::Whole(frame) => {
                 let skip = frame.bytes().len();
                 match expected.on_frame(frame.tag(), frame.body()) {
                     Some(Verdict::Forward) => forward += skip,
-                    Some(Verdict::Drop) => return Ok(Part { forward, skip, insert: None }),
+                    Some(Verdict::Drop) => {
+                        return Ok(Part {
+                            forward,
+                            skip,
+                            insert: None,
+                        });
+                    }
                     Some(Verdict::Replace(frames)) => {
-                        return Ok(Part { forward, skip, insert: Some(frames) });
+                        return Ok(Part {
+                            forward,
+                            skip,
+                            insert: Some(frames),
+                        });
                     }
                     None => {
                         return Err(format!("unexpected message {:?}", char::from(frame.tag())));

@@ -9,7 +9,7 @@ use crate::pool::settings::Settings;
 
 /// Where the session's transaction stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Transaction {
+pub(super) enum Transaction {
     /// None is open: the next statement commits by itself.
     #[default]
     Idle,
@@ -25,24 +25,27 @@ pub enum Transaction {
 
 /// Statements that opened and shaped a transaction before it had a shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Preamble {
+pub(super) struct Preamble {
     statements: Vec<Box<str>>,
     savepoints: Vec<(Box<str>, usize)>,
 }
 
 impl Preamble {
     /// Most statements before the first one that needs a shard.
-    pub const MAX_STATEMENTS: usize = 256;
+    pub(super) const MAX_STATEMENTS: usize = 256;
 
     /// A preamble that begins with the client's own BEGIN.
     #[must_use]
-    pub fn new(begin: &str) -> Self {
-        Self { statements: vec![begin.into()], savepoints: Vec::new() }
+    pub(super) fn new(begin: &str) -> Self {
+        Self {
+            statements: vec![begin.into()],
+            savepoints: Vec::new(),
+        }
     }
 
     /// Adds a statement; false when the limit is reached.
     #[must_use]
-    pub fn push(&mut self, sql: &str) -> bool {
+    pub(super) fn push(&mut self, sql: &str) -> bool {
         if self.statements.len() >= Self::MAX_STATEMENTS {
             return false;
         }
@@ -52,33 +55,43 @@ impl Preamble {
 
     /// Adds a savepoint; false when the limit is reached.
     #[must_use]
-    pub fn savepoint(&mut self, name: &str, sql: &str) -> bool {
+    pub(super) fn savepoint(&mut self, name: &str, sql: &str) -> bool {
         self.savepoints.push((name.into(), self.statements.len()));
         self.push(sql)
     }
 
     /// Goes back to a savepoint, which stays; false when there is none of that name.
     #[must_use]
-    pub fn rollback_to(&mut self, name: &str) -> bool {
-        let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) else {
+    pub(super) fn rollback_to(&mut self, name: &str) -> bool {
+        let Some(at) = self
+            .savepoints
+            .iter()
+            .rposition(|(known, _)| **known == *name)
+        else {
             return false;
         };
-        let statement = self.savepoints[at].1;
-        self.savepoints.truncate(at + 1);
+        let Some((_, statement)) = self.savepoints.get(at) else {
+            return false;
+        };
         self.statements.truncate(statement + 1);
+        self.savepoints.truncate(at + 1);
         true
     }
 
     /// Whether a savepoint of that name exists.
     #[must_use]
-    pub fn has_savepoint(&self, name: &str) -> bool {
+    pub(super) fn has_savepoint(&self, name: &str) -> bool {
         self.savepoints.iter().any(|(known, _)| **known == *name)
     }
 
     /// Forgets a savepoint but keeps what came after it.
     #[must_use]
-    pub fn release(&mut self, name: &str, sql: &str) -> bool {
-        match self.savepoints.iter().rposition(|(known, _)| **known == *name) {
+    pub(super) fn release(&mut self, name: &str, sql: &str) -> bool {
+        match self
+            .savepoints
+            .iter()
+            .rposition(|(known, _)| **known == *name)
+        {
             Some(at) => {
                 self.savepoints.truncate(at);
                 self.push(sql)
@@ -87,9 +100,24 @@ impl Preamble {
         }
     }
 
+    /// What a chained transaction begins with.
+    #[must_use]
+    pub(super) fn chained(&self) -> Self {
+        Self {
+            statements: self.statements.iter().take(1).cloned().collect(),
+            savepoints: Vec::new(),
+        }
+    }
+
+    /// Whether it is nothing but BEGIN, which cannot fail.
+    #[must_use]
+    pub(super) fn is_bare(&self) -> bool {
+        self.statements.len() == 1
+    }
+
     /// All statements as one query string.
     #[must_use]
-    pub fn sql(&self) -> String {
+    pub(super) fn sql(&self) -> String {
         self.statements.join(";")
     }
 }
@@ -97,7 +125,7 @@ impl Preamble {
 impl Transaction {
     /// The status byte of ReadyForQuery.
     #[must_use]
-    pub fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         match self {
             Self::Idle => b'I',
             Self::Pending(_) | Self::Open => b'T',
@@ -107,13 +135,13 @@ impl Transaction {
 
     /// Whether the client is inside a transaction block.
     #[must_use]
-    pub fn is_block(&self) -> bool {
+    pub(super) fn is_block(&self) -> bool {
         !matches!(self, Self::Idle)
     }
 
     /// The state that a backend's ReadyForQuery reports.
     #[must_use]
-    pub fn from_status(status: u8) -> Self {
+    pub(super) fn from_status(status: u8) -> Self {
         match status {
             b'T' => Self::Open,
             b'E' => Self::Failed,
@@ -123,7 +151,7 @@ impl Transaction {
 
     /// The state after the router refused a statement: a block fails, as PostgreSQL's would.
     #[must_use]
-    pub fn refused(self) -> Self {
+    pub(super) fn refused(self) -> Self {
         match self {
             Self::Idle => Self::Idle,
             Self::Pending(preamble) | Self::FailedPending(preamble) => {
@@ -136,64 +164,112 @@ impl Transaction {
 
 /// The session's settings: those committed, and those of the open transaction.
 #[derive(Debug, Clone, Default)]
-pub struct SessionSettings {
+pub(super) struct SessionSettings {
+    /// What the start-up packet asked for: RESET goes back to it.
+    startup: Arc<Settings>,
     /// In force outside a transaction.
     committed: Arc<Settings>,
     /// In force inside the open transaction, when it changed any.
     uncommitted: Option<Arc<Settings>>,
     /// What to go back to at a savepoint.
     savepoints: Vec<(Box<str>, Option<Arc<Settings>>)>,
+    /// SET LOCAL search_path.
+    local_search_path: Option<Vec<String>>,
 }
 
 impl SessionSettings {
     /// Settings that a start-up packet asked for.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        Self { committed: Arc::new(settings), uncommitted: None, savepoints: Vec::new() }
+    pub(super) fn new(settings: Settings) -> Self {
+        let startup = Arc::new(settings);
+        Self {
+            committed: Arc::clone(&startup),
+            startup,
+            ..Self::default()
+        }
     }
 
     /// The settings that a backend must have before the transaction begins.
     #[must_use]
-    pub fn committed(&self) -> &Arc<Settings> {
+    pub(super) fn committed(&self) -> &Arc<Settings> {
         &self.committed
     }
 
     /// The settings in force now.
     #[must_use]
-    pub fn current(&self) -> &Arc<Settings> {
+    pub(super) fn current(&self) -> &Arc<Settings> {
         self.uncommitted.as_ref().unwrap_or(&self.committed)
     }
 
-    /// Changes the settings, within the transaction if there is one.
-    pub fn change(&mut self, in_block: bool, edit: impl FnOnce(&mut Settings)) {
+    /// The schemas in which unqualified names are looked up; none is the server's default.
+    #[must_use]
+    pub(super) fn search_path(&self) -> Option<&[String]> {
+        self.local_search_path
+            .as_deref()
+            .or_else(|| self.current().search_path())
+    }
+
+    /// Changes the settings within the transaction; a statement by itself is one, too.
+    pub(super) fn change(&mut self, edit: impl FnOnce(&mut Settings)) {
         let mut settings = Settings::clone(self.current());
         edit(&mut settings);
-        if in_block {
-            self.uncommitted = Some(Arc::new(settings));
-        } else {
-            self.committed = Arc::new(settings);
-        }
+        self.uncommitted = Some(Arc::new(settings));
+    }
+
+    /// RESET of one setting, or of all: back to what the start-up packet asked for.
+    pub(super) fn reset(&mut self, name: Option<&str>) {
+        let startup = Arc::clone(&self.startup);
+        self.change(|settings| match name {
+            Some(name) => settings.restore(name, &startup),
+            None => settings.clone_from(&startup),
+        });
+    }
+
+    /// DISCARD ALL.
+    pub(super) fn discard(&mut self) {
+        self.committed = Arc::clone(&self.startup);
+        self.end_transaction(false);
+    }
+
+    /// Whether RESET goes back to anything but the server's own defaults.
+    #[must_use]
+    pub(super) fn has_startup(&self) -> bool {
+        !self.startup.is_empty()
+    }
+
+    /// SET LOCAL search_path; none is its default.
+    pub(super) fn set_local_search_path(&mut self, schemas: Option<Vec<String>>) {
+        self.local_search_path = schemas;
     }
 
     /// Remembers the settings at a savepoint.
-    pub fn savepoint(&mut self, name: &str) {
-        self.savepoints.push((name.into(), self.uncommitted.clone()));
+    pub(super) fn savepoint(&mut self, name: &str) {
+        self.savepoints
+            .push((name.into(), self.uncommitted.clone()));
     }
 
     /// Goes back to the settings at a savepoint.
-    pub fn rollback_to(&mut self, name: &str) {
-        if let Some(at) = self.savepoints.iter().rposition(|(known, _)| **known == *name) {
-            self.uncommitted = self.savepoints[at].1.clone();
-            self.savepoints.truncate(at + 1);
+    pub(super) fn rollback_to(&mut self, name: &str) {
+        let Some(at) = self
+            .savepoints
+            .iter()
+            .rposition(|(known, _)| **known == *name)
+        else {
+            return;
+        };
+        if let Some((_, settings)) = self.savepoints.get(at) {
+            self.uncommitted.clone_from(settings);
         }
+        self.savepoints.truncate(at + 1);
     }
 
     /// The transaction ended.
-    pub fn end_transaction(&mut self, committed: bool) {
+    pub(super) fn end_transaction(&mut self, committed: bool) {
         if let (true, Some(settings)) = (committed, self.uncommitted.take()) {
             self.committed = settings;
         }
         self.uncommitted = None;
+        self.local_search_path = None;
         self.savepoints.clear();
     }
 }

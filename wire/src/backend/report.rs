@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 
 use crate::SqlState;
 use crate::backend::{field, tag};
+use crate::limits::MAX_REPORT_FIELDS;
 use crate::write::{cut_text, frame};
 
 /// How bad it is.
@@ -98,10 +99,13 @@ impl Report {
         self.field(field::HINT, text)
     }
 
-    /// Adds any other field.
+    /// Adds any other field. The code 0, which ends a report, and fields beyond
+    /// [`MAX_REPORT_FIELDS`] are left out.
     #[must_use]
     pub fn field(mut self, code: u8, text: impl Into<Cow<'static, str>>) -> Self {
-        self.more.push((code, text.into()));
+        if code != 0 && self.more.len() < MAX_REPORT_FIELDS {
+            self.more.push((code, text.into()));
+        }
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::read::Reader;
+use crate::read::{Reader, cancel_secret};
 use crate::{DecodeError, Format, Formats, Oids, Reason, Text};
 
 /// Where a session stands between two requests.
@@ -110,10 +110,8 @@ impl<'a> BackendKeyData<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("BackendKeyData", body);
         let process_id = reader.i32("process id")?;
-        Ok(Self {
-            process_id,
-            secret: reader.rest(),
-        })
+        let secret = cancel_secret(&reader)?;
+        Ok(Self { process_id, secret })
     }
 }
 

@@ -5,16 +5,19 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::frontend::{TargetKind, tag};
+use crate::limits::{MAX_CANCEL_SECRET_BYTES, MAX_STARTUP_BYTES};
 use crate::startup::{CANCEL_CODE, GSSENC_CODE, MAJOR, MINOR, SSL_CODE};
 use crate::write::{count, formats, frame, text, try_frame, try_untagged, value};
 use crate::{EncodeError, Format};
 
-/// The startup packet of protocol 3.0 with these names and values.
+/// The startup packet of protocol 3.0 with these names and values. An empty name would end it.
 ///
 /// # Errors
-/// A string holds a zero byte.
+/// A string holds a zero byte, or the packet is longer than a server takes.
 pub fn startup(out: &mut BytesMut, params: &[(&str, &str)]) -> Result<(), EncodeError> {
+    let max = MAX_STARTUP_BYTES;
     try_untagged(out, |out| {
+        let start = out.len();
         out.put_u16(MAJOR);
         out.put_u16(MINOR);
         for (name, parameter) in params {
@@ -22,6 +25,10 @@ pub fn startup(out: &mut BytesMut, params: &[(&str, &str)]) -> Result<(), Encode
             text(out, parameter.as_bytes(), "parameter value")?;
         }
         out.put_u8(0);
+        let bytes = out.len() - start;
+        if bytes > max {
+            return Err(EncodeError::TooLong { bytes, max });
+        }
         Ok(())
     })
 }
@@ -41,12 +48,16 @@ pub fn gssenc_request(out: &mut BytesMut) {
 /// The request to cancel what another connection runs.
 ///
 /// # Errors
-/// The secret is longer than any message.
+/// The secret is longer than any server's.
 pub fn cancel_request(
     out: &mut BytesMut,
     process_id: i32,
     secret: &[u8],
 ) -> Result<(), EncodeError> {
+    let (bytes, max) = (secret.len(), MAX_CANCEL_SECRET_BYTES);
+    if bytes > max {
+        return Err(EncodeError::TooLong { bytes, max });
+    }
     try_untagged(out, |out| {
         out.put_u32(CANCEL_CODE);
         out.put_i32(process_id);

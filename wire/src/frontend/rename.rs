@@ -77,3 +77,6 @@ fn put(out: &mut BytesMut, tag: u8, parts: [&[u8]; 4]) -> Result<(), EncodeError
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

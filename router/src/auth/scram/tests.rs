@@ -7,9 +7,13 @@ use super::{Exchange, Failed, ITERATIONS, Verifier};
 fn log_in(verifier: Verifier, password: &str) -> Result<(), Failed> {
     let mut client = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
     let (exchange, first) = Exchange::start(verifier, client.message(), "server-nonce")?;
-    client.update(first.as_bytes()).expect("the server's first message is well-formed");
+    client
+        .update(first.as_bytes())
+        .expect("the server's first message is well-formed");
     let last = exchange.finish(client.message())?;
-    client.finish(last.as_bytes()).expect("the server proves that it knows the verifier");
+    client
+        .finish(last.as_bytes())
+        .expect("the server proves that it knows the verifier");
     Ok(())
 }
 
@@ -35,15 +39,32 @@ fn no_password_fits_the_decoy() {
 fn a_verifier_that_postgres_made_is_understood() {
     // pg_authid.rolpassword of `create role r password 'sesame'` on PostgreSQL 15.
     let text = include_str!("testdata/verifier.txt").trim();
-    assert_eq!(log_in(Verifier::parse(text).expect("a stored verifier"), "sesame"), Ok(()));
+    assert_eq!(
+        log_in(Verifier::parse(text).expect("a stored verifier"), "sesame"),
+        Ok(())
+    );
 }
 
 #[test]
 fn malformed_messages_are_refused() {
     let verifier = || Verifier::derive("sesame", b"salt", 1);
-    for text in ["", "n", "n,", "n,,", "n,,n=,x=1", "p=tls-unique,,n=,r=abc", "x,,n=,r=abc"] {
-        assert!(Exchange::start(verifier(), text.as_bytes(), "nonce").is_err(), "{text:?}");
+    for text in [
+        "",
+        "n",
+        "n,",
+        "n,,",
+        "n,,n=,x=1",
+        "p=tls-unique,,n=,r=abc",
+        "x,,n=,r=abc",
+    ] {
+        assert!(
+            Exchange::start(verifier(), text.as_bytes(), "nonce").is_err(),
+            "{text:?}"
+        );
     }
     let (exchange, _) = Exchange::start(verifier(), b"n,,n=,r=abc", "nonce").expect("a start");
-    assert_eq!(exchange.finish(b"c=biws,r=abcnonce,p=AAAA").unwrap_err(), Failed::Malformed);
+    assert_eq!(
+        exchange.finish(b"c=biws,r=abcnonce,p=AAAA").unwrap_err(),
+        Failed::Malformed
+    );
 }

@@ -1,0 +1,347 @@
+//! A control write: one transaction of the store, with the leader's term, the head that was seen,
+//! the changed records, the next head and the audit entry (I2).
+//!
+//! A write that lost a race is decided anew on what the store holds then. One whose answer was
+//! lost is sent again as it was: its conditions let it happen only once, and its audit entry tells
+//! whether it did. Only what stays unknown to the end is reported as unknown.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use platform::Kind;
+use platform::backoff::Backoff;
+use platform::telemetry::error_chain;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+use topology::records::{DecodeError, Head, decode, encode};
+use topology::snapshot::InvalidTopology;
+use topology::store::{self, Committed, Compare, Entry, Event, Op, Outcome, Revision, Store, Txn};
+use topology::watch::{LoadError, Loaded, load};
+use topology::{Epoch, Snapshot, Term, keys};
+
+use crate::audit::{self, Author};
+use crate::control::{self, Command, NewShard, Rejection};
+use crate::error::Code;
+
+mod idempotency;
+
+#[cfg(test)]
+mod tests;
+
+pub use idempotency::Key;
+
+/// How often a write is decided anew after another one was faster.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// How long a write may take with all attempts; below the time-out of a request, so that its
+/// caller hears what became of it.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// A change to be made.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The term in which the writer leads.
+    pub term: Term,
+    /// The change.
+    pub command: Command,
+    /// Who asks for it.
+    pub author: Author,
+    /// Makes a repeated request find the first one; only for creating a shard.
+    pub idempotency_key: Option<Key>,
+}
+
+/// A change that was made, now or by an earlier request with the same idempotency key.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The topology with it.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The topology does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The topology cannot be read.
+    #[error("the topology is not readable")]
+    Load(#[from] LoadError),
+    /// The stored topology, or what the change would make of it, breaks an invariant.
+    #[error("the change would break the topology")]
+    Invalid(#[from] InvalidTopology),
+    /// The store did not take the write.
+    #[error("the store did not take the change, nothing was written")]
+    Store(#[source] store::Error),
+    /// A record beside the topology cannot be read.
+    #[error("a stored record is not readable")]
+    Record(#[from] DecodeError),
+    /// Another manager leads.
+    #[error("leadership was lost at term {term}, nothing was written")]
+    Deposed {
+        /// The term that is over.
+        term: Term,
+    },
+    /// Other writes were faster each time.
+    #[error("other changes were faster {attempts} times, nothing was written")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// An idempotency key belongs to another request.
+    #[error("idempotency key {key:?} was used for another request")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// The store did not say, however often it was asked.
+    #[error("the store gave no answer: it is not known whether the change was made")]
+    OutcomeUnknown(#[source] store::Error),
+}
+
+impl Error {
+    /// What sort of error this is to a client.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let kind = match self {
+            Self::Rejected(rejection) => return rejection.code(),
+            Self::Load(LoadError::Store(_)) | Self::Store(_) | Self::Deposed { .. } => {
+                Kind::Unavailable
+            }
+            Self::Load(LoadError::Entry(_) | LoadError::NoHead)
+            | Self::Invalid(_)
+            | Self::Record(_) => Kind::Internal,
+            Self::Contended { .. } | Self::KeyReused { .. } => Kind::Conflict,
+            Self::OutcomeUnknown(_) => Kind::OutcomeUnknown,
+        };
+        Code::Kind(kind)
+    }
+}
+
+/// Writes to the store as the leader.
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<dyn Store>,
+    audit_file: Option<audit::File>,
+    /// Held by a write, so that those of one leader do not lose races against each other.
+    turn: Mutex<()>,
+}
+
+/// A transaction with what it says and what it makes.
+#[derive(Debug)]
+struct Draft {
+    txn: Txn,
+    term: Term,
+    entry: audit::Entry,
+    snapshot: Snapshot,
+}
+
+/// What became of a draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Applied,
+    Deposed,
+    Overtaken,
+}
+
+impl Writer {
+    /// A writer to a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, audit_file: Option<audit::File>) -> Self {
+        Self {
+            store,
+            audit_file,
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Makes a change. Not cancel-safe: dropped midway, the change may have been made.
+    ///
+    /// # Errors
+    /// Nothing was written, but for [`Error::OutcomeUnknown`].
+    pub async fn write(&self, request: &Request) -> Result<Written, Error> {
+        let _turn = self.turn.lock().await;
+        let deadline = Instant::now() + BUDGET;
+        let mut attempts = 0;
+        while attempts < MAX_ATTEMPTS && Instant::now() < deadline {
+            attempts += 1;
+            let loaded = load(self.store.as_ref()).await?;
+            if self.is_repeated(request).await? {
+                let snapshot = Arc::new(loaded.snapshot()?);
+                return Ok(Written { snapshot });
+            }
+            let draft = self.draft(loaded, request).await?;
+            match self.settle(&draft, deadline).await? {
+                Settled::Applied => return Ok(self.applied(draft).await),
+                Settled::Deposed => {
+                    let term = request.term;
+                    return Err(Error::Deposed { term });
+                }
+                Settled::Overtaken => tracing::info!(attempts, "control write overtaken"),
+            }
+        }
+        Err(Error::Contended { attempts })
+    }
+
+    async fn applied(&self, draft: Draft) -> Written {
+        let Draft {
+            entry, snapshot, ..
+        } = draft;
+        tracing::info!(
+            epoch = %entry.epoch, term = %entry.term, action = entry.action,
+            target = entry.target, actor = entry.actor, "topology written"
+        );
+        if let Some(file) = &self.audit_file {
+            file.append(&entry).await;
+        }
+        let snapshot = Arc::new(snapshot);
+        Written { snapshot }
+    }
+
+    /// Whether the same request was made before, under its idempotency key.
+    async fn is_repeated(&self, request: &Request) -> Result<bool, Error> {
+        let Some((key, shard)) = idempotent(request) else {
+            return Ok(false);
+        };
+        let found = self.store.read(&key.stored()).await;
+        let Some(entry) = found.map_err(Error::Store)? else {
+            return Ok(false);
+        };
+        let record: idempotency::Record = decode(&entry.key, &entry.value)?;
+        if record.shard == *shard {
+            Ok(true)
+        } else {
+            let key = key.as_str().to_owned();
+            Err(Error::KeyReused { key })
+        }
+    }
+
+    async fn draft(&self, loaded: Loaded, request: &Request) -> Result<Draft, Error> {
+        let now = SystemTime::now();
+        let present = loaded.snapshot()?;
+        let change = control::decide(&present, &request.command, now)?;
+        let (epoch, term) = (present.epoch().next(), request.term);
+        let entry = entry_of(&change, epoch, request, now);
+        let snapshot = after(loaded.parts, epoch, &change.ops)?;
+        let mut compares = vec![
+            Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
+            Compare::ModRevision(keys::HEAD.to_owned(), loaded.head_mod_revision),
+        ];
+        let mut ops = change.ops;
+        ops.push(Op::put(keys::HEAD, encode(&Head { epoch, term })));
+        ops.push(Op::put(keys::audit(epoch.0), encode(&entry)));
+        if let Some((key, shard)) = idempotent(request) {
+            let lease = self.store.grant(idempotency::TTL).await;
+            let lease = lease.map_err(Error::Store)?;
+            let shard = shard.clone();
+            let record = encode(&idempotency::Record { shard, epoch });
+            compares.push(Compare::CreateRevision(key.stored(), Revision(0)));
+            ops.push(Op::put_leased(key.stored(), record, lease));
+        }
+        Ok(Draft {
+            txn: Txn { compares, ops },
+            term,
+            entry,
+            snapshot,
+        })
+    }
+
+    /// Sends a draft until it is known what became of it.
+    async fn settle(&self, draft: &Draft, deadline: Instant) -> Result<Settled, Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let mut unknown: Option<store::Error> = None;
+        loop {
+            let answer = match self.store.commit(draft.txn.clone()).await {
+                Ok(Committed::Applied(_)) => Ok(Settled::Applied),
+                Ok(Committed::Refused) => self.why_refused(draft).await,
+                Err(error) => Err(error),
+            };
+            let error = match answer {
+                Ok(settled) => return Ok(settled),
+                Err(error) => error,
+            };
+            tracing::warn!(
+                error = error_chain(&error),
+                epoch = %draft.entry.epoch,
+                "control write not answered"
+            );
+            match (error.outcome(), unknown.take()) {
+                // No earlier attempt is in doubt, and this one was not applied.
+                (Outcome::NotApplied, None) => return Err(Error::Store(error)),
+                (Outcome::NotApplied, Some(earlier)) => unknown = Some(earlier),
+                (Outcome::MaybeApplied, _) => unknown = Some(error),
+            }
+            if let Some(error) = unknown.take_if(|_| Instant::now() >= deadline) {
+                return Err(Error::OutcomeUnknown(error));
+            }
+            sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Why the conditions of a draft do not hold. This is final, even while an earlier sending of
+    /// it may still be under way: neither a term nor a head's revision ever comes back.
+    async fn why_refused(&self, draft: &Draft) -> Result<Settled, store::Error> {
+        let found = self.store.read(&keys::audit(draft.entry.epoch.0)).await?;
+        let is_ours = |entry: Entry| {
+            let written: Result<audit::Entry, _> = decode(&entry.key, &entry.value);
+            written.is_ok_and(|written| written.id == draft.entry.id)
+        };
+        if found.is_some_and(is_ours) {
+            return Ok(Settled::Applied);
+        }
+        let leader = self.store.read(keys::LEADER).await?;
+        let term = leader.map_or(0, |entry| entry.create_revision.0);
+        if term == draft.term.0 {
+            Ok(Settled::Overtaken)
+        } else {
+            Ok(Settled::Deposed)
+        }
+    }
+}
+
+/// The key under which a request may be repeated, with what it asks for.
+fn idempotent(request: &Request) -> Option<(&Key, &NewShard)> {
+    let key = request.idempotency_key.as_ref()?;
+    match &request.command {
+        Command::CreateShard(shard) => Some((key, shard)),
+        Command::DeleteShard { .. }
+        | Command::CreateGroup { .. }
+        | Command::CreateTable { .. }
+        | Command::DeleteTable { .. } => None,
+    }
+}
+
+fn entry_of(
+    change: &control::Change,
+    epoch: Epoch,
+    request: &Request,
+    now: SystemTime,
+) -> audit::Entry {
+    audit::Entry {
+        id: uuid::Uuid::now_v7().to_string(),
+        epoch,
+        term: request.term,
+        at: humantime::format_rfc3339_millis(now).to_string(),
+        actor: request.author.actor.clone(),
+        request_id: request.author.request_id.clone(),
+        action: change.action.to_owned(),
+        target: change.target.clone(),
+        detail: change.detail.clone(),
+    }
+}
+
+/// The topology with a change, so that nothing is written that could not be read.
+fn after(mut parts: topology::Parts, epoch: Epoch, ops: &[Op]) -> Result<Snapshot, Error> {
+    for op in ops {
+        let event = match op {
+            Op::Put { key, value, .. } => Event::Put(Entry {
+                key: key.clone(),
+                value: value.clone(),
+                create_revision: Revision(0),
+                mod_revision: Revision(0),
+            }),
+            Op::Delete { key } => Event::Delete { key: key.clone() },
+        };
+        parts.apply(&event).map_err(LoadError::Entry)?;
+    }
+    Ok(Snapshot::try_new(epoch, parts)?)
+}

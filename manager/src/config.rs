@@ -1,0 +1,202 @@
+//! The manager's configuration, typed and validated. Field names are those of the JSON file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use platform::config::{Section, Violations};
+
+mod fronts;
+mod security;
+
+#[cfg(test)]
+mod tests;
+
+pub use fronts::{Grpc, Http};
+pub use security::Security;
+
+/// Prefix of environment variables that override single fields.
+pub const ENV_PREFIX: &str = "MANAGER";
+
+/// Everything that the manager is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub http: Http,
+    pub grpc: Grpc,
+    pub metadata: Metadata,
+    pub sharding: Sharding,
+    pub leader: Leader,
+    pub shards: Shards,
+    pub security: Security,
+    pub observability: Observability,
+    pub shutdown: Shutdown,
+}
+
+/// Where the topology is.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// etcd endpoints, `host:port` or URLs.
+    pub endpoints: Vec<String>,
+    /// Time-out of each call.
+    pub timeout: Duration,
+}
+
+/// What a shard gets unless its registration says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Sharding {
+    pub vnode_count: u32,
+}
+
+/// The election.
+#[derive(Debug, Clone, Copy)]
+pub struct Leader {
+    /// How long the others wait for a leader that has gone silent.
+    pub lease_ttl: Duration,
+}
+
+/// The manager's own look at the shards.
+#[derive(Debug, Clone, Copy)]
+pub struct Shards {
+    /// Connecting to a shard, login included.
+    pub connect_timeout: Duration,
+    /// One question to a shard, such as counting a table's rows.
+    pub statement_timeout: Duration,
+    /// From one probe of a shard to the next.
+    pub probe_interval: Duration,
+}
+
+/// Logs and metrics.
+#[derive(Debug, Clone)]
+pub struct Observability {
+    pub metrics_port: u16,
+    pub enable_tracing: bool,
+    pub log_level: String,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    /// How long running requests may go on after SIGTERM.
+    pub drain_deadline: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path` under the environment `env`.
+    ///
+    /// # Errors
+    /// Every violation at once.
+    pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
+        platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+    }
+
+    /// As [`Self::load`], from a text.
+    ///
+    /// # Errors
+    /// Every violation at once.
+    pub fn parse(text: &str, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
+        platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+    }
+
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        Self {
+            http: Http::read(root),
+            grpc: Grpc::read(root, env),
+            metadata: Metadata::read(root, env),
+            sharding: Sharding::read(root),
+            leader: Leader::read(root),
+            shards: Shards::read(root),
+            security: Security::read(root, env),
+            observability: Observability::read(root, env),
+            shutdown: Shutdown::read(root),
+        }
+    }
+}
+
+impl Metadata {
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        let mut section = root.section("metadata");
+        section.choice("type", &[("etcd", ())], ());
+        let mut endpoints = section.texts("endpoints", &["127.0.0.1:2379"]);
+        if let Some(list) = env.get("ETCD_ENDPOINTS") {
+            endpoints = list.split(',').map(|text| text.trim().to_owned()).collect();
+        }
+        endpoints.retain(|endpoint| !endpoint.is_empty());
+        if endpoints.is_empty() {
+            section.violation("endpoints", "must name at least one etcd endpoint");
+        }
+        let timeout = section.duration("timeout", Duration::from_secs(5), false);
+        section.finish();
+        Self { endpoints, timeout }
+    }
+}
+
+impl Sharding {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("sharding");
+        section.choice("strategy", &[("hash", ())], ());
+        section.choice("hash_function", &[("murmur3", ())], ());
+        let vnode_count = section.count("vnode_count", 256, 1, crate::control::MAX_VNODE_COUNT);
+        section.finish();
+        Self { vnode_count }
+    }
+}
+
+impl Leader {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("leader");
+        let lease_ttl = section.duration("lease_ttl", Duration::from_secs(5), false);
+        // etcd counts leases in whole seconds.
+        if lease_ttl.subsec_nanos() != 0 || !(1..=60).contains(&lease_ttl.as_secs()) {
+            section.violation("lease_ttl", "must be whole seconds from 1s to 60s");
+        }
+        section.finish();
+        Self { lease_ttl }
+    }
+}
+
+impl Shards {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("shards");
+        let config = Self {
+            connect_timeout: section.duration("connect_timeout", Duration::from_secs(3), false),
+            statement_timeout: section.duration(
+                "statement_timeout",
+                Duration::from_secs(20),
+                false,
+            ),
+            probe_interval: section.duration("probe_interval", Duration::from_secs(5), false),
+        };
+        section.finish();
+        config
+    }
+}
+
+impl Observability {
+    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
+        let mut section = root.section("observability");
+        let metrics_port = section.port("metrics_port", 9091);
+        let enable_tracing = section.boolean("enable_tracing", false);
+        let mut log_level = section.text("log_level", "info");
+        if let Some(level) = env.get("LOG_LEVEL").filter(|level| !level.is_empty()) {
+            log_level.clone_from(level);
+        }
+        if let Err(error) = platform::telemetry::check_level(&log_level) {
+            section.violation("log_level", error.to_string());
+        }
+        section.finish();
+        Self {
+            metrics_port,
+            enable_tracing,
+            log_level,
+        }
+    }
+}
+
+impl Shutdown {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("shutdown");
+        let drain_deadline = section.duration("drain_deadline", Duration::from_secs(30), true);
+        section.finish();
+        Self { drain_deadline }
+    }
+}

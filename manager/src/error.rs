@@ -1,0 +1,235 @@
+//! What can go wrong for a client of the manager, and the one mapping of it to REST and gRPC.
+
+use platform::Kind;
+use topology::watch::LoadError;
+
+use crate::control::Rejection;
+use crate::{audit, commit, shards};
+
+/// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
+/// beyond those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The thing to be created exists.
+    AlreadyExists,
+    /// Anything else.
+    Kind(Kind),
+}
+
+impl Code {
+    /// The `code` of a REST error.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyExists => "already_exists",
+            Self::Kind(kind) => kind.as_str(),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::AlreadyExists => Kind::Conflict.http_status(),
+            Self::Kind(kind) => kind.http_status(),
+        }
+    }
+
+    /// The gRPC status code.
+    #[must_use]
+    pub fn grpc(self) -> tonic::Code {
+        match self {
+            Self::AlreadyExists => tonic::Code::AlreadyExists,
+            Self::Kind(kind) => tonic::Code::from_i32(kind.grpc_code()),
+        }
+    }
+
+    /// The code that a leader's answer carries.
+    #[must_use]
+    pub fn of_grpc(code: tonic::Code) -> Self {
+        if code == tonic::Code::AlreadyExists {
+            return Self::AlreadyExists;
+        }
+        let number = i32::from(code);
+        let found = Kind::ALL
+            .into_iter()
+            .find(|kind| kind.grpc_code() == number);
+        Self::Kind(found.unwrap_or(Kind::Internal))
+    }
+}
+
+/// An error that a client is told about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request breaks a rule.
+    #[error("{field}: {rule}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        rule: String,
+    },
+    /// The topology does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Its write did not come about.
+    #[error(transparent)]
+    Commit(#[from] commit::Error),
+    /// The thing named does not exist.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// The thing with its name.
+        what: String,
+    },
+    /// A shard still holds what must be gone first.
+    #[error("{reason}")]
+    InUse {
+        /// Which shard holds what.
+        reason: String,
+    },
+    /// A shard that must be asked cannot be.
+    #[error(transparent)]
+    Shard(#[from] shards::Error),
+    /// No shard owns anything.
+    #[error("the ring is empty: register a shard")]
+    RingEmpty,
+    /// The store was never read, so that nothing is known.
+    #[error("the topology has not been read from the store yet")]
+    NotLoaded,
+    /// There is no leader to do it.
+    #[error("no manager leads at the moment")]
+    NoLeader,
+    /// Another manager took this one for the leader.
+    #[error("this manager does not lead")]
+    NotLeading,
+    /// The leader cannot be reached; nothing was sent to it.
+    #[error("leader {leader} at {address} is not reachable")]
+    LeaderUnreachable {
+        /// Its id.
+        leader: String,
+        /// Its gRPC address.
+        address: String,
+        /// Why.
+        #[source]
+        source: tonic::Status,
+    },
+    /// The leader was asked, and no answer came.
+    #[error("leader {leader} gave no answer: it is not known whether the change was made")]
+    LeaderSilent {
+        /// Its id.
+        leader: String,
+        /// What is known of the reason.
+        #[source]
+        source: tonic::Status,
+    },
+    /// The leader's own answer.
+    #[error("{message}")]
+    FromLeader {
+        /// What sort of error it was.
+        code: Code,
+        /// The leader's text, which was written for clients.
+        message: String,
+    },
+    /// The store cannot be read.
+    #[error("the store is not readable")]
+    Unreadable(#[from] LoadError),
+    /// The audit log cannot be read.
+    #[error("the audit log is not readable")]
+    AuditUnreadable(#[from] audit::ReadError),
+    /// A defect of ours.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+impl Error {
+    /// A field that breaks a rule.
+    #[must_use]
+    pub fn invalid(field: &'static str, rule: impl Into<String>) -> Self {
+        Self::Invalid {
+            field,
+            rule: rule.into(),
+        }
+    }
+
+    /// What sort of error this is.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let kind = match self {
+            Self::Rejected(rejection) => return rejection.code(),
+            Self::Commit(error) => return error.code(),
+            Self::FromLeader { code, .. } => return *code,
+            Self::Invalid { .. } => Kind::Invalid,
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::InUse { .. } | Self::RingEmpty => Kind::Conflict,
+            Self::Shard(error) => error.kind(),
+            Self::NotLoaded
+            | Self::NoLeader
+            | Self::NotLeading
+            | Self::LeaderUnreachable { .. } => Kind::Unavailable,
+            Self::LeaderSilent { .. } => Kind::OutcomeUnknown,
+            Self::Unreadable(LoadError::Store(_))
+            | Self::AuditUnreadable(audit::ReadError::Store(_)) => Kind::Unavailable,
+            Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
+            | Self::AuditUnreadable(audit::ReadError::Entry(_))
+            | Self::Internal(_) => Kind::Internal,
+        };
+        Code::Kind(kind)
+    }
+
+    /// What the client reads. Of a defect it only learns that there is one; the log has the rest.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        match self.code() {
+            Code::Kind(Kind::Internal) => {
+                tracing::error!(
+                    error = platform::telemetry::error_chain(self),
+                    "request met a defect"
+                );
+                "internal error, see the server's log".to_owned()
+            }
+            Code::Kind(Kind::Unavailable | Kind::OutcomeUnknown) => {
+                tracing::warn!(
+                    error = platform::telemetry::error_chain(self),
+                    "request not done"
+                );
+                self.client_text()
+            }
+            Code::AlreadyExists | Code::Kind(_) => self.client_text(),
+        }
+    }
+
+    /// What a shard says is written for operators, who are the clients of this API.
+    fn client_text(&self) -> String {
+        if let Self::Shard(error) = self {
+            error.full_text()
+        } else {
+            self.to_string()
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Self::new(error.code().grpc(), error.public_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_the_way_from_the_leader_through_a_follower() {
+        let all = Kind::ALL.map(Code::Kind);
+        for code in all.into_iter().chain([Code::AlreadyExists]) {
+            assert_eq!(Code::of_grpc(code.grpc()), code);
+        }
+    }
+
+    #[test]
+    fn a_defect_is_not_described_to_the_client() {
+        let error = Error::Internal("the pointer is null");
+        assert!(!error.public_text().contains("pointer"));
+        assert_eq!(error.code().http_status(), 500);
+    }
+}

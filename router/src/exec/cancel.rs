@@ -1,0 +1,39 @@
+//! Asks a shard to stop what one of its backends is running.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::pool::CancelTarget;
+
+/// Sends a cancel request and waits until the shard has taken it. Whether anything was running is
+/// not said; a shard that is gone needs no cancel, so that an error is only logged.
+///
+/// The backend must not be lent on afterwards: the request may still be on its way to it.
+pub async fn send(target: &CancelTarget, timeout: Duration) {
+    match tokio::time::timeout(timeout, deliver(target)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(endpoint = %target.endpoint, %error, "cancel request not delivered");
+        }
+        Err(_) => {
+            tracing::debug!(endpoint = %target.endpoint, "cancel request not taken in time");
+        }
+    }
+}
+
+async fn deliver(target: &CancelTarget) -> io::Result<()> {
+    let mut request = BytesMut::new();
+    wire::frontend::encode::cancel_request(&mut request, target.process_id, &target.secret)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let address = (target.endpoint.host(), target.endpoint.port());
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all_buf(&mut request).await?;
+    // The server answers nothing; it closes the connection once it has sent the signal.
+    let mut byte = [0_u8; 1];
+    let _read = stream.read(&mut byte).await?;
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! Runs one statement of an API request: routes it, borrows a backend, and gives its rows.
+//!
+//! Parameters travel as text, so that the shard reads them as it would read them from psql. Most
+//! need no knowledge of their types, and then the whole request is one round trip.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use platform::TaskGroup;
+use topology::{Key, Snapshot};
+use wire::backend::{CommandComplete, parameter_description, tag};
+use wire::frame::Frame;
+use wire::frontend::{TargetKind, encode};
+use wire::limits::MAX_PARAMETERS;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::exec::exchange::{Exchange, Terms, error_of};
+use crate::exec::param::{Param, Unrouted};
+use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
+use crate::exec::{admission, everywhere, locate};
+use crate::pool::Pool;
+use crate::pool::settings::Settings;
+use crate::query::SyntaxError;
+use crate::route::{self, Plan, Refusal, Target};
+use crate::view::Serving;
+
+/// One statement as an API was given it.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// SQL with parameters as $1, $2, ...
+    pub sql: String,
+    /// The parameters, in order.
+    pub params: Vec<Param>,
+    /// The key that the statement works on, in its text form; read as the key type of the
+    /// statement's tables, or of the group where the statement names no sharded table.
+    pub shard_key: Option<String>,
+    /// The table group; none is the default group.
+    pub group: Option<String>,
+    /// How long the shard may take in all.
+    pub timeout: Option<Duration>,
+}
+
+/// Runs requests. Shared by the fronts that do not speak the Postgres protocol.
+#[derive(Debug)]
+pub struct Executor {
+    core: Arc<Core>,
+    tasks: TaskGroup,
+    settings: Arc<Settings>,
+    /// Which shard is tried first for what any shard can answer.
+    turn: AtomicUsize,
+}
+
+impl Executor {
+    /// An executor whose unfinished business, such as stopping abandoned statements, belongs to
+    /// `tasks`.
+    #[must_use]
+    pub fn new(core: Arc<Core>, tasks: TaskGroup) -> Self {
+        Self {
+            core,
+            tasks,
+            settings: Arc::new(output_settings()),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The parts that are shared with the other fronts.
+    #[must_use]
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Begins a statement and gives its rows.
+    ///
+    /// Dropped before the end, the future or the rows stop the statement on its shard.
+    ///
+    /// # Errors
+    /// Nothing has happened, unless the error's kind is `OutcomeUnknown`.
+    pub async fn execute(&self, request: Request) -> Result<Rows, Error> {
+        let begun = self.begin(request).await;
+        begun.inspect_err(|error| count(&self.core, error))
+    }
+
+    async fn begin(&self, request: Request) -> Result<Rows, Error> {
+        if request.params.len() > MAX_PARAMETERS {
+            return Err(too_many(request.params.len()).into());
+        }
+        let serving = self.core.view.load();
+        let snapshot = &serving.snapshot;
+        let planned = self.core.cache.plan(&request.sql, snapshot);
+        let planned = planned.map_err(|error| not_sql(&error))?;
+        let statement = admission::only_statement(&planned.analysis)?;
+        let writes = admission::may_write(&statement.class);
+        let plans = planned.plans(snapshot);
+        let plan = plans.plans.first().ok_or(Error::NoShard)?;
+        let hint = hint(&request, plan, snapshot)?;
+        let params = Unrouted::new(&request.params);
+        let target = route::resolve(plan, &params, hint.as_ref(), snapshot)?;
+        let terms = Terms {
+            tasks: self.tasks.clone(),
+            writes: writes || plan_writes(plan),
+            limit: request
+                .timeout
+                .unwrap_or(self.core.config.http.write_timeout),
+            grace: self.core.config.sharding.connect_timeout,
+        };
+        let exchange = match target {
+            Target::Everywhere => return self.run_everywhere(serving, request, terms.limit).await,
+            Target::Shard { index, .. } => {
+                let pool = serving.primary(index).ok_or(Error::NoShard)?;
+                self.borrow(pool, terms).await?
+            }
+            Target::Any => self.borrow_any(&serving, &terms).await?,
+        };
+        self.run(exchange, &request).await
+    }
+
+    async fn borrow(&self, pool: &Pool, terms: Terms) -> Result<Box<Exchange>, Error> {
+        let lease = pool.checkout().await.map_err(Error::Pool)?;
+        let exchange = Exchange::new(lease, pool.shard().clone(), terms);
+        Ok(Box::new(exchange))
+    }
+
+    /// Borrows from whichever shard has a backend, beginning with another one each time.
+    async fn borrow_any(&self, serving: &Serving, terms: &Terms) -> Result<Box<Exchange>, Error> {
+        let pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % pools.len().max(1);
+        let (before, after) = pools.split_at(first);
+        let mut last = Error::NoShard;
+        for pool in after.iter().chain(before) {
+            match self.borrow(pool, terms.clone()).await {
+                Ok(exchange) => return Ok(exchange),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn run(&self, mut exchange: Box<Exchange>, request: &Request) -> Result<Rows, Error> {
+        let mut out = BytesMut::new();
+        let establishing = exchange.establish(&self.settings, &mut out)?;
+        encode::parse(&mut out, b"", request.sql.as_bytes(), &[])
+            .map_err(|error| unspeakable(&error))?;
+        encode::describe(&mut out, TargetKind::Statement, b"")
+            .map_err(|error| unspeakable(&error))?;
+        let at_once = !request.params.iter().any(Param::needs_type);
+        if at_once {
+            bind(&mut out, &request.params, &[])?;
+        } else {
+            encode::flush(&mut out);
+        }
+        exchange.send(out, at_once).await?;
+        if establishing {
+            exchange.established(&self.settings).await?;
+        }
+        let described = describe(&mut exchange, at_once).await?;
+        if !at_once {
+            let mut out = BytesMut::new();
+            if let Err(error) = bind(&mut out, &request.params, &described.parameter_types) {
+                exchange.withdraw().await;
+                return Err(error);
+            }
+            exchange.send(out, true).await?;
+        }
+        let core = Arc::clone(&self.core);
+        Ok(Rows::streaming(core, exchange, described.columns))
+    }
+
+    /// Runs in a task of its own: a client that goes away must not leave a schema change on some
+    /// of the shards.
+    async fn run_everywhere(
+        &self,
+        serving: Arc<Serving>,
+        request: Request,
+        limit: Duration,
+    ) -> Result<Rows, Error> {
+        if !request.params.is_empty() {
+            return Err(Error::Refused(Refusal {
+                sqlstate: "0A000",
+                message: "a statement that runs on every shard takes no parameters".to_owned(),
+                hint: Some("write the values into the statement".to_owned()),
+            }));
+        }
+        let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
+        let change = async move {
+            let (sql, limit) = (&request.sql, Some(limit));
+            everywhere::run_within(&core, &serving, &settings, sql, limit).await
+        };
+        let ended = self.tasks.spawn("schema change", change).await;
+        let answer = match ended {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(everywhere::Failure::Own(error))) => return Err(error),
+            Ok(Err(everywhere::Failure::Shard(frame))) => {
+                return Err(error_of(
+                    frame.get(wire::frame::HEADER_BYTES..).unwrap_or_default(),
+                ));
+            }
+            Err(_) => return Err(Error::ShuttingDown),
+        };
+        Ok(Rows::everywhere(
+            Arc::clone(&self.core),
+            summary_of(&answer),
+        ))
+    }
+}
+
+/// The text forms that the APIs promise, whatever the servers' own settings are. What values mean
+/// on the way in (time zone, order of day and month) stays the servers'.
+fn output_settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.insert_value("DateStyle", "ISO");
+    settings.insert_value("IntervalStyle", "iso_8601");
+    settings.insert_value("bytea_output", "hex");
+    settings.insert_value("extra_float_digits", "1");
+    settings
+}
+
+/// The request's key, read as the type that the statement's tables have.
+fn hint<'a>(
+    request: &'a Request,
+    plan: &Plan,
+    snapshot: &Snapshot,
+) -> Result<Option<Key<'a>>, Error> {
+    let Some(text) = &request.shard_key else {
+        // A group that does not exist is a mistake even where nothing depends on it.
+        if request.group.is_some() {
+            locate::key_type_of(snapshot, request.group.as_deref())?;
+        }
+        return Ok(None);
+    };
+    let key_type = match plan {
+        Plan::Key { key_type, .. } | Plan::NeedsHint { key_type, .. } => *key_type,
+        Plan::Any { .. } | Plan::Home(_) | Plan::Everywhere => {
+            locate::key_type_of(snapshot, request.group.as_deref())?
+        }
+        Plan::Refused(refusal) => return Err(refusal.clone().into()),
+    };
+    Ok(Some(locate::read_key(key_type, text)?))
+}
+
+fn plan_writes(plan: &Plan) -> bool {
+    match plan {
+        Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
+        Plan::Everywhere => true,
+        Plan::Home(_) | Plan::Refused(_) => false,
+    }
+}
+
+struct Described {
+    parameter_types: Vec<u32>,
+    columns: Vec<Column>,
+}
+
+/// Reads the answers to Parse and Describe.
+async fn describe(exchange: &mut Exchange, synced: bool) -> Result<Described, Error> {
+    let mut parameter_types = Vec::new();
+    loop {
+        let message = exchange.receive().await?;
+        let columns = match message.tag() {
+            tag::PARSE_COMPLETE | tag::NOTICE_RESPONSE => continue,
+            tag::PARAMETER_DESCRIPTION => {
+                let Ok(types) = parameter_description(message.body()) else {
+                    return Err(exchange.surprise(&message));
+                };
+                parameter_types = types.iter().collect();
+                continue;
+            }
+            tag::NO_DATA => Some(Vec::new()),
+            tag::ROW_DESCRIPTION => read_columns(&message),
+            tag::ERROR_RESPONSE => return Err(exchange.fail_with(&message, !synced).await),
+            _ => None,
+        };
+        let Some(columns) = columns else {
+            return Err(exchange.surprise(&message));
+        };
+        return Ok(Described {
+            parameter_types,
+            columns,
+        });
+    }
+}
+
+/// Appends Bind, Execute and Sync. Without types, all values must be of those that need none.
+fn bind(out: &mut BytesMut, params: &[Param], types: &[u32]) -> Result<(), Error> {
+    let mut values = Vec::with_capacity(params.len());
+    for (index, param) in params.iter().enumerate() {
+        let type_oid = types.get(index).copied().unwrap_or(0);
+        let text = param.to_text(type_oid);
+        values.push(text.map_err(|invalid| Error::Refused(invalid.refusal(index)))?);
+    }
+    let values: Vec<Option<&[u8]>> = values
+        .iter()
+        .map(|value| value.as_ref().map(|text| text.as_bytes()))
+        .collect();
+    encode::bind(out, b"", b"", &[], &values, &[]).map_err(|error| unspeakable(&error))?;
+    encode::execute(out, b"", 0).map_err(|error| unspeakable(&error))?;
+    encode::sync(out);
+    Ok(())
+}
+
+/// The summary of an answer that was kept as frames.
+fn summary_of(mut frames: &[u8]) -> Summary {
+    let mut summary = Summary::default();
+    while let Ok(Some(frame)) = Frame::parse(frames, usize::MAX) {
+        if frame.tag() == tag::COMMAND_COMPLETE
+            && let Ok(complete) = CommandComplete::decode(frame.body())
+        {
+            summary.command_tag = complete.tag.to_lossy().into_owned();
+            summary.row_count = complete.rows().unwrap_or(0);
+        }
+        frames = frames.get(frame.bytes().len()..).unwrap_or_default();
+    }
+    summary
+}
+
+fn not_sql(error: &SyntaxError) -> Refusal {
+    Refusal {
+        sqlstate: error.sqlstate(),
+        message: error.to_string(),
+        hint: None,
+    }
+}
+
+fn too_many(count: usize) -> Refusal {
+    Refusal {
+        sqlstate: "54000",
+        message: format!("{count} parameters are more than the limit of {MAX_PARAMETERS}"),
+        hint: None,
+    }
+}
+
+fn unspeakable(error: &wire::EncodeError) -> Error {
+    Error::Protocol(error.to_string())
+}

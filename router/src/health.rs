@@ -1,0 +1,50 @@
+//! Asks each shard now and then whether it is there, for `shard_health_status`. Routing does not
+//! depend on it: a statement finds out for itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use platform::Shutdown;
+
+use crate::core::Core;
+use crate::pool::{self, Pool};
+
+/// Between two rounds.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Probes until shutdown.
+pub async fn run(core: Arc<Core>, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // A process that ends waits for nothing.
+            biased;
+            () = shutdown.requested() => return,
+            _ = ticks.tick() => round(&core).await,
+        }
+    }
+}
+
+async fn round(core: &Core) {
+    let serving = core.view.load();
+    let probes = serving
+        .active()
+        .map(|(_, pool)| async move { (pool.shard(), probe(pool).await) });
+    for (shard, healthy) in join_all(probes).await {
+        core.metrics.health(shard, healthy);
+    }
+}
+
+/// Whether a backend can be had, or all are busy, which only a living shard keeps them.
+async fn probe(pool: &Pool) -> bool {
+    match pool.checkout().await {
+        Ok(lease) => {
+            lease.give_back();
+            true
+        }
+        Err(pool::Error::Exhausted { .. }) => true,
+        Err(pool::Error::Unreachable { .. }) => false,
+    }
+}

@@ -1,0 +1,61 @@
+//! The gRPC front: `sharding.router.v1.RouterService`, health and reflection (docs/grpc-api.md).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use platform::Kind;
+use platform::bearer::{self, Verifier};
+use platform::probe::Readiness;
+use proto::router::v1::router_service_server::RouterServiceServer;
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::exec::Executor;
+use crate::ingress::Limits;
+
+mod deadline;
+mod failure;
+mod health;
+mod service;
+mod value;
+
+/// The gRPC front as an axum router; for [`platform::serve`]. With a verifier, everything but the
+/// health service needs a bearer token.
+///
+/// # Panics
+/// Never: the descriptors are those that this program was built with.
+pub fn router(
+    executor: Arc<Executor>,
+    readiness: Readiness,
+    verifier: Option<Verifier>,
+    limits: Limits,
+) -> Router {
+    let service = service::Service::new(executor, limits.max_result_bytes);
+    let service = RouterServiceServer::new(service)
+        .max_decoding_message_size(limits.max_body_bytes)
+        .max_encoding_message_size(usize::MAX);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // Another program's service is among the descriptors too.
+        .with_service_name(proto::router::v1::router_service_server::SERVICE_NAME)
+        .build_v1()
+        .expect("the build has made the descriptors from the services' own files");
+    let health = HealthServer::new(health::Service::new(readiness));
+    Router::new()
+        .route_service(&paths_of(&service), service)
+        .route_service(&paths_of(&reflection), reflection)
+        .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_service(&paths_of(&health), health)
+        .fallback(unknown)
+}
+
+fn paths_of<S: NamedService>(_service: &S) -> String {
+    format!("/{}/{{*method}}", S::NAME)
+}
+
+async fn unknown() -> Response {
+    platform::http_error::refuse(true, Kind::Unsupported, "no such service")
+}

@@ -1,0 +1,286 @@
+//! Schema changes other than of tables and indexes, and which of them touch tables all the same.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    AlterObjectSchemaStmt, AlterOwnerStmt, CommentStmt, CreateSchemaStmt, DropBehavior, DropStmt,
+    GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
+};
+
+use super::super::names;
+use super::queries::{self, is_temporary};
+use super::table::{self, CONCURRENTLY, TEMPORARY};
+use super::{Change, Ddl, Objection, tags};
+
+const SEQUENCE: Objection = Objection {
+    what: "a sequence, whose values collide between shards",
+    hint: "use uuid keys, or give the id from the application",
+    everywhere: false,
+};
+
+const RULE: Objection = Objection {
+    what: "a rule, which makes other statements of those that the router sees",
+    hint: "use a trigger",
+    everywhere: false,
+};
+
+const FOREIGN: Objection = Objection {
+    what: "a foreign object, which every shard would reach for",
+    hint: "create it on the shards themselves",
+    everywhere: false,
+};
+
+const SCHEMA_RENAME: Objection = Objection {
+    what: "a new name for a schema, which the tables in it are not registered under",
+    hint: "create a schema and set the tables' schema one by one",
+    everywhere: true,
+};
+
+const CASCADE: Objection = Objection {
+    what: "CASCADE, which may drop tables or columns that the statement does not name",
+    hint: "drop the objects that depend on it first, by name",
+    everywhere: true,
+};
+
+const SCHEMA_ELEMENTS: Objection = Objection {
+    what: "CREATE SCHEMA with other objects in it",
+    hint: "create the objects by statements of their own",
+    everywhere: true,
+};
+
+/// A change of the schema; none when the statement is something else.
+pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
+    Some(match node {
+        NodeEnum::CreateStmt(it) => table::create(it, "CREATE TABLE"),
+        NodeEnum::CreateForeignTableStmt(it) => match &it.base_stmt {
+            Some(base) => table::create(base, "CREATE FOREIGN TABLE").objecting(FOREIGN),
+            None => Ddl::new("CREATE FOREIGN TABLE").objecting(FOREIGN),
+        },
+        NodeEnum::AlterTableStmt(it) => table::alter(it),
+        NodeEnum::IndexStmt(it) => table::index(it),
+        NodeEnum::ViewStmt(it) => queries::view(it, sql),
+        NodeEnum::DropStmt(it) => drop(it),
+        NodeEnum::TruncateStmt(it) => truncate(it),
+        NodeEnum::RenameStmt(it) => rename(it),
+        NodeEnum::AlterObjectSchemaStmt(it) => set_schema(it),
+        NodeEnum::AlterOwnerStmt(it) => owner(it),
+        NodeEnum::CommentStmt(it) => comment(it),
+        NodeEnum::GrantStmt(it) => grant(it),
+        NodeEnum::CreateSchemaStmt(it) => create_schema(it),
+        NodeEnum::CreateSeqStmt(it) => {
+            let mut ddl = Ddl::new("CREATE SEQUENCE").objecting(SEQUENCE);
+            if it.sequence.as_ref().is_some_and(is_temporary) {
+                ddl.object(TEMPORARY);
+            }
+            ddl
+        }
+        NodeEnum::AlterSeqStmt(_) => Ddl::new("ALTER SEQUENCE").objecting(SEQUENCE),
+        NodeEnum::RuleStmt(it) => altering("CREATE RULE", it.relation.as_ref()).objecting(RULE),
+        NodeEnum::CreateTrigStmt(it) => {
+            let mut ddl = altering("CREATE TRIGGER", it.relation.as_ref());
+            ddl.changes
+                .extend(it.constrrel.as_ref().map(names::table).map(Change::Mention));
+            ddl
+        }
+        NodeEnum::CreatePolicyStmt(it) => altering("CREATE POLICY", it.table.as_ref()),
+        NodeEnum::AlterPolicyStmt(it) => altering("ALTER POLICY", it.table.as_ref()),
+        NodeEnum::CreateStatsStmt(it) => statistics(&it.relations),
+        NodeEnum::DefineStmt(it) => Ddl::new(tags::create(it.kind())),
+        NodeEnum::AlterObjectDependsStmt(it) => {
+            altering(tags::alter(it.object_type()), it.relation.as_ref())
+        }
+        NodeEnum::CreateForeignServerStmt(_) => Ddl::new("CREATE SERVER").objecting(FOREIGN),
+        NodeEnum::AlterForeignServerStmt(_) => Ddl::new("ALTER SERVER").objecting(FOREIGN),
+        other => Ddl::new(plain_tag(other)?),
+    })
+}
+
+/// The tag of a change that touches no table.
+fn plain_tag(node: &NodeEnum) -> Option<&'static str> {
+    Some(match node {
+        NodeEnum::CreateFunctionStmt(it) if it.is_procedure => "CREATE PROCEDURE",
+        NodeEnum::CreateFunctionStmt(_) => "CREATE FUNCTION",
+        NodeEnum::AlterFunctionStmt(it) => tags::alter(it.objtype()),
+        NodeEnum::CreateEnumStmt(_)
+        | NodeEnum::CompositeTypeStmt(_)
+        | NodeEnum::CreateRangeStmt(_) => "CREATE TYPE",
+        NodeEnum::AlterEnumStmt(_) | NodeEnum::AlterTypeStmt(_) => "ALTER TYPE",
+        NodeEnum::CreateDomainStmt(_) => "CREATE DOMAIN",
+        NodeEnum::AlterDomainStmt(_) => "ALTER DOMAIN",
+        NodeEnum::CreateExtensionStmt(_) => "CREATE EXTENSION",
+        NodeEnum::AlterExtensionStmt(_) | NodeEnum::AlterExtensionContentsStmt(_) => {
+            "ALTER EXTENSION"
+        }
+        NodeEnum::AlterDefaultPrivilegesStmt(_) => "ALTER DEFAULT PRIVILEGES",
+        NodeEnum::CreateCastStmt(_) => "CREATE CAST",
+        NodeEnum::CreateConversionStmt(_) => "CREATE CONVERSION",
+        NodeEnum::CreateTransformStmt(_) => "CREATE TRANSFORM",
+        NodeEnum::CreateOpClassStmt(_) => "CREATE OPERATOR CLASS",
+        NodeEnum::CreateOpFamilyStmt(_) => "CREATE OPERATOR FAMILY",
+        NodeEnum::AlterOpFamilyStmt(_) => "ALTER OPERATOR FAMILY",
+        NodeEnum::AlterOperatorStmt(_) => "ALTER OPERATOR",
+        NodeEnum::AlterCollationStmt(_) => "ALTER COLLATION",
+        NodeEnum::AlterStatsStmt(_) => "ALTER STATISTICS",
+        NodeEnum::AlterTsdictionaryStmt(_) => "ALTER TEXT SEARCH DICTIONARY",
+        NodeEnum::AlterTsconfigurationStmt(_) => "ALTER TEXT SEARCH CONFIGURATION",
+        NodeEnum::CreateEventTrigStmt(_) => "CREATE EVENT TRIGGER",
+        NodeEnum::AlterEventTrigStmt(_) => "ALTER EVENT TRIGGER",
+        NodeEnum::CreatePlangStmt(_) => "CREATE LANGUAGE",
+        NodeEnum::CreateAmStmt(_) => "CREATE ACCESS METHOD",
+        NodeEnum::CreateFdwStmt(_) => "CREATE FOREIGN DATA WRAPPER",
+        NodeEnum::AlterFdwStmt(_) => "ALTER FOREIGN DATA WRAPPER",
+        _ => return None,
+    })
+}
+
+fn altering(tag: &'static str, relation: Option<&RangeVar>) -> Ddl {
+    let changes = relation.map(names::table).map(Change::Alter);
+    Ddl::with(tag, changes.into_iter().collect())
+}
+
+fn ranges(nodes: &[Node]) -> impl Iterator<Item = &RangeVar> {
+    nodes.iter().filter_map(|node| match &node.node {
+        Some(NodeEnum::RangeVar(range)) => Some(range),
+        _ => None,
+    })
+}
+
+fn drop(drop: &DropStmt) -> Ddl {
+    let object = drop.remove_type();
+    let mut ddl = Ddl::new(tags::drop(object));
+    match object {
+        // DROP VIEW and the like of a table's name is an error, so that it touches no table.
+        ObjectType::ObjectTable | ObjectType::ObjectForeignTable => {
+            let tables = drop.objects.iter().filter_map(names::table_of_list);
+            ddl.changes.extend(tables.map(Change::Drop));
+        }
+        ObjectType::ObjectTrigger | ObjectType::ObjectRule | ObjectType::ObjectPolicy => {
+            let tables = drop.objects.iter().filter_map(owner_of_last);
+            ddl.changes.extend(tables);
+        }
+        ObjectType::ObjectSchema
+        | ObjectType::ObjectType
+        | ObjectType::ObjectDomain
+        | ObjectType::ObjectExtension
+        | ObjectType::ObjectCollation
+            if drop.behavior() == DropBehavior::DropCascade =>
+        {
+            ddl.object(CASCADE);
+        }
+        _ => {}
+    }
+    if drop.concurrent {
+        ddl.object(CONCURRENTLY);
+    }
+    ddl
+}
+
+/// The table of `schema.table.trigger`.
+fn owner_of_last(node: &Node) -> Option<Change> {
+    let Some(NodeEnum::List(list)) = &node.node else {
+        return None;
+    };
+    let parts = names::parts(&list.items)?;
+    let (_, before) = parts.split_last()?;
+    names::table_of_parts(before).map(Change::Alter)
+}
+
+fn truncate(truncate: &TruncateStmt) -> Ddl {
+    let tables = ranges(&truncate.relations).map(names::table);
+    Ddl::with("TRUNCATE TABLE", tables.map(Change::Truncate).collect())
+}
+
+fn rename(rename: &RenameStmt) -> Ddl {
+    let object = rename.rename_type();
+    let owner = match object {
+        ObjectType::ObjectColumn | ObjectType::ObjectAttribute => rename.relation_type(),
+        _ => object,
+    };
+    let mut ddl = Ddl::new(tags::alter(owner));
+    let table = rename.relation.as_ref().map(names::table);
+    match object {
+        // ALTER INDEX and ALTER VIEW may rename tables too.
+        ObjectType::ObjectTable
+        | ObjectType::ObjectIndex
+        | ObjectType::ObjectView
+        | ObjectType::ObjectMatview
+        | ObjectType::ObjectSequence
+        | ObjectType::ObjectForeignTable => ddl.changes.extend(table.map(Change::Rename)),
+        ObjectType::ObjectColumn => {
+            ddl.changes.extend(table.map(|table| Change::Column {
+                table,
+                column: rename.subname.clone(),
+                verb: "rename",
+            }));
+        }
+        ObjectType::ObjectTabconstraint
+        | ObjectType::ObjectTrigger
+        | ObjectType::ObjectRule
+        | ObjectType::ObjectPolicy => ddl.changes.extend(table.map(Change::Alter)),
+        ObjectType::ObjectSchema => ddl.object(SCHEMA_RENAME),
+        _ => {}
+    }
+    ddl
+}
+
+fn set_schema(change: &AlterObjectSchemaStmt) -> Ddl {
+    let table = change.relation.as_ref().map(names::table);
+    Ddl::with(
+        tags::alter(change.object_type()),
+        table.map(Change::Rename).into_iter().collect(),
+    )
+}
+
+fn owner(change: &AlterOwnerStmt) -> Ddl {
+    altering(tags::alter(change.object_type()), change.relation.as_ref())
+}
+
+fn comment(comment: &CommentStmt) -> Ddl {
+    let object = comment.object.as_deref();
+    let change = match comment.objtype() {
+        ObjectType::ObjectTable => object.and_then(names::table_of_list).map(Change::Mention),
+        ObjectType::ObjectColumn
+        | ObjectType::ObjectTabconstraint
+        | ObjectType::ObjectTrigger
+        | ObjectType::ObjectRule
+        | ObjectType::ObjectPolicy => object.and_then(owner_of_last).map(mention),
+        _ => None,
+    };
+    Ddl::with("COMMENT", change.into_iter().collect())
+}
+
+fn mention(change: Change) -> Change {
+    match change {
+        Change::Alter(table) => Change::Mention(table),
+        Change::Create { .. }
+        | Change::Mention(_)
+        | Change::Drop(_)
+        | Change::Truncate(_)
+        | Change::Rename(_)
+        | Change::Column { .. }
+        | Change::Unique { .. } => change,
+    }
+}
+
+fn grant(grant: &GrantStmt) -> Ddl {
+    let tag = if grant.is_grant { "GRANT" } else { "REVOKE" };
+    let mut ddl = Ddl::new(tag);
+    if grant.objtype() == ObjectType::ObjectTable {
+        let tables = ranges(&grant.objects).map(names::table);
+        ddl.changes.extend(tables.map(Change::Mention));
+    }
+    ddl
+}
+
+fn create_schema(create: &CreateSchemaStmt) -> Ddl {
+    let ddl = Ddl::new("CREATE SCHEMA");
+    if create.schema_elts.is_empty() {
+        ddl
+    } else {
+        ddl.objecting(SCHEMA_ELEMENTS)
+    }
+}
+
+fn statistics(relations: &[Node]) -> Ddl {
+    let tables = ranges(relations).map(names::table);
+    Ddl::with("CREATE STATISTICS", tables.map(Change::Alter).collect())
+}

@@ -1,0 +1,116 @@
+//! What each class of statement asks for: a table's shard, any shard, every shard, or a refusal.
+//!
+//! Transaction control and settings are the session's to handle; here they may run anywhere.
+
+use super::tables::Tables;
+use super::{Plan, Refusal, data, ddl};
+use crate::query::{Class, Reach, Statement, UnsafeCall};
+
+/// Plans a statement.
+pub(super) fn plan(statement: &Statement, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    let plan = class(&statement.class, tables)?;
+    for call in &statement.functions {
+        check_call(call, &plan)?;
+    }
+    Ok(plan)
+}
+
+fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    let refusal = match class {
+        Class::Select(data)
+        | Class::Insert(data)
+        | Class::Update(data)
+        | Class::Delete(data)
+        | Class::Merge(data) => return data::plan(data, tables),
+        Class::Ddl(change) => return ddl::plan(change, tables),
+        Class::Explain { analyze, inner } => return explain(*analyze, inner, tables),
+        Class::Begin { .. }
+        | Class::Commit { .. }
+        | Class::Rollback { .. }
+        | Class::Savepoint(_)
+        | Class::Release(_)
+        | Class::RollbackTo(_)
+        | Class::Show(_) => return Ok(Plan::Any { writes: false }),
+        Class::Set(_)
+        | Class::SetConstraints
+        | Class::Reset(_)
+        | Class::Deallocate(_)
+        | Class::DiscardAll
+        | Class::DiscardOther => return Ok(Plan::Any { writes: true }),
+        Class::PrepareTransaction => Refusal::statement("PREPARE TRANSACTION"),
+        Class::FinishPrepared => Refusal::statement("COMMIT PREPARED or ROLLBACK PREPARED"),
+        Class::SqlPrepare(_) => Refusal::statement("PREPARE").hint(EXTENDED),
+        Class::SqlExecute(_) => Refusal::statement("EXECUTE").hint(EXTENDED),
+        Class::Copy(_) => Refusal::statement("COPY").hint("use INSERT or SELECT by shard key"),
+        Class::Listen(_) => Refusal::statement("LISTEN").hint(DIRECT),
+        Class::Unlisten(_) => Refusal::statement("UNLISTEN").hint(DIRECT),
+        Class::Notify(_) => Refusal::statement("NOTIFY").hint(DIRECT),
+        Class::Cursor(word) => Refusal::statement(word).hint("use SELECT with LIMIT"),
+        Class::LockTable(_) => {
+            Refusal::statement("LOCK TABLE").hint("lock rows with SELECT ... FOR UPDATE")
+        }
+        Class::Maintenance(word) => Refusal::statement(word).hint(DIRECT),
+        Class::Call => Refusal::statement("CALL"),
+        Class::Do => Refusal::statement("DO"),
+        Class::Other(tag) => Refusal::statement(tag),
+    };
+    Err(refusal)
+}
+
+const EXTENDED: &str = "use the prepared statements of the driver, the extended query protocol";
+
+const DIRECT: &str = "connect to the shard itself";
+
+/// EXPLAIN goes where its statement would go; without ANALYZE it only reads.
+fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    let plan = class(inner, tables)?;
+    Ok(match plan {
+        Plan::Key {
+            key_type,
+            sources,
+            writes,
+            inserts,
+        } => Plan::Key {
+            key_type,
+            sources,
+            writes: writes && analyze,
+            inserts,
+        },
+        Plan::NeedsHint {
+            key_type,
+            sources,
+            writes,
+            refusal,
+        } => Plan::NeedsHint {
+            key_type,
+            sources,
+            writes: writes && analyze,
+            refusal,
+        },
+        Plan::Any { writes } => Plan::Any {
+            writes: writes && analyze,
+        },
+        Plan::Home(index) => Plan::Home(index),
+        Plan::Everywhere => {
+            return Err(Refusal::unsupported(
+                "EXPLAIN of a schema change is not supported",
+            ));
+        }
+        Plan::Refused(refusal) => return Err(refusal),
+    })
+}
+
+fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
+    let safe = match (call.reach, plan) {
+        (Reach::Home | Reach::OneShard, Plan::Home(_))
+        | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
+        (Reach::OneShard | Reach::Home | Reach::Nowhere, _) => false,
+    };
+    if safe {
+        return Ok(());
+    }
+    let UnsafeCall {
+        name, reason, hint, ..
+    } = call;
+    Err(Refusal::unsupported(format!("{name} is not supported here: {reason}")).hint(*hint))
+}

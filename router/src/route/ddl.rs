@@ -1,0 +1,180 @@
+//! Where a schema change goes, and which changes would break what routing relies on: every sharded
+//! table keeps its key column under its name and type, and uniqueness never spans shards.
+
+use topology::{KeyType, ShardIndex, TableName};
+
+use super::tables::{Kind, Sharded, Tables, shown};
+use super::{Plan, Refusal};
+use crate::query::{Change, Constraint, Ddl, Family, KeyColumnType, NewColumn, TableRef};
+
+/// Plans a schema change.
+pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    let mut reach = Reached::default();
+    for change in &ddl.changes {
+        reach.add(change, tables);
+        check(change, tables)?;
+    }
+    let home = reach.home(ddl.tag)?;
+    let objection = ddl
+        .objections
+        .iter()
+        .find(|found| found.everywhere || home.is_none());
+    if let Some(objection) = objection {
+        let message = format!("{} is not supported by the router", objection.what);
+        return Err(Refusal::unsupported(message).hint(objection.hint));
+    }
+    Ok(home.map_or(Plan::Everywhere, Plan::Home))
+}
+
+/// The tables that a change touches, by where they are.
+#[derive(Debug, Default)]
+struct Reached<'a> {
+    homes: Vec<(&'a TableName, ShardIndex)>,
+    /// A table that is on every shard, or will be.
+    spread: Option<String>,
+}
+
+impl<'a> Reached<'a> {
+    fn add(&mut self, change: &Change, tables: Tables<'a>) {
+        let table = table_of(change);
+        match (tables.kind(table), change) {
+            (Kind::Home(name, index), _) => self.homes.push((name, index)),
+            (Kind::Sharded(Sharded { name, .. }) | Kind::Reference(name), _) => {
+                self.spread = Some(shown(name).to_string());
+            }
+            // A view of unsharded tables that a statement names beside them.
+            (Kind::Unregistered | Kind::System, Change::Mention(_)) => {}
+            (
+                Kind::Unregistered | Kind::System,
+                Change::Create { .. }
+                | Change::Alter(_)
+                | Change::Drop(_)
+                | Change::Truncate(_)
+                | Change::Rename(_)
+                | Change::Column { .. }
+                | Change::Unique { .. },
+            ) => self.spread = Some(table.name.clone()),
+        }
+    }
+
+    /// The home shard; none when the change goes everywhere.
+    fn home(&self, tag: &str) -> Result<Option<ShardIndex>, Refusal> {
+        let Some((first, home)) = self.homes.first() else {
+            return Ok(None);
+        };
+        let elsewhere = self.homes.iter().find(|(_, index)| index != home);
+        let other = elsewhere
+            .map(|(name, _)| shown(name).to_string())
+            .or(self.spread.clone());
+        match other {
+            None => Ok(Some(*home)),
+            Some(other) => Err(Refusal::unsupported(format!(
+                "{tag} names tables \"{}\" and \"{other}\", which are not on the same shards",
+                shown(first)
+            ))
+            .hint("register both tables with the same home shard, or change them one by one")),
+        }
+    }
+}
+
+fn table_of(change: &Change) -> &TableRef {
+    match change {
+        Change::Create { table, .. }
+        | Change::Alter(table)
+        | Change::Mention(table)
+        | Change::Drop(table)
+        | Change::Truncate(table)
+        | Change::Rename(table)
+        | Change::Column { table, .. }
+        | Change::Unique { table, .. } => table,
+    }
+}
+
+fn check(change: &Change, tables: Tables<'_>) -> Result<(), Refusal> {
+    let kind = tables.kind(table_of(change));
+    if let (
+        Change::Rename(_),
+        Kind::Sharded(Sharded { name, .. }) | Kind::Reference(name) | Kind::Home(name, _),
+    ) = (change, kind)
+    {
+        let message = format!(
+            "table \"{}\" is registered in the topology by this name",
+            shown(name)
+        );
+        return Err(Refusal::unsupported(message)
+            .hint("create a table of the new name, register it and copy the rows"));
+    }
+    let Kind::Sharded(sharded) = kind else {
+        return Ok(());
+    };
+    match change {
+        Change::Create { columns, open, .. } => check_columns(sharded, columns, *open),
+        Change::Column { column, verb, .. } if column == sharded.column => {
+            let message = format!(
+                "can't {verb} column \"{column}\" of table \"{}\": it is the shard key",
+                shown(sharded.name)
+            );
+            Err(Refusal::unsupported(message))
+        }
+        Change::Unique { constraint, .. } => check_unique(sharded, constraint),
+        Change::Column { .. }
+        | Change::Alter(_)
+        | Change::Mention(_)
+        | Change::Drop(_)
+        | Change::Truncate(_)
+        | Change::Rename(_) => Ok(()),
+    }
+}
+
+fn check_columns(table: Sharded<'_>, columns: &[NewColumn], open: bool) -> Result<(), Refusal> {
+    let Some(column) = columns.iter().find(|column| column.name == table.column) else {
+        return if open {
+            Ok(())
+        } else {
+            Err(wrong_definition(table, "is missing"))
+        };
+    };
+    match (column.key_type, table.key_type) {
+        (KeyColumnType::Family(Family::Integer), KeyType::Bigint)
+        | (KeyColumnType::Family(Family::Text), KeyType::Text)
+        | (KeyColumnType::Family(Family::Uuid), KeyType::Uuid) => Ok(()),
+        (KeyColumnType::CutText, KeyType::Text) => Err(wrong_definition(
+            table,
+            "has a length, to which PostgreSQL cuts or pads values",
+        )),
+        (KeyColumnType::Family(_) | KeyColumnType::CutText | KeyColumnType::Other, _) => {
+            Err(wrong_definition(table, "is of another type"))
+        }
+    }
+}
+
+fn wrong_definition(table: Sharded<'_>, what: &str) -> Refusal {
+    let key = table.key_column();
+    Refusal {
+        sqlstate: "42P16",
+        message: format!(
+            "shard key \"{}\" of table \"{}\" {what}",
+            key.column, key.table
+        ),
+        hint: Some(format!(
+            "the table is registered with a shard key of type {}",
+            table.key_type
+        )),
+    }
+}
+
+fn check_unique(table: Sharded<'_>, constraint: &Constraint) -> Result<(), Refusal> {
+    if constraint
+        .columns
+        .iter()
+        .any(|column| column == table.column)
+    {
+        return Ok(());
+    }
+    let key = table.key_column();
+    Err(Refusal::unsupported(format!(
+        "{} on table \"{}\" without its shard key \"{}\" can't be kept across shards",
+        constraint.kind, key.table, key.column
+    ))
+    .hint(format!("add \"{}\" to its columns", key.column)))
+}

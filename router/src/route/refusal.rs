@@ -1,0 +1,165 @@
+//! The wording of refusals. What is refused is decided elsewhere.
+
+use topology::KeyType;
+use topology::key::InvalidKey;
+
+use super::{KeyColumn, Refusal};
+
+/// `feature_not_supported`.
+const UNSUPPORTED: &str = "0A000";
+
+impl Refusal {
+    /// Something that the router does not do.
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self {
+            sqlstate: UNSUPPORTED,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do instead.
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A kind of statement that the router does not run.
+    pub(super) fn statement(word: &str) -> Self {
+        Self::unsupported(format!("{word} is not supported by the router"))
+    }
+
+    /// A literal of the statement that is not a key; the text may hold it, as PostgreSQL's does.
+    pub(super) fn literal(error: &InvalidKey) -> Self {
+        Self {
+            sqlstate: sqlstate_of(error),
+            message: error.to_string(),
+            hint: None,
+        }
+    }
+
+    /// A parameter that is not a key. Its value stays out of the text.
+    pub(super) fn parameter(number: u16, error: &InvalidKey) -> Self {
+        let index = ordinal(number);
+        let message = match error {
+            InvalidKey::UnknownType { .. } => {
+                format!("the type of parameter ${index} is not known")
+            }
+            InvalidKey::Syntax { key_type, .. } => {
+                format!("invalid input syntax for type {key_type} in parameter ${index}")
+            }
+            InvalidKey::OutOfRange { .. } => {
+                format!("parameter ${index} is out of range for type bigint")
+            }
+            InvalidKey::TooLong { .. } | InvalidKey::NotUtf8 => {
+                format!("{error} in parameter ${index}")
+            }
+            InvalidKey::BinaryLength { key_type, .. } => {
+                format!("incorrect binary data format for type {key_type} in parameter ${index}")
+            }
+        };
+        Self {
+            sqlstate: sqlstate_of(error),
+            message,
+            hint: None,
+        }
+    }
+
+    /// A parameter that the client did not send.
+    pub(super) fn no_parameter(number: u16) -> Self {
+        let message = format!("there is no parameter ${}", ordinal(number));
+        Self {
+            sqlstate: "42P02",
+            message,
+            hint: None,
+        }
+    }
+
+    /// A parameter of a type whose values are not compared or stored as they are.
+    pub(super) fn parameter_type(number: u16, oid: u32, wanted: KeyType) -> Self {
+        let index = ordinal(number);
+        let message = format!(
+            "parameter ${index} of type oid {oid} can't be read as a shard key of type {wanted}"
+        );
+        Self::unsupported(message).hint(format!(
+            "declare the parameter as {wanted}, or leave its type open"
+        ))
+    }
+
+    /// An array parameter whose bytes are no array.
+    pub(super) fn malformed_array(number: u16) -> Self {
+        let message = format!("malformed array in parameter ${}", ordinal(number));
+        Self {
+            sqlstate: "22P02",
+            message,
+            hint: None,
+        }
+    }
+
+    /// An array with bounds or more than one dimension.
+    pub(super) fn array_shape() -> Self {
+        Self::unsupported(
+            "an array of shard keys with bounds or several dimensions is not supported",
+        )
+        .hint("give the keys as an array of one dimension")
+    }
+
+    /// NULL as the shard key of a new row.
+    pub(super) fn null_key(column: &KeyColumn) -> Self {
+        let KeyColumn { table, column } = column;
+        let message = format!(
+            "null value in column \"{column}\" of table \"{table}\" is not allowed: it is the shard key"
+        );
+        Self {
+            sqlstate: "23502",
+            message,
+            hint: None,
+        }
+    }
+
+    /// Keys of one statement that lie on several shards.
+    pub(super) fn several_shards() -> Self {
+        Self::unsupported("statement needs rows of more than one shard")
+            .hint("send one statement for each shard key")
+    }
+
+    /// A hint beside another key.
+    pub(super) fn hint_differs() -> Self {
+        Self::unsupported("hint names another shard key than the statement")
+            .hint("leave the hint out, or give it the statement's key")
+    }
+
+    /// A hint of another type than the key.
+    pub(super) fn hint_type(found: KeyType, wanted: KeyType) -> Self {
+        Self::unsupported(format!(
+            "hint is a key of type {found}, the shard key is of type {wanted}"
+        ))
+    }
+
+    /// Nowhere to go.
+    pub(super) fn no_shard() -> Self {
+        Self {
+            sqlstate: "57P03",
+            message: "no shard is registered".to_owned(),
+            hint: Some(
+                "register a shard with POST /api/v1/shards or \"shardctl shards add\"".to_owned(),
+            ),
+        }
+    }
+}
+
+/// Parameters are counted from 1 in SQL.
+fn ordinal(number: u16) -> u32 {
+    u32::from(number) + 1
+}
+
+fn sqlstate_of(error: &InvalidKey) -> &'static str {
+    match error {
+        InvalidKey::UnknownType { .. } => "42704",
+        InvalidKey::Syntax { .. } => "22P02",
+        InvalidKey::OutOfRange { .. } => "22003",
+        InvalidKey::TooLong { .. } => "54000",
+        InvalidKey::NotUtf8 => "22021",
+        InvalidKey::BinaryLength { .. } => "22P03",
+    }
+}

@@ -1,0 +1,138 @@
+//! Which registered table a name means, by the search path, and where that table's rows are.
+
+use std::fmt;
+
+use topology::{KeyType, Placement, ShardIndex, Snapshot, Table, TableName};
+
+use super::{KeyColumn, Refusal};
+use crate::query::TableRef;
+
+/// Schemas whose tables PostgreSQL makes itself.
+const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast"];
+
+/// Looks tables up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tables<'a> {
+    snapshot: &'a Snapshot,
+    search_path: &'a [&'a str],
+}
+
+/// What a table's name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// Rows by key.
+    Sharded(Sharded<'a>),
+    /// All rows on every shard.
+    Reference(&'a TableName),
+    /// All rows on one shard.
+    Home(&'a TableName, ShardIndex),
+    /// PostgreSQL's own: much the same on every shard.
+    System,
+    /// A table that the topology does not know.
+    Unregistered,
+}
+
+/// A sharded table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sharded<'a> {
+    /// Its name.
+    pub(super) name: &'a TableName,
+    /// Its key column.
+    pub(super) column: &'a str,
+    /// The type of that.
+    pub(super) key_type: KeyType,
+}
+
+impl Sharded<'_> {
+    pub(super) fn key_column(&self) -> KeyColumn {
+        KeyColumn {
+            table: shown(self.name).to_string(),
+            column: self.column.to_owned(),
+        }
+    }
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, search_path: &'a [&'a str]) -> Self {
+        Self {
+            snapshot,
+            search_path,
+        }
+    }
+
+    /// What a name stands for.
+    pub(super) fn kind(self, table: &TableRef) -> Kind<'a> {
+        match self.registered(table) {
+            Some(Table {
+                name,
+                placement: Placement::Sharded { group, shard_key },
+            }) => {
+                match self.snapshot.group(group) {
+                    Some(group) => Kind::Sharded(Sharded {
+                        name,
+                        column: shard_key,
+                        key_type: group.key_type,
+                    }),
+                    // A snapshot is valid by construction, so that this is not reached.
+                    None => Kind::Unregistered,
+                }
+            }
+            Some(Table {
+                name,
+                placement: Placement::Reference,
+            }) => Kind::Reference(name),
+            Some(Table {
+                name,
+                placement: Placement::Unsharded { shard_id },
+            }) => self
+                .snapshot
+                .index_of(shard_id)
+                .map_or(Kind::Unregistered, |index| Kind::Home(name, index)),
+            None if is_system(table) => Kind::System,
+            None => Kind::Unregistered,
+        }
+    }
+
+    /// The schema of a registered table, for a column that is qualified with one.
+    pub(super) fn schema(self, table: &TableRef) -> Option<&'a str> {
+        self.registered(table).map(|table| table.name.schema())
+    }
+
+    fn registered(self, table: &TableRef) -> Option<&'a Table> {
+        let find = |schema: &str| {
+            let name = TableName::try_from_parts(schema, &table.name).ok()?;
+            self.snapshot.table(&name)
+        };
+        match &table.schema {
+            Some(schema) => find(schema),
+            None => self.search_path.iter().find_map(|schema| find(schema)),
+        }
+    }
+}
+
+fn is_system(table: &TableRef) -> bool {
+    match &table.schema {
+        Some(schema) => SYSTEM_SCHEMAS.contains(&schema.as_str()),
+        None => table.name.starts_with("pg_"),
+    }
+}
+
+/// A table's name as a message shows it: with its schema unless that is `public`.
+pub(super) fn shown(name: &TableName) -> impl fmt::Display + '_ {
+    fmt::from_fn(move |f| match name.schema() {
+        "public" => f.write_str(name.name()),
+        _ => write!(f, "{name}"),
+    })
+}
+
+/// A statement that reads or writes a table without a known place.
+pub(super) fn unregistered(table: &TableRef) -> Refusal {
+    let name = match &table.schema {
+        Some(schema) => format!("{schema}.{}", table.name),
+        None => table.name.clone(),
+    };
+    Refusal::unsupported(format!(
+        "table \"{name}\" is not registered in the topology"
+    ))
+    .hint("register it with POST /api/v1/tables or \"shardctl tables add\"")
+}

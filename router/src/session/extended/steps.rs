@@ -1,0 +1,256 @@
+//! What a batch does before it has a backend: put off in order, and done as soon as there is one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::backend::encode;
+use wire::frontend::TargetKind;
+
+use crate::route::Target;
+use crate::session::attach::Stopped;
+use crate::session::expect::Answer;
+use crate::session::prepared::Prepared;
+use crate::session::{Session, local};
+
+/// A message that needs no particular shard.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Prepare a statement.
+    Parse {
+        prepared: Arc<Prepared>,
+        named: bool,
+    },
+    /// Describe a statement.
+    Describe {
+        prepared: Arc<Prepared>,
+        named: bool,
+    },
+    /// Tell the client something.
+    Local(Bytes),
+    /// Tell the client that a statement is closed.
+    Closed { frames: Bytes, number: u64 },
+}
+
+/// Bytes for the backend that a batch may pile up before they are sent.
+const MAX_OUTBOUND_BYTES: usize = 64 << 10;
+
+/// Steps that a batch may pile up before it has a backend.
+const MAX_DEFERRED: usize = 1024;
+
+impl Session {
+    /// Does a step, or puts it off until there is a backend.
+    pub(super) fn step(&mut self, step: Step) -> Result<(), Stopped> {
+        if self.attachment.is_some() {
+            return self.run_step(step);
+        }
+        self.batch.deferred.push(step);
+        Ok(())
+    }
+
+    /// Does what was put off, on the backend that there is now.
+    pub(super) fn run_deferred(&mut self) -> Result<(), Stopped> {
+        for step in std::mem::take(&mut self.batch.deferred) {
+            self.run_step(step)?;
+        }
+        Ok(())
+    }
+
+    fn run_step(&mut self, step: Step) -> Result<(), Stopped> {
+        match step {
+            Step::Local(frames) => self.expected.local(frames),
+            Step::Closed { frames, number } => self.expected.local_numbered(frames, number),
+            Step::Parse {
+                prepared,
+                named: false,
+            } => {
+                prepared.put_parse(&mut self.outbound, "");
+                self.expected.forward(Answer::Parse(prepared.id));
+                self.note_unnamed(prepared.id);
+                self.mark_unsynced();
+            }
+            Step::Parse {
+                prepared,
+                named: true,
+            } => {
+                if self.holds(prepared.id) {
+                    self.expected.local(local::frames(encode::parse_complete));
+                    return Ok(());
+                }
+                prepared.put_parse(&mut self.outbound, &prepared.server_name);
+                self.expected.forward(Answer::Parse(prepared.id));
+                self.note_prepared(prepared.id);
+                self.mark_unsynced();
+            }
+            Step::Describe { prepared, named } => {
+                self.ensure_prepared(&prepared, named);
+                let name = if named {
+                    prepared.server_name.as_bytes()
+                } else {
+                    b""
+                };
+                let out = &mut self.outbound;
+                wire::frontend::encode::describe(out, TargetKind::Statement, name)?;
+                self.expected.forward(Answer::Describe);
+                self.mark_unsynced();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the backend holds a statement.
+    pub(super) fn ensure_prepared(&mut self, prepared: &Prepared, named: bool) {
+        let held = if named {
+            self.holds(prepared.id)
+        } else {
+            let attachment = self.attachment.as_ref();
+            attachment.is_some_and(|attachment| attachment.lease.unnamed == Some(prepared.id))
+        };
+        if held {
+            return;
+        }
+        let name = if named { &*prepared.server_name } else { "" };
+        prepared.put_parse(&mut self.outbound, name);
+        self.expected.drop_answer(Answer::Parse(prepared.id));
+        if named {
+            self.note_prepared(prepared.id);
+        } else {
+            self.note_unnamed(prepared.id);
+        }
+    }
+
+    /// Whether the backend holds a named statement; it counts as used.
+    fn holds(&mut self, id: u64) -> bool {
+        let attachment = self.attachment.as_mut();
+        attachment.is_some_and(|attachment| attachment.lease.prepared.get(&id).is_some())
+    }
+
+    fn note_unnamed(&mut self, id: u64) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.lease.unnamed = Some(id);
+        }
+    }
+
+    /// The backend gets one more statement, and loses the one that was not used for longest.
+    fn note_prepared(&mut self, id: u64) {
+        let Some(attachment) = &mut self.attachment else {
+            return;
+        };
+        let Some((evicted, ())) = attachment.lease.prepared.push(id, ()) else {
+            return;
+        };
+        if evicted != id {
+            let name = format!("router_{evicted}");
+            let kind = TargetKind::Statement;
+            // The name is made of letters and digits.
+            let _written = wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
+            self.expected.drop_answer(Answer::Close);
+        }
+    }
+
+    pub(super) fn mark_unsynced(&mut self) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.unsynced = true;
+        }
+    }
+
+    /// Attaches any backend when something waits that only a shard can answer.
+    pub(super) async fn find_backend(&mut self) -> Result<(), Stopped> {
+        let waits = |step: &Step| matches!(step, Step::Parse { .. } | Step::Describe { .. });
+        if self.attachment.is_none() && self.batch.deferred.iter().any(waits) {
+            let serving = self.front.core.view.load();
+            self.attach(&serving, Target::Any).await?;
+        }
+        if self.attachment.is_some() {
+            self.run_deferred()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// As [`Self::find_backend`], unless the client can do without: before an error, a statement
+    /// need not have been prepared in earnest.
+    pub(super) async fn find_backend_for_descriptions(&mut self) -> Result<(), Stopped> {
+        let waits = |step: &Step| match step {
+            Step::Describe { .. } => true,
+            Step::Parse { prepared, .. } => prepared.planned.is_none(),
+            Step::Local(_) | Step::Closed { .. } => false,
+        };
+        if self.attachment.is_none() && !self.batch.deferred.iter().any(waits) {
+            return Ok(());
+        }
+        self.find_backend().await
+    }
+
+    /// Answers what was put off without a backend, up to the first step that needs one.
+    pub(super) fn emit_deferred(&mut self) {
+        for step in std::mem::take(&mut self.batch.deferred) {
+            match step {
+                Step::Local(frames) | Step::Closed { frames, .. } => self.expected.local(frames),
+                Step::Parse { .. } => {
+                    self.expected.local(local::frames(encode::parse_complete));
+                }
+                Step::Describe { .. } => return,
+            }
+        }
+    }
+
+    /// Has the backend answer what it was sent so far.
+    pub(super) async fn flush_backend(&mut self) -> Result<(), Stopped> {
+        if self.attachment.is_some() && !self.outbound.is_empty() {
+            wire::frontend::encode::flush(&mut self.outbound);
+        }
+        if self.attachment.is_none() {
+            self.emit_deferred();
+        }
+        let seen = self.exchange().await?;
+        self.forget_unprepared(&seen);
+        if seen.error {
+            self.batch.failed = true;
+        }
+        self.apply_effects(&seen);
+        Ok(())
+    }
+
+    /// Keeps a long batch from piling up in memory.
+    pub(super) async fn bound_buffers(&mut self) -> Result<(), Stopped> {
+        if self.attachment.is_none() && self.batch.deferred.len() > MAX_DEFERRED {
+            self.find_backend().await?;
+            if self.attachment.is_none() {
+                self.emit_deferred();
+                self.exchange().await?;
+            }
+        }
+        if self.outbound.len() > MAX_OUTBOUND_BYTES || self.expected.len() > MAX_DEFERRED {
+            self.flush_backend().await?;
+        }
+        Ok(())
+    }
+
+    /// A simple query ends a batch that no Sync has ended.
+    pub(in crate::session) async fn close_batch(&mut self) -> Result<(), Stopped> {
+        self.find_backend().await?;
+        self.emit_deferred();
+        let unsynced = self
+            .attachment
+            .as_mut()
+            .is_some_and(|attachment| std::mem::take(&mut attachment.unsynced));
+        if !unsynced && self.expected.is_empty() {
+            return Ok(());
+        }
+        if unsynced {
+            wire::frontend::encode::sync(&mut self.outbound);
+            self.expected.drop_answer(Answer::Ready);
+        }
+        let seen = self.exchange().await?;
+        self.forget_unprepared(&seen);
+        self.batch = super::Batch::default();
+        if unsynced {
+            self.finish(&seen);
+        }
+        if seen.error {
+            Err(Stopped::Answered)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The end of a login: the settings that the start-up packet asked for, the server's own settings
+//! for the client, the cancel key.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
+use wire::backend::{Diagnostic, ParameterStatus, encode, tag};
+use wire::startup::Parameters;
+
+use super::client::Client;
+use super::login::{LoginError, refuse};
+use super::state::{SessionSettings, Transaction};
+use super::{Batch, Expectations, Flight, Front, Session, effects, local};
+use crate::error::Error;
+use crate::exec::conversation;
+use crate::pool::Lease;
+use crate::pool::settings::Settings;
+use crate::route::Refusal;
+
+/// Names and values of ParameterStatus.
+type Statuses = BTreeMap<String, String>;
+
+/// Longest message of a shard in answer to a session's first settings.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+impl Session {
+    /// Greets a client that has been let in.
+    pub(super) async fn greet(
+        front: Arc<Front>,
+        mut client: Client,
+        parameters: &Parameters,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Self, LoginError> {
+        let greeted = async {
+            let settings = requested(parameters)?;
+            let statuses = statuses(&front, &settings, parameters).await?;
+            Ok::<_, Error>((settings, statuses))
+        };
+        let (settings, statuses) = match greeted.await {
+            Ok(greeted) => greeted,
+            Err(error) => return refuse(client, LoginError::Refused(error)).await,
+        };
+        let cancel = front.sessions.register();
+        for (name, value) in &statuses {
+            encode::parameter_status(&mut client.outbound, name, value);
+        }
+        let key = cancel.key();
+        encode::backend_key_data(&mut client.outbound, key.process_id, &key.secret)?;
+        local::ready(&mut client.outbound, b'I');
+        client.flush().await?;
+        let connected = front.core.metrics.connected("pgwire");
+        Ok(Self {
+            front,
+            client,
+            cancel,
+            transaction: Transaction::Idle,
+            settings: SessionSettings::new(settings),
+            statements: HashMap::new(),
+            attachment: None,
+            outbound: BytesMut::new(),
+            expected: Expectations::default(),
+            flight: Flight::default(),
+            batch: Batch::default(),
+            portals: HashMap::new(),
+            _connected: connected,
+            _slot: slot,
+        })
+    }
+}
+
+/// The settings in a start-up packet.
+fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
+    let mut settings = Settings::default();
+    let options = parameters.get("options").unwrap_or_default();
+    for (name, value) in command_line(options)? {
+        insert(&mut settings, &name, &value)?;
+    }
+    for (name, value) in &parameters.params {
+        let is_setting = !matches!(
+            name.as_str(),
+            "user" | "database" | "options" | "replication"
+        ) && !name.starts_with(wire::startup::EXTENSION_PREFIX);
+        if is_setting {
+            insert(&mut settings, name, value)?;
+        }
+    }
+    Ok(settings)
+}
+
+fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {
+    effects::check_value(name, Some(value))?;
+    let is_utf8 = ["utf8", "utf-8", "unicode"]
+        .iter()
+        .any(|word| value.eq_ignore_ascii_case(word));
+    if name.eq_ignore_ascii_case("client_encoding") && is_utf8 {
+        // Every backend has it already.
+        return Ok(());
+    }
+    settings.insert_value(name, value);
+    if name.eq_ignore_ascii_case("search_path") {
+        let schemas: Vec<String> = value
+            .split(',')
+            .map(|schema| schema.trim().trim_matches('"').to_owned())
+            .collect();
+        settings.set_search_path(&schemas);
+    }
+    if settings.bytes() > Settings::MAX_BYTES {
+        return Err(Refusal {
+            sqlstate: "54000",
+            message: format!(
+                "the session's settings exceed {} bytes",
+                Settings::MAX_BYTES
+            ),
+            hint: None,
+        });
+    }
+    Ok(())
+}
+
+/// The settings in the `options` of a start-up packet: `-c name=value` and `--name=value`, with
+/// blanks between them and backslashes before blanks that belong to a value.
+fn command_line(options: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut rest = options.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => word.extend(rest.next()),
+            c if c.is_ascii_whitespace() => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let assignment = if word == "-c" {
+            words.next()
+        } else if let Some(long) = word.strip_prefix("--") {
+            Some(long.to_owned())
+        } else {
+            word.strip_prefix("-c").map(str::to_owned)
+        };
+        let pair = assignment.as_deref().and_then(|text| text.split_once('='));
+        let Some((name, value)) = pair else {
+            return Err(Refusal {
+                sqlstate: "22023",
+                message: format!("invalid command-line argument in start-up options: {word}"),
+                hint: Some("use -c name=value".to_owned()),
+            });
+        };
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+/// What a shard reports of itself to a session with these settings.
+async fn statuses(
+    front: &Front,
+    settings: &Settings,
+    parameters: &Parameters,
+) -> Result<Statuses, Error> {
+    let serving = front.core.view.load();
+    let mut last = Error::NoShard;
+    for (_, pool) in serving.active() {
+        let mut lease = match pool.checkout().await {
+            Ok(lease) => lease,
+            Err(error) => {
+                last = Error::Pool(error);
+                continue;
+            }
+        };
+        let mut statuses: Statuses = lease
+            .statuses
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        // What the router calls its own connections is not the client's affair.
+        let name = parameters.get("application_name").unwrap_or_default();
+        statuses.insert("application_name".to_owned(), name.to_owned());
+        if *lease.settings != *settings {
+            try_settings(&mut lease, settings, &mut statuses).await?;
+        }
+        lease.give_back();
+        return Ok(statuses);
+    }
+    Err(last)
+}
+
+/// Brings a backend to the settings, so that a value that PostgreSQL refuses ends the login, and
+/// notes what it reports.
+async fn try_settings(
+    lease: &mut Lease,
+    settings: &Settings,
+    statuses: &mut Statuses,
+) -> Result<(), Error> {
+    let lost = |reason: String| Error::Protocol(format!("no answer to the settings: {reason}"));
+    let mut out = BytesMut::new();
+    wire::frontend::encode::query(&mut out, settings.establish().as_bytes())
+        .map_err(|error| lost(error.to_string()))?;
+    conversation::send(lease, &mut out)
+        .await
+        .map_err(|error| lost(error.to_string()))?;
+    let mut refused = None;
+    loop {
+        let message = conversation::receive_any(lease, MAX_MESSAGE_BYTES).await;
+        let message = message.map_err(|error| lost(error.to_string()))?;
+        match message.tag() {
+            tag::READY_FOR_QUERY => break,
+            tag::PARAMETER_STATUS => {
+                if let Ok(status) = ParameterStatus::decode(message.body()) {
+                    let text = |text: wire::Text<'_>| text.to_lossy().into_owned();
+                    statuses.insert(text(status.name), text(status.value));
+                }
+            }
+            tag::ERROR_RESPONSE => refused = Some(refusal_of(message.body())),
+            _ => {}
+        }
+    }
+    match refused {
+        Some(error) => Err(error),
+        None => {
+            lease.settings = Arc::new(settings.clone());
+            Ok(())
+        }
+    }
+}
+
+fn refusal_of(body: &[u8]) -> Error {
+    let fields = Diagnostic::decode_error(body).ok();
+    let text = |text: Option<wire::Text<'_>>| text.map(|text| text.to_lossy().into_owned());
+    Error::Shard {
+        sqlstate: fields
+            .and_then(Diagnostic::code)
+            .map_or_else(|| "XX000".to_owned(), |code| code.to_string()),
+        message: text(fields.and_then(Diagnostic::message)).unwrap_or_default(),
+        detail: text(fields.and_then(Diagnostic::detail)),
+        hint: text(fields.and_then(Diagnostic::hint)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_as_postgres_reads_them() {
+        let pairs = command_line(r"-c geqo=off --search-path=a\ b -cwork_mem=1MB").unwrap();
+        let pairs: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]
+        );
+        assert!(command_line("-S 1").is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Statements that the router answers itself: transaction control without a backend, and the
+//! prepared statements that it owns.
+
+use bytes::Bytes;
+use wire::backend::encode;
+
+use super::attach::Stopped;
+use super::control::{self, control};
+use super::state::Transaction;
+use super::{Session, local};
+use crate::cache::{Planned, Plans};
+use crate::query::Class;
+use crate::route::Refusal;
+use crate::view::Serving;
+
+impl Session {
+    /// The answer to a statement that needs no shard; none when it does.
+    pub(super) fn run_locally(
+        &mut self,
+        class: &Class,
+        sql: &str,
+    ) -> Result<Option<Bytes>, Stopped> {
+        match class {
+            Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
+            Class::DiscardAll => self.discard_all().map(Some),
+            class if self.attachment.is_none() => {
+                let Some(controlled) = control(&self.transaction, class, sql) else {
+                    return Ok(None);
+                };
+                self.transaction = controlled.transaction;
+                if self.transaction == Transaction::Idle {
+                    self.settings.end_transaction(true);
+                    self.portals.clear();
+                }
+                let frames = controlled
+                    .answer
+                    .map_err(|refused| Stopped::from(refused.0))?;
+                Ok(Some(frames))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        let Some(name) = name else {
+            self.statements.retain(|name, _| name.is_empty());
+            return Ok(local::complete("DEALLOCATE ALL"));
+        };
+        match self.statements.remove(name.as_bytes()) {
+            Some(_) => Ok(local::complete("DEALLOCATE")),
+            None => Err(no_statement(name.as_bytes()).into()),
+        }
+    }
+
+    fn discard_all(&mut self) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        if self.transaction.is_block() {
+            return Err(Refusal {
+                sqlstate: "25001",
+                message: "DISCARD ALL cannot run inside a transaction block".to_owned(),
+                hint: None,
+            }
+            .into());
+        }
+        self.statements.clear();
+        self.settings.discard();
+        Ok(local::complete("DISCARD ALL"))
+    }
+
+    fn must_not_have_failed(&self) -> Result<(), Refusal> {
+        match self.transaction {
+            Transaction::Failed | Transaction::FailedPending(_) => {
+                Err(control::in_failed_transaction())
+            }
+            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => Ok(()),
+        }
+    }
+
+    /// Where the statements of a text go under this session's search path.
+    pub(super) fn plans(&self, planned: &Planned, serving: &Serving) -> std::sync::Arc<Plans> {
+        match self.settings.search_path() {
+            None => planned.plans(&serving.snapshot),
+            Some(schemas) => {
+                let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+                planned.plans_under(&serving.snapshot, &schemas)
+            }
+        }
+    }
+}
+
+/// Whether a statement never needs a backend to be described: it has no parameters and no rows.
+pub(super) fn is_bare(class: &Class) -> bool {
+    control::is_control(class) || matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+}
+
+/// The description of a statement without parameters and rows.
+pub(super) fn bare_description() -> Bytes {
+    local::frames(|out| {
+        // No parameters: there is no count that could be too large.
+        let _written = encode::parameter_description(out, &[]);
+        encode::no_data(out);
+    })
+}
+
+/// The refusal of a statement name that nobody knows.
+pub(super) fn no_statement(name: &[u8]) -> Refusal {
+    let message = if name.is_empty() {
+        "unnamed prepared statement does not exist".to_owned()
+    } else {
+        format!(
+            "prepared statement \"{}\" does not exist",
+            String::from_utf8_lossy(name)
+        )
+    };
+    Refusal {
+        sqlstate: "26000",
+        message,
+        hint: None,
+    }
+}

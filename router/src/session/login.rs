@@ -1,0 +1,276 @@
+//! From an accepted connection to a session: encryption, who it is, what it wants.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use wire::backend::encode;
+use wire::frontend::{Message, tag};
+use wire::limits::MAX_AUTHENTICATION_BYTES;
+use wire::startup::{ENCRYPTION_ACCEPTED, ENCRYPTION_REFUSED, Parameters, Startup, StartupError};
+
+use super::cancel::CancelKey;
+use super::client::{Client, ClientError, Stream};
+use super::{Front, Session, local};
+use crate::auth::scram::{Exchange, Failed, MECHANISM};
+use crate::config::AuthMethod;
+use crate::error::Error;
+use crate::route::Refusal;
+
+/// Why there is no session. The client has been told where it could be.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// The connection is gone, or the client left.
+    #[error("client left during login")]
+    Gone(#[from] std::io::Error),
+    /// The first packet cannot be answered with a session.
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// The client was refused.
+    #[error("login refused: {0}")]
+    Refused(Error),
+    /// The client broke the protocol.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl From<wire::EncodeError> for LoginError {
+    fn from(error: wire::EncodeError) -> Self {
+        Self::Refused(Error::Protocol(error.to_string()))
+    }
+}
+
+impl From<Refusal> for LoginError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Error::Refused(refusal))
+    }
+}
+
+/// Most requests for encryption before the start-up packet.
+const MAX_REQUESTS: usize = 4;
+
+/// Brings a connection in. None when it was a cancel request, which has been passed on.
+///
+/// # Errors
+/// [`LoginError`].
+pub async fn log_in(
+    front: Arc<Front>,
+    stream: TcpStream,
+    tls: Option<&platform::tls::Acceptor>,
+) -> Result<Option<Session>, LoginError> {
+    let mut stream = Stream::Plain(stream);
+    let mut inbound = BytesMut::new();
+    for _ in 0..MAX_REQUESTS {
+        let startup = match first_packet(&mut stream, &mut inbound).await {
+            Err(LoginError::Startup(error)) => {
+                report_startup(&mut stream, &error).await?;
+                return Err(error.into());
+            }
+            startup => startup?,
+        };
+        match startup {
+            Startup::Ssl => {
+                stream = match (stream, tls) {
+                    // Bytes before the handshake are not the client's own under TLS
+                    // (CVE-2021-23222).
+                    (Stream::Plain(mut plain), Some(acceptor)) if inbound.is_empty() => {
+                        plain.write_all(&[ENCRYPTION_ACCEPTED]).await?;
+                        Stream::Tls(Box::new(acceptor.accept(plain).await?))
+                    }
+                    (stream, _) => refuse_encryption(stream).await?,
+                };
+            }
+            Startup::GssEnc => stream = refuse_encryption(stream).await?,
+            Startup::Cancel { process_id, secret } => {
+                pass_cancel_on(&front, process_id, &secret).await;
+                return Ok(None);
+            }
+            Startup::Parameters(parameters) => {
+                let encrypted = matches!(stream, Stream::Tls(_));
+                let max = usize::try_from(front.core.config.pgwire.max_message_bytes);
+                let mut client = Client::new(stream, inbound, max.unwrap_or(usize::MAX));
+                let admitted = if tls.is_some() && !encrypted {
+                    Err(tls_required().into())
+                } else {
+                    admit(&front, &mut client, &parameters).await
+                };
+                return match admitted {
+                    Ok(slot) => Session::greet(front, client, &parameters, slot)
+                        .await
+                        .map(Some),
+                    Err(error) => refuse(client, error).await,
+                };
+            }
+        }
+    }
+    Err(LoginError::Gone(std::io::ErrorKind::InvalidData.into()))
+}
+
+/// Tells the client why it is not let in.
+pub(super) async fn refuse<T>(mut client: Client, error: LoginError) -> Result<T, LoginError> {
+    if let LoginError::Refused(reason) = &error {
+        local::fatal(&mut client.outbound, reason);
+        client.flush().await?;
+    }
+    Err(error)
+}
+
+async fn first_packet(stream: &mut Stream, inbound: &mut BytesMut) -> Result<Startup, LoginError> {
+    loop {
+        if let Some((startup, bytes)) = Startup::decode(inbound)? {
+            // What follows belongs to the next message.
+            let _packet = inbound.split_to(bytes);
+            return Ok(startup);
+        }
+        if stream.read_buf(inbound).await? == 0 {
+            return Err(LoginError::Gone(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+async fn refuse_encryption(mut stream: Stream) -> Result<Stream, LoginError> {
+    stream.write_all(&[ENCRYPTION_REFUSED]).await?;
+    stream.flush().await?;
+    Ok(stream)
+}
+
+async fn report_startup(stream: &mut Stream, error: &StartupError) -> Result<(), LoginError> {
+    let mut out = BytesMut::new();
+    wire::backend::Report::fatal(error.sqlstate(), error.to_string()).encode(&mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    Ok(())
+}
+
+/// Aims a cancel request at the backend that the key's session holds now.
+async fn pass_cancel_on(front: &Front, process_id: i32, secret: &[u8]) {
+    let Ok(secret) = secret.try_into() else {
+        return;
+    };
+    let Some(target) = front.sessions.aim(CancelKey { process_id, secret }) else {
+        return;
+    };
+    crate::exec::cancel::send(&target, front.core.config.sharding.connect_timeout).await;
+}
+
+/// Decides whether the client may have a session.
+async fn admit(
+    front: &Front,
+    client: &mut Client,
+    parameters: &Parameters,
+) -> Result<OwnedSemaphorePermit, LoginError> {
+    let slot = Arc::clone(&front.slots)
+        .try_acquire_owned()
+        .map_err(|_| too_many())?;
+    if parameters.needs_negotiation() {
+        let unknown: Vec<&str> = parameters.extensions().collect();
+        encode::negotiate_protocol_version(&mut client.outbound, unknown.iter().copied())?;
+    }
+    let user = parameters.user()?;
+    let wants_replication = parameters
+        .get("replication")
+        .is_some_and(|value| !matches!(value, "" | "false" | "off" | "no" | "0"));
+    if wants_replication {
+        return Err(Refusal {
+            sqlstate: "0A000",
+            message: "replication connections are not supported by the router".to_owned(),
+            hint: Some("connect to the shard itself".to_owned()),
+        }
+        .into());
+    }
+    match front.core.config.pgwire.auth {
+        AuthMethod::Trust => {}
+        AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
+    }
+    encode::authentication_ok(&mut client.outbound);
+    Ok(slot)
+}
+
+/// SCRAM-SHA-256. A stranger learns neither whether the user exists nor what was wrong.
+async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<(), LoginError> {
+    let (verifier, known) = front.users.verifier(user);
+    encode::authentication_sasl(&mut client.outbound, &[MECHANISM])?;
+    let first = next_password(client).await?;
+    let Ok(initial) = first.password().sasl_initial_response() else {
+        return Err(failed(user, Failed::Malformed));
+    };
+    if initial.mechanism != MECHANISM {
+        return Err(failed(user, Failed::Malformed));
+    }
+    let nonce = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        rand::random::<[u8; 18]>(),
+    );
+    let started = Exchange::start(verifier, initial.data.unwrap_or_default(), &nonce);
+    let (exchange, answer) = started.map_err(|reason| failed(user, reason))?;
+    encode::authentication_sasl_continue(&mut client.outbound, answer.as_bytes())?;
+    let last = next_password(client).await?;
+    let proof = last.password().sasl_response();
+    let answer = exchange
+        .finish(proof)
+        .map_err(|reason| failed(user, reason))?;
+    if !known {
+        return Err(failed(user, Failed::Mismatch));
+    }
+    encode::authentication_sasl_final(&mut client.outbound, answer.as_bytes())?;
+    Ok(())
+}
+
+/// A password message of the client.
+struct Answered(super::client::Frame);
+
+impl Answered {
+    fn password(&self) -> wire::frontend::Password<'_> {
+        wire::frontend::Password::new(self.0.body())
+    }
+}
+
+async fn next_password(client: &mut Client) -> Result<Answered, LoginError> {
+    client.flush().await?;
+    let frame = client.receive_up_to(MAX_AUTHENTICATION_BYTES).await?;
+    let frame = frame.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::UnexpectedEof))?;
+    match Message::decode(frame.tag(), frame.body()) {
+        Ok(Message::Password(_)) if frame.tag() == tag::PASSWORD => Ok(Answered(frame)),
+        Ok(_) | Err(_) => {
+            let text = format!(
+                "expected password response, got message type {}",
+                frame.tag()
+            );
+            Err(LoginError::Refused(Error::Protocol(text)))
+        }
+    }
+}
+
+fn failed(user: &str, reason: Failed) -> LoginError {
+    tracing::info!(user, %reason, "login failed");
+    let message = match reason {
+        Failed::ChannelBinding => "channel binding is not offered".to_owned(),
+        Failed::Malformed | Failed::Mismatch => {
+            format!("password authentication failed for user \"{user}\"")
+        }
+    };
+    Refusal {
+        sqlstate: "28P01",
+        message,
+        hint: None,
+    }
+    .into()
+}
+
+fn too_many() -> Refusal {
+    Refusal {
+        sqlstate: "53300",
+        message: "sorry, too many clients already".to_owned(),
+        hint: Some("raise pgwire.max_client_connections, or share connections".to_owned()),
+    }
+}
+
+fn tls_required() -> Refusal {
+    Refusal {
+        sqlstate: "28000",
+        message: "the router takes encrypted connections only".to_owned(),
+        hint: Some("connect with sslmode=require".to_owned()),
+    }
+}

@@ -1,0 +1,16 @@
+//! The HTTP and gRPC fronts and statements on every shard, against real PostgreSQL servers and a
+//! topology that stands still.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test cannot do without ends it"
+)]
+
+mod everywhere;
+mod failures;
+mod grpc;
+mod http;
+mod setup;
+mod streams;
+mod types;

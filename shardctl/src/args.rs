@@ -1,0 +1,222 @@
+//! The arguments, as clap reads them. What they mean is in `run`, their long texts in `help`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+
+use crate::help;
+
+/// Operates a sharded PostgreSQL through its manager.
+#[derive(Debug, Parser)]
+#[command(name = "shardctl", version, after_long_help = help::EXIT_CODES)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the manager is and how to print its answers.
+#[derive(Debug, Clone, Flags)]
+pub struct Global {
+    /// gRPC addresses of managers, separated by commas and tried in order
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_MANAGER",
+        value_delimiter = ',',
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50052"
+    )]
+    pub manager: Vec<String>,
+    /// How to print
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// Bearer token, where the manager asks for one
+    #[arg(long, global = true, env = "SHARDCTL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// PEM file with the certificate authority of a manager that serves https
+    #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 5m for `tables count`]
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people
+    Table,
+    /// JSON for scripts; each command's --help documents its shape
+    Json,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Show who leads, the epoch, the managers and the shards
+    #[command(after_long_help = help::STATUS)]
+    Status,
+    /// List, show, add and remove shards
+    #[command(subcommand)]
+    Shards(Shards),
+    /// List, register, forget and count tables
+    #[command(subcommand)]
+    Tables(Tables),
+    /// List and add table groups
+    #[command(subcommand)]
+    Groups(Groups),
+    /// Show the ring
+    #[command(subcommand)]
+    Ring(Ring),
+    /// Show where a key lives: its token, vnode and shard
+    #[command(after_long_help = help::ROUTE)]
+    Route {
+        /// The key, read as the group's key type; one that begins with a hyphen goes after `--`
+        #[arg(allow_negative_numbers = true)]
+        key: String,
+        /// The table group whose key type it has
+        #[arg(long, default_value = "default")]
+        group: String,
+    },
+    /// Show the version of shardctl and of the managers
+    #[command(after_long_help = help::VERSION)]
+    Version {
+        /// Ask no manager
+        #[arg(long)]
+        client: bool,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Shards {
+    /// List all shards
+    #[command(after_long_help = help::SHARDS_LIST)]
+    List,
+    /// Show one shard
+    #[command(after_long_help = help::SHARD)]
+    Show {
+        /// The shard
+        id: String,
+    },
+    /// Register a shard
+    #[command(after_long_help = help::SHARD)]
+    Add(AddShard),
+    /// Forget a shard that owns no vnodes and holds no rows
+    #[command(after_long_help = help::REMOVED)]
+    Remove {
+        /// The shard
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Flags)]
+pub struct AddShard {
+    /// Its name; the id is made from it
+    pub name: String,
+    /// Its primary, e.g. postgres://db1:5432/app
+    pub endpoint: String,
+    /// One of its replicas; may be repeated
+    #[arg(long = "replica", value_name = "ENDPOINT")]
+    pub replicas: Vec<String>,
+    /// Vnodes that it should own [default: the manager's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vnodes: Option<u32>,
+    /// How large its share should be beside the others' [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub weight: Option<u32>,
+    /// A text of your choice: a repeated request with the same one is carried out once
+    #[arg(long, value_name = "TEXT")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Tables {
+    /// List all registered tables
+    #[command(after_long_help = help::TABLES_LIST)]
+    List,
+    /// Register a table: sharded by a key, on every shard, or on one
+    #[command(after_long_help = help::TABLE)]
+    Add(AddTable),
+    /// Forget a table that exists on no shard
+    #[command(after_long_help = help::REMOVED)]
+    Remove {
+        /// The table, with its schema unless that is public
+        name: String,
+    },
+    /// Count the rows of each table by shard, by reading them
+    #[command(after_long_help = help::COUNT)]
+    Count {
+        /// The table [default: all of them]
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Flags)]
+#[command(group = clap::ArgGroup::new("kind").required(true))]
+pub struct AddTable {
+    /// The table, with its schema unless that is public; quoted as in SQL
+    pub name: String,
+    /// Sharded by this column
+    #[arg(long, value_name = "COLUMN", group = "kind")]
+    pub shard_key: Option<String>,
+    /// The key's type; may be left out where the group exists
+    #[arg(long, value_enum, conflicts_with_all = ["reference", "unsharded"])]
+    pub key_type: Option<KeyType>,
+    /// The table group of a sharded table [default: default]
+    #[arg(long, conflicts_with_all = ["reference", "unsharded"])]
+    pub group: Option<String>,
+    /// A reference table: the same rows on every shard
+    #[arg(long, group = "kind")]
+    pub reference: bool,
+    /// An unsharded table: all rows on this shard
+    #[arg(long, value_name = "SHARD", group = "kind")]
+    pub unsharded: Option<String>,
+}
+
+/// The type of a shard key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyType {
+    Bigint,
+    Text,
+    Uuid,
+}
+
+impl KeyType {
+    /// The word that the manager knows it by.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bigint => "bigint",
+            Self::Text => "text",
+            Self::Uuid => "uuid",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Groups {
+    /// List all table groups
+    #[command(after_long_help = help::GROUPS_LIST)]
+    List,
+    /// Add a table group
+    #[command(after_long_help = help::GROUP)]
+    Add {
+        /// Its name
+        name: String,
+        /// The type of its tables' keys
+        #[arg(long, value_enum)]
+        key_type: KeyType,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Ring {
+    /// Show each shard's vnodes and its share of the token space
+    #[command(after_long_help = help::RING)]
+    Show,
+}
+
+#[cfg(test)]
+mod tests;

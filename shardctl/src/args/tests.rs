@@ -1,0 +1,61 @@
+//! What the command line accepts.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+fn parse(line: &str) -> Result<Args, clap::Error> {
+    Args::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn managers_are_separated_by_commas() {
+    let args = parse("shardctl status --manager http://a:1,http://b:2").unwrap();
+    assert_eq!(args.global.manager, ["http://a:1", "http://b:2"]);
+}
+
+#[test]
+fn a_negative_number_is_a_key() {
+    let args = parse("shardctl route -5 --group orders").unwrap();
+    assert!(
+        matches!(args.command, Command::Route { key, group } if key == "-5" && group == "orders")
+    );
+}
+
+#[test]
+fn a_table_has_exactly_one_kind() {
+    assert!(parse("shardctl tables add t --reference").is_ok());
+    assert!(parse("shardctl tables add t --unsharded a").is_ok());
+    assert!(parse("shardctl tables add t --shard-key id --key-type bigint --group g").is_ok());
+    assert!(parse("shardctl tables add t --shard-key id").is_ok());
+    for wrong in [
+        "shardctl tables add t",
+        "shardctl tables add t --reference --unsharded a",
+        "shardctl tables add t --reference --key-type text",
+        "shardctl tables add t --shard-key id --key-type float",
+    ] {
+        assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn counts_are_at_least_one() {
+    assert!(parse("shardctl shards add a postgres://h/d --vnodes 0").is_err());
+    assert!(parse("shardctl shards add a postgres://h/d --weight 0").is_err());
+    assert!(
+        parse("shardctl shards add a postgres://h/d --vnodes 8 --replica r --replica s").is_ok()
+    );
+}
+
+#[test]
+fn help_documents_every_exit_code() {
+    let help = Args::command().render_long_help().to_string();
+    for code in 0..=5 {
+        assert!(help.contains(&format!("\n  {code}  ")), "exit code {code}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What can go wrong, what a person should do about it, and the exit code that a script sees.
+
+use tonic::Code;
+
+/// Why a command ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that is not one.
+    #[error("manager address {address:?} is not a URL such as http://127.0.0.1:50052")]
+    BadAddress {
+        /// As it was given.
+        address: String,
+    },
+    /// `--manager` holds nothing.
+    #[error("--manager names no address")]
+    NoAddress,
+    /// The token cannot travel in a header.
+    #[error("--token holds characters that a bearer token cannot have")]
+    BadToken,
+    /// The file of `--ca`.
+    #[error("certificate authority {path} is not readable: {reason}")]
+    BadCa {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An https address, and nothing to check its certificate against.
+    #[error("{address} is https, which needs a certificate authority")]
+    NoCa {
+        /// The address.
+        address: String,
+    },
+    /// No manager answered, and the request certainly had no effect.
+    #[error("no manager answers: {}", list(.tried))]
+    Unavailable {
+        /// Each address with the reason.
+        tried: Vec<(String, String)>,
+    },
+    /// A change was sent and its answer was lost.
+    #[error("cannot tell whether the manager did {action}: {reason}")]
+    OutcomeUnknown {
+        /// What was asked, e.g. `add shard "a"`.
+        action: String,
+        /// What became of the answer.
+        reason: String,
+        /// The command that shows the present state.
+        see: &'static str,
+    },
+    /// The manager answered no.
+    #[error("cannot {action}: {message}")]
+    Refused {
+        /// What was asked, e.g. `add shard "a"`.
+        action: String,
+        /// The manager's reason.
+        message: String,
+        /// The manager's gRPC code.
+        code: Code,
+        /// The command that shows the present state.
+        see: &'static str,
+    },
+    /// The manager's answer lacks what it must hold.
+    #[error("the manager's answer to {action} holds no {missing}")]
+    BadAnswer {
+        /// What was asked.
+        action: String,
+        /// The field.
+        missing: &'static str,
+    },
+    /// Some shards could not be asked for their rows.
+    #[error("rows could not be counted on every shard: {}", list(.shards))]
+    Uncounted {
+        /// Each shard with the reason.
+        shards: Vec<(String, String)>,
+    },
+}
+
+impl Error {
+    /// The exit code; `help::EXIT_CODES` and docs/shardctl.md list them.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::BadAnswer { .. } | Self::Uncounted { .. } => 1,
+            Self::BadAddress { .. }
+            | Self::NoAddress
+            | Self::BadToken
+            | Self::BadCa { .. }
+            | Self::NoCa { .. } => 2,
+            Self::Refused { code, .. } if *code == Code::NotFound => 3,
+            Self::Refused { .. } => 1,
+            Self::Unavailable { .. } => 4,
+            Self::OutcomeUnknown { .. } => 5,
+        }
+    }
+
+    /// What to do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::BadAddress { .. } | Self::NoAddress | Self::Unavailable { .. } => {
+                Some("name running managers with --manager or SHARDCTL_MANAGER".to_owned())
+            }
+            Self::BadToken => Some("look for quotes or line breaks in SHARDCTL_TOKEN".to_owned()),
+            Self::NoCa { .. } => Some("pass its PEM file with --ca or SHARDCTL_CA".to_owned()),
+            Self::BadCa { .. } => Some("--ca takes a PEM file with certificates".to_owned()),
+            Self::OutcomeUnknown { see, .. } => {
+                Some(format!("look before trying again: shardctl {see}"))
+            }
+            Self::Refused { code, see, .. } => hint_for(*code, see),
+            Self::BadAnswer { .. } => Some(OTHER_VERSION.to_owned()),
+            Self::Uncounted { .. } => Some("see which shards answer: shardctl status".to_owned()),
+        }
+    }
+}
+
+const OTHER_VERSION: &str = "the manager may be of another version: shardctl version";
+
+fn hint_for(code: Code, see: &str) -> Option<String> {
+    match code {
+        Code::Unauthenticated => Some("pass a token with --token or SHARDCTL_TOKEN".to_owned()),
+        Code::NotFound => Some(format!("see what there is: shardctl {see}")),
+        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => {
+            Some(format!("see the present state: shardctl {see}"))
+        }
+        Code::Unimplemented => Some(OTHER_VERSION.to_owned()),
+        Code::DeadlineExceeded => Some("wait longer with --timeout".to_owned()),
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            Some("the manager's log says more".to_owned())
+        }
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::OutOfRange
+        | Code::Unavailable => None,
+    }
+}
+
+fn list(reasons: &[(String, String)]) -> String {
+    let reasons = reasons.iter().map(|(at, why)| format!("{at}: {why}"));
+    reasons.collect::<Vec<_>>().join("; ")
+}

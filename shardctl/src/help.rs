@@ -1,0 +1,93 @@
+//! The long texts of `--help`: exit codes and the shape of each command's JSON. The shapes are a
+//! promise to scripts: fields may be added, none is renamed or removed.
+
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the manager refused the request, or it went wrong
+  2  the command line is wrong
+  3  the thing named does not exist
+  4  no manager could be reached, or none can answer at present: try again
+  5  it is not known whether the change took effect: look before trying again
+
+Errors go to stderr as `error: ...`, with a line `hint: ...` where there is one.
+
+JSON: every command prints one object. Numbers are JSON numbers, absent values are null. Fields
+may be added, none is renamed or removed. The --help of each command documents its object.";
+
+pub(crate) const STATUS: &str = r#"JSON:
+  {"leader": {"id", "address"} or null,
+   "term": number, "epoch": number,
+   "managers": [{"address", "id", "role": "leader" | "follower" | "unreachable",
+                 "epoch", "version", "error"}],
+   "shards": [{"id", "status", "health": "healthy" | "unhealthy" | "unknown", "error",
+               "owned_vnodes", "primary_endpoint"}]}
+
+The managers are those of --manager, each asked for itself. Exit code 0 as long as one answers."#;
+
+pub(crate) const SHARDS_LIST: &str = r#"JSON:
+  {"shards": [{"id", "name", "primary_endpoint", "replicas": [text], "status", "version",
+               "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}]}
+
+vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
+
+pub(crate) const SHARD: &str = r#"JSON:
+  {"id", "name", "primary_endpoint", "replicas": [text], "status": "active" | "draining" |
+   "inactive", "version", "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}
+
+vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
+
+pub(crate) const REMOVED: &str = r#"JSON:
+  {"kind": "shard" | "table", "id", "removed": true}"#;
+
+pub(crate) const TABLES_LIST: &str = r#"JSON:
+  {"tables": [{"name", "kind": "sharded" | "reference" | "unsharded", "shard_key", "key_type",
+               "group", "shard_id"}]}
+
+shard_key, key_type and group are those of a sharded table, shard_id is an unsharded table's home
+shard; they are null otherwise."#;
+
+pub(crate) const TABLE: &str = r#"JSON:
+  {"name", "kind": "sharded" | "reference" | "unsharded", "shard_key", "key_type", "group",
+   "shard_id"}
+
+shard_key, key_type and group are those of a sharded table, shard_id is an unsharded table's home
+shard; they are null otherwise.
+
+Examples:
+  shardctl tables add public.orders --shard-key customer_id --key-type bigint
+  shardctl tables add countries --reference
+  shardctl tables add migrations --unsharded shard-1"#;
+
+pub(crate) const COUNT: &str = r#"JSON:
+  {"tables": [{"name", "kind", "rows": number or null, "copies_agree": true | false | null,
+               "shards": [{"shard_id", "rows": number or null, "error": text or null}]}]}
+
+rows is the number of different rows: the sum over the shards, or one copy of a reference table.
+It is null when a shard could not be asked, and then the exit code is 1. copies_agree says of a
+reference table whether every shard has as many rows as the others."#;
+
+pub(crate) const GROUPS_LIST: &str = r#"JSON:
+  {"groups": [{"name", "key_type"}]}"#;
+
+pub(crate) const GROUP: &str = r#"JSON:
+  {"name", "key_type": "bigint" | "text" | "uuid"}"#;
+
+pub(crate) const RING: &str = r#"JSON:
+  {"epoch": number, "vnode_count": number,
+   "shards": [{"shard_id", "vnodes": number, "share": 0.0 to 1.0, "tokens": [number]}]}
+
+A vnode is named by its token; a key belongs to the first vnode at or after its own token."#;
+
+pub(crate) const ROUTE: &str = r#"JSON:
+  {"key", "group", "token": number, "vnode": number, "shard_id", "epoch": number}
+
+The table shows token and vnode as eight hexadecimal digits.
+
+Examples:
+  shardctl route 4711
+  shardctl route -- -text-that-begins-with-a-hyphen
+  shardctl route 8c6f7a52-29a1-4a5f-9d3b-0d7a3f5f6f10 --group sessions"#;
+
+pub(crate) const VERSION: &str = r#"JSON:
+  {"client": text, "managers": [{"address", "version": text or null, "error": text or null}]}"#;

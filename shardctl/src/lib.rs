@@ -1,0 +1,14 @@
+//! The operators' command line: a gRPC client of the manager, tables for people and JSON for
+//! scripts.
+//!
+//! Holds no state and no rules of its own: what is allowed is the manager's to say. A library only
+//! so that its tests can call it; `main.rs` is the program.
+
+pub mod args;
+pub mod client;
+pub mod error;
+pub mod grid;
+pub mod report;
+pub mod run;
+
+mod help;

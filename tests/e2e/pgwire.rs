@@ -1,0 +1,85 @@
+//! The Postgres front: what an application and its driver see, against what PostgreSQL would send.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use libtest_mimic::Trial;
+use tests::raw::Message;
+use tokio_postgres::error::DbError;
+
+use crate::suite::Suite;
+
+mod cancel;
+mod fidelity;
+mod keys;
+mod limits;
+mod login;
+mod pipeline;
+mod refusals;
+mod schema;
+mod session;
+mod transactions;
+
+pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    [
+        limits::trials(suite),
+        cancel::trials(suite),
+        login::trials(suite),
+        keys::trials(suite),
+        transactions::trials(suite),
+        fidelity::trials(suite),
+        session::trials(suite),
+        pipeline::trials(suite),
+        refusals::trials(suite),
+        schema::trials(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The server's error of a statement that must not succeed.
+fn refused<T: Debug>(result: Result<T, tokio_postgres::Error>) -> anyhow::Result<DbError> {
+    let error = result.err().context("the statement succeeded")?;
+    let cause = error.as_db_error().cloned();
+    cause.with_context(|| format!("not an error of the server: {error}"))
+}
+
+/// The SQLSTATE of the first error among some messages.
+fn sqlstate(messages: &[Message]) -> Option<String> {
+    messages.iter().find_map(Message::sqlstate)
+}
+
+/// The SQLSTATE and the text of the first error among some messages.
+fn error_of(messages: &[Message]) -> anyhow::Result<(String, String)> {
+    let error = messages.iter().find(|message| message.tag == b'E');
+    let mut fields = error
+        .with_context(|| format!("no error in {messages:?}"))?
+        .fields();
+    let (code, text) = (fields.remove(&'C'), fields.remove(&'M'));
+    Ok((code.unwrap_or_default(), text.unwrap_or_default()))
+}
+
+/// The transaction status in the ReadyForQuery that ends some messages: I, T or E.
+fn status(messages: &[Message]) -> anyhow::Result<char> {
+    let last = messages.last().filter(|message| message.tag == b'Z');
+    let byte = last.and_then(|message| message.body.first());
+    byte.map(|&byte| char::from(byte))
+        .with_context(|| format!("no ReadyForQuery: {messages:?}"))
+}
+
+/// The first column of all rows among some messages, as text.
+fn column(messages: &[Message]) -> anyhow::Result<Vec<String>> {
+    let rows = messages.iter().filter(|message| message.tag == b'D');
+    rows.map(|row| {
+        let value = row
+            .values()?
+            .into_iter()
+            .next()
+            .flatten()
+            .unwrap_or_default();
+        Ok(String::from_utf8(value)?)
+    })
+    .collect()
+}

@@ -1,0 +1,236 @@
+//! What the router cannot route yet it refuses with 0A000 and a reason; it never answers wrongly.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use tests::Cluster;
+use tests::raw::{Raw, bind, execute, parse, sync, tags};
+
+use super::{column, error_of, sqlstate, status};
+use crate::suite::{Outcome, Suite, same, shared};
+
+pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    shared!(suite:
+        statements_that_need_several_shards_are_refused_with_a_reason,
+        statements_that_would_end_on_a_wrong_shard_are_refused,
+        keys_of_one_shard_are_routed_together,
+        a_table_that_is_not_registered_is_named,
+        an_array_of_keys_is_looked_at_as_a_whole,
+        statements_that_bind_a_session_to_a_backend_are_refused,
+        a_refusal_in_a_batch_skips_to_sync,
+    )
+    .into()
+}
+
+async fn start(cluster: &Cluster, table: &str) -> anyhow::Result<(Raw, [i64; 2])> {
+    cluster
+        .create(table, "k bigint PRIMARY KEY, v int", ("k", "bigint"))
+        .await?;
+    let keys = [
+        cluster.key_on("shard-1", 1).await?,
+        cluster.key_on("shard-2", 1).await?,
+    ];
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for key in keys {
+        let done = router
+            .query(&format!("INSERT INTO {table} VALUES ({key}, 1)"))
+            .await?;
+        same!(sqlstate(&done), None);
+    }
+    Ok((router, keys))
+}
+
+/// Each must be refused, with a reason, and change nothing.
+async fn all_are_refused(router: &mut Raw, statements: &[String]) -> Outcome {
+    for sql in statements {
+        let answer = router.query(sql).await?;
+        let (code, text) = error_of(&answer)?;
+        same!(code, "0A000", "{sql}: {text}");
+        anyhow::ensure!(text.len() > 15, "{sql}: no reason in {text:?}");
+        anyhow::ensure!(!text.ends_with('.'), "{sql}: {text:?}");
+        same!(tags(&answer), "EZ", "{sql}");
+        same!(status(&answer)?, 'I', "{sql}");
+    }
+    Ok(())
+}
+
+async fn statements_that_need_several_shards_are_refused_with_a_reason(
+    cluster: &Cluster,
+) -> Outcome {
+    let (mut router, [here, there]) = start(cluster, "refuse_wide").await?;
+    let statements = [
+        "SELECT * FROM refuse_wide".to_owned(),
+        "SELECT count(*) FROM refuse_wide".to_owned(),
+        "SELECT * FROM refuse_wide WHERE v = 1".to_owned(),
+        "SELECT * FROM refuse_wide WHERE k > 5".to_owned(),
+        "SELECT * FROM refuse_wide WHERE k <> 5".to_owned(),
+        format!("SELECT * FROM refuse_wide WHERE NOT (k = {here})"),
+        format!("SELECT * FROM refuse_wide WHERE k = {here} OR v = 1"),
+        format!("SELECT * FROM refuse_wide WHERE k = {here} OR k = {there}"),
+        format!("SELECT * FROM refuse_wide WHERE k IN ({here}, {there})"),
+        format!("SELECT * FROM refuse_wide WHERE k = {here} + 0 * v"),
+        format!("SELECT * FROM refuse_wide WHERE k + 0 = {here}"),
+        "UPDATE refuse_wide SET v = 2".to_owned(),
+        "DELETE FROM refuse_wide".to_owned(),
+        format!("DELETE FROM refuse_wide WHERE k IN ({here}, {there})"),
+        format!(
+            "INSERT INTO refuse_wide VALUES ({}, 1), ({}, 1)",
+            here + 100_000,
+            there
+        ),
+        "INSERT INTO refuse_wide SELECT n, 1 FROM generate_series(1, 9) AS n".to_owned(),
+        format!("SELECT * FROM refuse_wide a, refuse_wide b WHERE a.k = {here}"),
+        format!("SELECT * FROM refuse_wide a JOIN refuse_wide b ON a.v = b.k WHERE a.k = {here}"),
+        format!("SELECT (SELECT count(*) FROM refuse_wide) FROM refuse_wide WHERE k = {here}"),
+        format!(
+            "SELECT v FROM refuse_wide WHERE k = {here} UNION SELECT v FROM refuse_wide WHERE k = {there}"
+        ),
+        format!("WITH a AS (DELETE FROM refuse_wide RETURNING k) SELECT * FROM a WHERE k = {here}"),
+    ];
+    all_are_refused(&mut router, &statements).await?;
+    for (shard, key) in [("shard-1", here), ("shard-2", there)] {
+        let rows = cluster
+            .shard(shard)?
+            .psql("SELECT k, v FROM refuse_wide")
+            .await?;
+        same!(rows, format!("{key}|1"), "{shard} was changed");
+    }
+    Ok(())
+}
+
+async fn statements_that_would_end_on_a_wrong_shard_are_refused(cluster: &Cluster) -> Outcome {
+    let (mut router, [here, there]) = start(cluster, "refuse_wrong").await?;
+    let statements = [
+        format!("UPDATE refuse_wrong SET k = {there} WHERE k = {here}"),
+        format!("UPDATE refuse_wrong SET k = k + 1 WHERE k = {here}"),
+        format!(
+            "INSERT INTO refuse_wrong VALUES ({here}, 1) ON CONFLICT (k) DO UPDATE SET k = {there}"
+        ),
+        "INSERT INTO refuse_wrong VALUES (nextval('nowhere'), 1)".to_owned(),
+        "INSERT INTO refuse_wrong VALUES ((random() * 1000)::bigint, 1)".to_owned(),
+        "INSERT INTO refuse_wrong DEFAULT VALUES".to_owned(),
+    ];
+    all_are_refused(&mut router, &statements).await?;
+    let answer = router
+        .query(&format!("SELECT v FROM refuse_wrong WHERE k = {here}"))
+        .await?;
+    same!(column(&answer)?, ["1"]);
+    Ok(())
+}
+
+async fn keys_of_one_shard_are_routed_together(cluster: &Cluster) -> Outcome {
+    let (mut router, [here, _]) = start(cluster, "refuse_not").await?;
+    let other = cluster.key_on("shard-1", here + 1).await?;
+    let third = cluster.key_on("shard-1", other + 1).await?;
+    let statements = [
+        (
+            format!("INSERT INTO refuse_not VALUES ({other}, 2), ({third}, 3)"),
+            vec![],
+        ),
+        (
+            format!("SELECT v FROM refuse_not WHERE k IN ({here}, {other}, {third}) ORDER BY v"),
+            vec!["1", "2", "3"],
+        ),
+        (
+            format!("SELECT v FROM refuse_not WHERE k = {here} OR k = {other} ORDER BY v"),
+            vec!["1", "2"],
+        ),
+        (
+            format!("SELECT b.v FROM refuse_not a JOIN refuse_not b USING (k) WHERE a.k = {other}"),
+            vec!["2"],
+        ),
+    ];
+    for (sql, wanted) in statements {
+        let answer = router.query(&sql).await?;
+        same!(sqlstate(&answer), None, "{sql}: {answer:?}");
+        same!(column(&answer)?, wanted, "{sql}");
+    }
+    Ok(())
+}
+
+async fn a_table_that_is_not_registered_is_named(cluster: &Cluster) -> Outcome {
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for sql in [
+        "SELECT * FROM never_created WHERE k = 1",
+        "INSERT INTO never_created VALUES (1)",
+        "UPDATE never_created SET v = 1 WHERE k = 1",
+    ] {
+        let answer = router.query(sql).await?;
+        let (code, text) = error_of(&answer)?;
+        anyhow::ensure!(
+            ["0A000", "42P01"].contains(&code.as_str()),
+            "{sql}: {code} {text}"
+        );
+        anyhow::ensure!(text.contains("never_created"), "{sql}: {text}");
+        same!(status(&answer)?, 'I');
+    }
+    // Created but not registered: its rows would be on whichever shard happened to be asked.
+    router
+        .query("CREATE TABLE never_registered (k bigint)")
+        .await?;
+    let answer = router
+        .query("INSERT INTO never_registered VALUES (1)")
+        .await?;
+    let (code, text) = error_of(&answer)?;
+    same!(code, "0A000", "{text}");
+    anyhow::ensure!(text.contains("never_registered"), "{text}");
+    Ok(())
+}
+
+async fn an_array_of_keys_is_looked_at_as_a_whole(cluster: &Cluster) -> Outcome {
+    let (_, [here, there]) = start(cluster, "refuse_array").await?;
+    let client = cluster.router(0)?.client().await?;
+    let sql = "SELECT k FROM refuse_array WHERE k = ANY($1)";
+    let one = client.query(sql, &[&vec![here]]).await?;
+    same!(
+        one.iter()
+            .map(|row| row.get::<_, i64>(0))
+            .collect::<Vec<_>>(),
+        [here]
+    );
+    let both = super::refused(client.query(sql, &[&vec![here, there]]).await)?;
+    same!(both.code().code(), "0A000");
+    Ok(())
+}
+
+async fn statements_that_bind_a_session_to_a_backend_are_refused(cluster: &Cluster) -> Outcome {
+    let (mut router, [here, _]) = start(cluster, "refuse_bind").await?;
+    let statements = [
+        "LISTEN a".to_owned(),
+        "CREATE TEMP TABLE t (a int)".to_owned(),
+        format!("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM refuse_bind WHERE k = {here}"),
+        "SELECT pg_advisory_lock(1)".to_owned(),
+        "PREPARE TRANSACTION 'a'".to_owned(),
+        "DO $$ BEGIN END $$".to_owned(),
+        "COPY refuse_bind FROM '/etc/passwd'".to_owned(),
+    ];
+    all_are_refused(&mut router, &statements).await
+}
+
+async fn a_refusal_in_a_batch_skips_to_sync(cluster: &Cluster) -> Outcome {
+    let (mut router, [here, _]) = start(cluster, "refuse_batch").await?;
+    let key = here.to_be_bytes();
+    let update = parse("", "UPDATE refuse_batch SET v = v + 1 WHERE k = $1", &[20]);
+    let run = [bind("", "", true, &[Some(&key)]), execute("", 0)].concat();
+    let wide = parse("", "UPDATE refuse_batch SET v = v + 1", &[]);
+    let wide = [wide, bind("", "", false, &[]), execute("", 0)].concat();
+    let batch = [
+        update.clone(),
+        run.clone(),
+        wide,
+        update.clone(),
+        run.clone(),
+        sync(),
+    ]
+    .concat();
+    let answer = router.exchange(&batch).await?;
+    same!(sqlstate(&answer).as_deref(), Some("0A000"));
+    same!(status(&answer)?, 'I');
+    let value = router
+        .query(&format!("SELECT v FROM refuse_batch WHERE k = {here}"))
+        .await?;
+    same!(column(&value)?, ["1"], "the batch is undone as a whole");
+    let answer = router.exchange(&[update, run, sync()].concat()).await?;
+    same!(tags(&answer), "12CZ");
+    Ok(())
+}
