@@ -24,9 +24,8 @@ test: tools ## formatting, lints and all tests; installs what they need
 bench: tools ## run the benchmarks
 	cargo bench --workspace
 
-clean: ## remove everything that was built or left by the demo
+clean: ## remove everything that was built
 	cargo clean
-	rm -rf .demo
 
 tools:
 	@scripts/tools.sh

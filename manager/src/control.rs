@@ -20,6 +20,7 @@ mod table;
 mod tests;
 
 pub use rejection::Rejection;
+pub(crate) use shard::may_be_removed;
 pub use shard::slug;
 
 /// Most shards: what one ring of [`topology::Ring::MAX_VNODES`] gives 1,024 vnodes each.

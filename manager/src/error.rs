@@ -4,7 +4,7 @@ use platform::Kind;
 use topology::watch::LoadError;
 
 use crate::control::Rejection;
-use crate::{commit, shards};
+use crate::{audit, commit, shards};
 
 /// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
 /// beyond those.
@@ -90,6 +90,9 @@ pub enum Error {
     /// A shard that must be asked cannot be.
     #[error(transparent)]
     Shard(#[from] shards::Error),
+    /// No shard owns anything.
+    #[error("the ring is empty: register a shard")]
+    RingEmpty,
     /// The store was never read, so that nothing is known.
     #[error("the topology has not been read from the store yet")]
     NotLoaded,
@@ -130,6 +133,9 @@ pub enum Error {
     /// The store cannot be read.
     #[error("the store is not readable")]
     Unreadable(#[from] LoadError),
+    /// The audit log cannot be read.
+    #[error("the audit log is not readable")]
+    AuditUnreadable(#[from] audit::ReadError),
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -138,10 +144,10 @@ pub enum Error {
 impl Error {
     /// A field that breaks a rule.
     #[must_use]
-    pub fn invalid(field: &'static str, rule: impl ToString) -> Self {
+    pub fn invalid(field: &'static str, rule: impl Into<String>) -> Self {
         Self::Invalid {
             field,
-            rule: rule.to_string(),
+            rule: rule.into(),
         }
     }
 
@@ -154,17 +160,18 @@ impl Error {
             Self::FromLeader { code, .. } => return *code,
             Self::Invalid { .. } => Kind::Invalid,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::InUse { .. } => Kind::Conflict,
+            Self::InUse { .. } | Self::RingEmpty => Kind::Conflict,
             Self::Shard(error) => error.kind(),
             Self::NotLoaded
             | Self::NoLeader
             | Self::NotLeading
             | Self::LeaderUnreachable { .. } => Kind::Unavailable,
             Self::LeaderSilent { .. } => Kind::OutcomeUnknown,
-            Self::Unreadable(LoadError::Store(_)) => Kind::Unavailable,
-            Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead) | Self::Internal(_) => {
-                Kind::Internal
-            }
+            Self::Unreadable(LoadError::Store(_))
+            | Self::AuditUnreadable(audit::ReadError::Store(_)) => Kind::Unavailable,
+            Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
+            | Self::AuditUnreadable(audit::ReadError::Entry(_))
+            | Self::Internal(_) => Kind::Internal,
         };
         Code::Kind(kind)
     }
@@ -185,9 +192,18 @@ impl Error {
                     error = platform::telemetry::error_chain(self),
                     "request not done"
                 );
-                self.to_string()
+                self.client_text()
             }
-            Code::AlreadyExists | Code::Kind(_) => self.to_string(),
+            Code::AlreadyExists | Code::Kind(_) => self.client_text(),
+        }
+    }
+
+    /// What a shard says is written for operators, who are the clients of this API.
+    fn client_text(&self) -> String {
+        if let Self::Shard(error) = self {
+            error.full_text()
+        } else {
+            self.to_string()
         }
     }
 }

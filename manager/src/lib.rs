@@ -1,10 +1,17 @@
-//! The control plane: election, control writes, REST and gRPC.
+//! The control plane: election, control writes, the manager's look at the shards, REST and gRPC.
 
+pub mod app;
 pub mod audit;
+pub mod caller;
 pub mod commit;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod forward;
+pub mod grpc;
 pub mod identifier;
 pub mod leader;
+pub mod metrics;
+pub mod rest;
+pub mod service;
 pub mod shards;

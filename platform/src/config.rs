@@ -90,7 +90,7 @@ pub fn load<T>(
             rule: error.to_string(),
         }])
     })?;
-    parse(&text, prefix, env, build)
+    parse_named(&path.display().to_string(), &text, prefix, env, build)
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -114,9 +114,19 @@ pub fn parse<T>(
     env: Env<'_>,
     build: impl FnOnce(&mut Section) -> T,
 ) -> Result<T, Violations> {
+    parse_named("(file)", text, prefix, env, build)
+}
+
+fn parse_named<T>(
+    name: &str,
+    text: &str,
+    prefix: &str,
+    env: Env<'_>,
+    build: impl FnOnce(&mut Section) -> T,
+) -> Result<T, Violations> {
     let single = |rule: String| {
         Violations(vec![Violation {
-            path: "(file)".to_owned(),
+            path: name.to_owned(),
             rule,
         }])
     };

@@ -104,3 +104,43 @@ impl fmt::Display for Kind {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_label_and_a_grpc_code_of_its_own() {
+        let labels: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let codes: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.grpc_code()).collect();
+        assert_eq!(
+            (labels.len(), codes.len()),
+            (Kind::ALL.len(), Kind::ALL.len())
+        );
+        // 0 would be success; 16 is the last code.
+        assert!(codes.iter().all(|code| (1..=16).contains(code)));
+    }
+
+    #[test]
+    fn every_kind_is_an_error_of_the_side_that_can_mend_it() {
+        for kind in Kind::ALL {
+            let is_the_client_s = match kind {
+                Kind::Invalid
+                | Kind::Unauthenticated
+                | Kind::Denied
+                | Kind::NotFound
+                | Kind::Conflict
+                | Kind::Exhausted => true,
+                Kind::Unsupported
+                | Kind::Unavailable
+                | Kind::Timeout
+                | Kind::OutcomeUnknown
+                | Kind::Internal => false,
+            };
+            let hundreds = if is_the_client_s { 4 } else { 5 };
+            assert_eq!(kind.http_status() / 100, hundreds, "{kind}");
+        }
+    }
+}

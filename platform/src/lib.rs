@@ -18,6 +18,8 @@ pub mod tls;
 
 #[cfg(test)]
 mod captured_log;
+#[cfg(test)]
+mod test_authority;
 
 pub use kind::Kind;
 pub use lifecycle::{Shutdown, TaskGroup};

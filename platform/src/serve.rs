@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::{Shutdown, TaskGroup, request_id, tls};
 
+mod activity;
+mod answer;
 mod connection;
 mod guard;
 mod stall;
@@ -44,7 +46,8 @@ pub struct Limits {
     /// From a request's head until the head of its answer, so that reading the request's body is
     /// included and streaming an answer is not.
     pub request_timeout: Duration,
-    /// How long a client may take no byte of an answer.
+    /// How long a client may take no byte of an answer. It costs an HTTP/2 client the stream, and
+    /// the connection if it is the connection that stands still.
     pub write_timeout: Duration,
 }
 
@@ -59,6 +62,21 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(120),
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Clocks end long after a year from now, but not after any time.
+    fn within_a_year(self) -> Self {
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        Self {
+            tls_handshake_timeout: self.tls_handshake_timeout.min(YEAR),
+            header_read_timeout: self.header_read_timeout.min(YEAR),
+            idle_timeout: self.idle_timeout.min(YEAR),
+            request_timeout: self.request_timeout.min(YEAR),
+            write_timeout: self.write_timeout.min(YEAR),
+            ..self
         }
     }
 }
@@ -180,6 +198,7 @@ pub async fn serve(
         local_addr,
         tls,
     } = listener;
+    let limits = limits.within_a_year();
     let app = app
         .layer(from_fn_with_state(limits.request_timeout, guard::bound))
         .layer(from_fn(request_id::assign));

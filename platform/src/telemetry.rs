@@ -125,10 +125,14 @@ fn filter(level: &str) -> Result<EnvFilter, Error> {
     // `EnvFilter` takes a bare word for a module to be traced, so that "inof" would silence all
     // else: without a sign of a directive a part must be a level.
     let is_plausible = |part: &str| part.contains(['=', '[']) || is_level(part);
-    if !level.split(',').map(str::trim).all(is_plausible) {
+    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    if !parts.iter().copied().all(is_plausible) {
         return Err(unknown());
     }
-    EnvFilter::builder().parse(level).map_err(|_| unknown())
+    let directives = parts.join(",");
+    EnvFilter::builder()
+        .parse(directives)
+        .map_err(|_| unknown())
 }
 
 fn is_level(word: &str) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn};
@@ -17,6 +18,7 @@ use crate::auth::Users;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::core::Core;
+use crate::exec::Executor;
 use crate::metrics::Metrics;
 use crate::pool::{self, Credentials};
 use crate::session::{Front, Statements, cancel};
@@ -94,6 +96,8 @@ struct Parts {
     topology: topology::watch::View,
     readiness: Readiness,
     tls: Option<Acceptor>,
+    /// Set when calls need a token.
+    verifier: Option<Verifier>,
 }
 
 impl Parts {
@@ -139,6 +143,12 @@ impl Parts {
             sessions: cancel::Registry::default(),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
+        let secret = config
+            .security
+            .jwt_secret
+            .as_ref()
+            .filter(|_| config.security.enable_rbac);
+        let verifier = secret.map(Verifier::hs256);
         let readiness = Readiness::new();
         readiness.set("topology", Err("not read yet".to_owned()));
         Ok(Self {
@@ -149,6 +159,7 @@ impl Parts {
             topology,
             readiness,
             tls,
+            verifier,
         })
     }
 
@@ -162,6 +173,7 @@ impl Parts {
             topology,
             readiness,
             tls: _,
+            verifier: _,
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
@@ -179,6 +191,7 @@ impl Parts {
 /// The bound ports of the fronts.
 struct Sockets {
     http: Listener,
+    grpc: Listener,
     pgwire: TcpListener,
 }
 
@@ -186,33 +199,59 @@ impl Sockets {
     async fn bind(config: &Config, tls: Option<&Acceptor>) -> anyhow::Result<Self> {
         let http = (&*config.http.host, config.http.port);
         let http = Listener::bind(http, tls.map(|tls| tls.with_alpn(Alpn::Http))).await?;
+        let grpc = (&*config.grpc.host, config.grpc.port);
+        let grpc = Listener::bind(grpc, tls.map(|tls| tls.with_alpn(Alpn::Http))).await?;
         let (host, port) = (&*config.pgwire.host, config.pgwire.port);
         let pgwire = TcpListener::bind((host, port))
             .await
             .with_context(|| format!("cannot listen on {host}:{port}"))?;
-        tracing::info!(http = %http.local_addr(), pgwire = %pgwire.local_addr()?, "listening");
-        Ok(Self { http, pgwire })
+        let bound = pgwire.local_addr()?;
+        let (on_http, on_grpc) = (http.local_addr(), grpc.local_addr());
+        tracing::info!(http = %on_http, grpc = %on_grpc, pgwire = %bound, "listening");
+        Ok(Self { http, grpc, pgwire })
     }
 
     fn start(self, config: &Config, parts: &Parts, serving: &TaskGroup, shutdown: &Shutdown) {
-        let limits = Limits {
-            header_read_timeout: config.http.read_timeout,
-            write_timeout: config.http.write_timeout,
-            idle_timeout: config.http.idle_timeout,
-            ..Limits::default()
-        };
-        let deadline = config.shutdown.drain_deadline;
-        let app = platform::probe::health_router(VERSION, parts.readiness.clone());
-        let (tasks, shutdown_http) = (serving.clone(), shutdown.clone());
-        serving.spawn("http", async move {
-            platform::serve::serve(self.http, app, limits, &tasks, shutdown_http, deadline).await;
-        });
+        let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
+        let verifier = parts.verifier.clone();
+        let readiness = parts.readiness.clone();
+        let bounds = ingress::Limits::default();
+        let http = ingress::http::router(
+            Arc::clone(&executor),
+            readiness.clone(),
+            verifier.clone(),
+            bounds,
+        );
+        let grpc = ingress::grpc::router(executor, readiness, verifier, bounds);
+        serve_requests("http", self.http, http, config, serving, shutdown);
+        serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
         let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));
         let front = Arc::clone(&parts.front);
         let tasks = serving.clone();
         let pgwire = ingress::pg::serve(self.pgwire, front, tls, tasks, shutdown.clone());
         serving.spawn("pgwire", pgwire);
     }
+}
+
+fn serve_requests(
+    name: &'static str,
+    listener: Listener,
+    app: axum::Router,
+    config: &Config,
+    serving: &TaskGroup,
+    shutdown: &Shutdown,
+) {
+    let limits = Limits {
+        header_read_timeout: config.http.read_timeout,
+        write_timeout: config.http.write_timeout,
+        idle_timeout: config.http.idle_timeout,
+        ..Limits::default()
+    };
+    let deadline = config.shutdown.drain_deadline;
+    let (tasks, shutdown) = (serving.clone(), shutdown.clone());
+    serving.spawn(name, async move {
+        platform::serve::serve(listener, app, limits, &tasks, shutdown, deadline).await;
+    });
 }
 
 async fn serve_metrics(

@@ -1,5 +1,9 @@
 //! The router's process: reads its configuration and runs [`router::app`].
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program's own words at start")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program's own words at start"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -15,6 +15,7 @@ mod json;
 mod literal;
 mod modify;
 mod names;
+mod outputs;
 mod parse;
 mod scope;
 mod select;
@@ -66,29 +67,39 @@ pub fn analyze(sql: &str) -> Result<Analysis, SyntaxError> {
 /// As [`analyze`].
 pub fn analyze_within(sql: &str, max_bytes: usize) -> Result<Analysis, SyntaxError> {
     let tree = parse::parse(sql, max_bytes)?;
-    let statements = tree
-        .stmts
-        .iter()
-        .filter_map(|raw| statement(raw, sql))
-        .collect();
+    let mut statements = Vec::with_capacity(tree.stmts.len());
+    let mut start = 0;
+    for raw in &tree.stmts {
+        let location = location(raw, sql, start);
+        start = location.end;
+        if let Some(node) = raw.stmt.as_ref().and_then(|stmt| stmt.node.as_ref()) {
+            let (class, functions) = utility::classify(node, sql);
+            statements.push(Statement {
+                class,
+                location,
+                functions,
+            });
+        }
+    }
     Ok(Analysis { statements })
 }
 
-fn statement(raw: &pg_query::protobuf::RawStmt, sql: &str) -> Option<Statement> {
-    let node = raw.stmt.as_ref()?.node.as_ref()?;
-    let (class, functions) = utility::classify(node, sql);
-    let text_bytes = sql.len();
-    let start = usize::try_from(raw.stmt_location)
+/// Where a statement's text stands, if the one before it ended at `after`. The parser counts from
+/// the first word; the comments before it, which may hold hints, belong to the statement too.
+fn location(raw: &pg_query::protobuf::RawStmt, sql: &str, after: usize) -> Range<usize> {
+    let first_word = usize::try_from(raw.stmt_location)
         .unwrap_or(0)
-        .min(text_bytes);
+        .min(sql.len());
+    let between = sql.get(after..first_word).unwrap_or_default();
+    let start = first_word - between.trim_start_matches(is_separator).len();
     // A length of 0 means that the statement goes on to the end of the string.
     let end = match usize::try_from(raw.stmt_len) {
-        Ok(length) if length > 0 => start.saturating_add(length).min(text_bytes),
-        Ok(_) | Err(_) => text_bytes,
+        Ok(length) if length > 0 => first_word.saturating_add(length).min(sql.len()),
+        Ok(_) | Err(_) => sql.len(),
     };
-    Some(Statement {
-        class,
-        location: start..end,
-        functions,
-    })
+    start..end
+}
+
+fn is_separator(character: char) -> bool {
+    character == ';' || character.is_ascii_whitespace()
 }

@@ -18,7 +18,6 @@ mod manager;
 mod metrics;
 mod outage;
 mod pgwire;
-mod replicas;
 mod suite;
 
 use suite::Suite;
@@ -44,7 +43,6 @@ fn main() -> ExitCode {
         faults::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),
-        replicas::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
         drivers::trials(&suite),

@@ -136,8 +136,11 @@ impl Cluster {
         self.post_when_led("/tables", &body).await.map(drop)
     }
 
-    /// Posts to the first manager; waits while nobody leads.
-    async fn post_when_led(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// Posts to the first manager, path below `/api/v1`; waits while nobody leads.
+    ///
+    /// # Errors
+    /// When it is not answered by 201.
+    pub async fn post_when_led(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = self.manager(0)?.api(path);
         let what = format!("POST {path}");
         wait::until(&what, wait::START, || async {

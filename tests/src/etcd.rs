@@ -27,11 +27,19 @@ impl Etcd {
     /// # Errors
     /// When etcd is not installed or does not come up.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_at(Port::take()?).await
+    }
+
+    /// Starts an empty server whose clients connect to `client_port`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(client_port: Port) -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
         let mut etcd = Self {
             process: None,
             data: folder.fresh("etcd"),
-            client_port: Port::take()?,
+            client_port,
             peer_port: Port::take()?,
             _folder: folder,
         };

@@ -4,6 +4,7 @@
 use std::process::{Output, Stdio};
 
 use anyhow::Context as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -64,28 +65,52 @@ impl Address {
     /// # Errors
     /// When psql cannot be started.
     pub async fn psql_output(&self, sql: &str) -> anyhow::Result<Output> {
-        let mut command = Command::new("psql");
-        command.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-v",
-            "VERBOSITY=verbose",
-        ]);
-        command.args(["-c", sql]).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        for (name, value) in self.environment() {
-            command.env(name, value);
-        }
+        let mut command = self.command("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
         command
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("run psql")
+            .args(["-v", "VERBOSITY=verbose", "-c", sql])
+            .stdin(Stdio::null());
+        command.output().await.context("run psql")
+    }
+
+    /// Runs a script with psql from its standard input, statement by statement, and stops at the
+    /// first error.
+    ///
+    /// # Errors
+    /// When psql ends with an error.
+    pub async fn psql_script(&self, script: &str) -> anyhow::Result<String> {
+        let mut command = self.command("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("run psql")?;
+        let mut input = child.stdin.take().context("the input is a pipe")?;
+        let write = async {
+            // psql that stops at an error does not read the rest.
+            let written = input.write_all(script.as_bytes()).await;
+            drop(input);
+            written
+        };
+        let (_, output) = tokio::join!(write, child.wait_with_output());
+        let output = output?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "psql: {}", errors.trim_end());
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned())
+    }
+
+    /// A program that finds this address in its environment.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.environment()).kill_on_drop(true);
+        command
     }
 
     /// The variables that libpq's programs and drivers read.

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -30,8 +30,7 @@ impl Port {
     /// When none is free, or the lock files cannot be written.
     pub fn take() -> anyhow::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let folder = std::env::temp_dir().join("sharding-test-ports");
-        std::fs::create_dir_all(&folder).context("create the folder of port locks")?;
+        let folder = Self::folder()?;
         // Runs at the same time begin at different places.
         let offset = u16::try_from(std::process::id() % u32::from(COUNT) / 64 * 64)?;
         for _ in 0..COUNT {
@@ -44,8 +43,32 @@ impl Port {
         anyhow::bail!("no free port from {FIRST} to {}", FIRST + COUNT)
     }
 
+    /// Takes this port, or any other one where it is not free.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn prefer(number: u16) -> anyhow::Result<Self> {
+        let folder = Self::folder()?;
+        match Self::try_take(number, folder.join(number.to_string()))? {
+            Some(port) => Ok(port),
+            None => Self::take(),
+        }
+    }
+
+    fn folder() -> anyhow::Result<PathBuf> {
+        let folder = std::env::temp_dir().join("sharding-test-ports");
+        std::fs::create_dir_all(&folder).context("create the folder of port locks")?;
+        // Everybody's, as the system's folder for temporary files is: runs of two users may meet.
+        let everybody = std::fs::Permissions::from_mode(0o1777);
+        drop(std::fs::set_permissions(&folder, everybody));
+        Ok(folder)
+    }
+
     fn try_take(number: u16, file: PathBuf) -> anyhow::Result<Option<Self>> {
-        let lock = File::create(&file).with_context(|| format!("lock port {number}"))?;
+        // A file that cannot be opened belongs to another user's run.
+        let Ok(lock) = File::create(&file) else {
+            return Ok(None);
+        };
         if lock.try_lock().is_err() {
             return Ok(None);
         }

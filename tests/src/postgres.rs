@@ -66,6 +66,14 @@ impl Postgres {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(options: Options) -> anyhow::Result<Self> {
+        Self::start_at(Port::take()?, options).await
+    }
+
+    /// Starts a server on a port.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_at(port: Port, options: Options) -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
         let path = folder.path().to_owned();
         let template = folder
@@ -74,7 +82,6 @@ impl Postgres {
         let template = template.await?.clone();
         let data = folder.fresh("postgres");
         run(Command::new("cp").arg("-a").arg(&template).arg(&data))?;
-        let port = Port::take()?;
         configure(&data, port.number(), &options)?;
         let mut server = Self {
             process: None,

@@ -53,6 +53,43 @@ pub fn executable(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Where a program listens.
+#[derive(Debug)]
+pub struct Ports {
+    /// REST, HTTP, probes.
+    pub http: Port,
+    /// gRPC.
+    pub grpc: Port,
+    /// Metrics.
+    pub metrics: Port,
+}
+
+impl Ports {
+    /// Any free ones.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn take() -> anyhow::Result<Self> {
+        Ok(Self {
+            http: Port::take()?,
+            grpc: Port::take()?,
+            metrics: Port::take()?,
+        })
+    }
+
+    /// These, or others in the place of those that are not free.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn prefer(http: u16, grpc: u16, metrics: u16) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: Port::prefer(http)?,
+            grpc: Port::prefer(grpc)?,
+            metrics: Port::prefer(metrics)?,
+        })
+    }
+}
+
 /// A router or a manager: a process with a configuration file and three ports that it keeps over
 /// restarts.
 #[derive(Debug)]
@@ -61,36 +98,68 @@ pub struct Program {
     process: Option<Process>,
     name: &'static str,
     config: PathBuf,
+    log: PathBuf,
     environment: Vec<(String, String)>,
-    http: Port,
-    grpc: Port,
-    metrics: Port,
+    ports: Ports,
     _folder: Arc<Folder>,
 }
 
 impl Program {
     fn prepare(name: &'static str) -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
+        let config = folder.fresh(name).with_extension("json");
+        Self::at(name, config, Ports::take()?, folder)
+    }
+
+    fn at(
+        name: &'static str,
+        config: PathBuf,
+        ports: Ports,
+        folder: Arc<Folder>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             process: None,
             name,
-            config: folder.fresh(name).with_extension("json"),
+            config,
+            log: folder.fresh(name).with_extension("log"),
             environment: Vec::new(),
-            http: Port::take()?,
-            grpc: Port::take()?,
-            metrics: Port::take()?,
+            ports,
             _folder: folder,
         })
+    }
+
+    /// A program with a configuration file as it is; only where it listens and where etcd is come
+    /// from the environment.
+    fn from_file(
+        name: &'static str,
+        file: &Path,
+        ports: Ports,
+        etcd: &str,
+    ) -> anyhow::Result<Self> {
+        let mut program = Self::at(name, file.to_owned(), ports, Folder::shared()?)?;
+        let prefix = name.to_uppercase();
+        for (field, port) in [
+            ("SERVER__PORT", program.ports.http.number()),
+            ("GRPC__PORT", program.ports.grpc.number()),
+            (
+                "OBSERVABILITY__METRICS_PORT",
+                program.ports.metrics.number(),
+            ),
+        ] {
+            program.set_environment(&format!("{prefix}__{field}"), &port.to_string());
+        }
+        program.set_environment("ETCD_ENDPOINTS", etcd);
+        Ok(program)
     }
 
     /// The configuration that both programs share, with `extra` laid over it.
     fn configure(&mut self, etcd: &str, extra: &Value) -> anyhow::Result<()> {
         let mut config = json!({
-            "server": { "host": "127.0.0.1", "port": self.http.number() },
-            "grpc": { "host": "127.0.0.1", "port": self.grpc.number() },
+            "server": { "host": "127.0.0.1", "port": self.ports.http.number() },
+            "grpc": { "host": "127.0.0.1", "port": self.ports.grpc.number() },
             "metadata": { "type": "etcd", "endpoints": [etcd], "timeout": "5s" },
             "security": { "enable_tls": false, "enable_rbac": false },
-            "observability": { "metrics_port": self.metrics.number(), "log_level": "info" },
+            "observability": { "metrics_port": self.ports.metrics.number(), "log_level": "info" },
         });
         lay_over(&mut config, extra);
         std::fs::write(&self.config, serde_json::to_string_pretty(&config)?)?;
@@ -100,13 +169,19 @@ impl Program {
     /// `http://127.0.0.1:port` of its HTTP server.
     #[must_use]
     pub fn http(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http.number())
+        format!("http://127.0.0.1:{}", self.ports.http.number())
     }
 
     /// `http://127.0.0.1:port` of its gRPC server.
     #[must_use]
     pub fn grpc(&self) -> String {
-        format!("http://127.0.0.1:{}", self.grpc.number())
+        format!("http://127.0.0.1:{}", self.ports.grpc.number())
+    }
+
+    /// `http://127.0.0.1:port/metrics`.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}/metrics", self.ports.metrics.number())
     }
 
     /// The text of its metrics.
@@ -114,8 +189,7 @@ impl Program {
     /// # Errors
     /// When they cannot be read.
     pub async fn metrics(&self) -> anyhow::Result<String> {
-        let url = format!("http://127.0.0.1:{}/metrics", self.metrics.number());
-        let answer = http::get(&url).await?;
+        let answer = http::get(&self.metrics_url()).await?;
         anyhow::ensure!(
             answer.status.is_success(),
             "metrics answer {}",
@@ -145,8 +219,7 @@ impl Program {
             .env("DB_USERNAME", postgres::USER)
             .env("DB_PASSWORD", postgres::PASSWORD);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let log = self.config.with_extension("log");
-        self.process = Some(Process::start(command, Custody::SELF, &log)?);
+        self.process = Some(Process::start(command, Custody::SELF, &self.log)?);
         Ok(())
     }
 
@@ -233,7 +306,7 @@ impl Program {
     /// What it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.config.with_extension("log")).unwrap_or_default()
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Sets an environment variable for the next start.
@@ -260,11 +333,22 @@ impl Manager {
     pub fn prepare(etcd: &str, extra: &Value) -> anyhow::Result<Self> {
         let mut program = Program::prepare("manager")?;
         let mut config = json!({
-            "grpc": { "advertise_address": format!("127.0.0.1:{}", program.grpc.number()) },
+            "grpc": { "advertise_address": format!("127.0.0.1:{}", program.ports.grpc.number()) },
             "leader": { "lease_ttl": "2s" },
         });
         lay_over(&mut config, extra);
         program.configure(etcd, &config)?;
+        Ok(Self(program))
+    }
+
+    /// A manager with this configuration file.
+    ///
+    /// # Errors
+    /// When no folder can be made for its log.
+    pub fn from_file(file: &Path, ports: Ports, etcd: &str) -> anyhow::Result<Self> {
+        let mut program = Program::from_file("manager", file, ports, etcd)?;
+        let address = format!("127.0.0.1:{}", program.ports.grpc.number());
+        program.set_environment("MANAGER__GRPC__ADVERTISE_ADDRESS", &address);
         Ok(Self(program))
     }
 
@@ -304,6 +388,16 @@ impl Router {
         });
         lay_over(&mut config, extra);
         program.configure(etcd, &config)?;
+        Ok(Self { program, pgwire })
+    }
+
+    /// A router with this configuration file.
+    ///
+    /// # Errors
+    /// When no folder can be made for its log.
+    pub fn from_file(file: &Path, ports: Ports, pgwire: Port, etcd: &str) -> anyhow::Result<Self> {
+        let mut program = Program::from_file("router", file, ports, etcd)?;
+        program.set_environment("ROUTER__PGWIRE__PORT", &pgwire.number().to_string());
         Ok(Self { program, pgwire })
     }
 

@@ -1,9 +1,29 @@
-//! Documents: links that lead somewhere, and decisions that can be cited by number.
+//! Documents: links that lead somewhere, decisions that can be cited by number, and a page of the
+//! configuration that has every field.
 
+use crate::code::literal;
 use crate::report::Report;
+use crate::source::line_of;
 use crate::tree::{File, Tree};
 
 const DECISIONS: &str = "docs/decisions/";
+/// The page with every field of the configuration, and how the code reads one.
+const CONFIGURATION: &str = "docs/configuration.md";
+const READERS: &[&str] = &[
+    ".boolean(",
+    ".choice(",
+    ".count(",
+    ".duration(",
+    ".number(",
+    ".optional_text(",
+    ".port(",
+    ".secret(",
+    ".sections(",
+    ".size(",
+    ".text(",
+    ".texts(",
+];
+
 const SECTIONS: &[&str] = &["## Context", "## Decision", "## Consequences"];
 
 pub(crate) fn check(tree: &Tree, report: &mut Report) {
@@ -11,6 +31,7 @@ pub(crate) fn check(tree: &Tree, report: &mut Report) {
         links(tree, file, report);
     }
     decisions(tree, report);
+    configuration(tree, report);
 }
 
 fn links(tree: &Tree, file: &File, report: &mut Report) {
@@ -130,6 +151,31 @@ fn decisions(tree: &Tree, report: &mut Report) {
     }
 }
 
+fn configuration(tree: &Tree, report: &mut Report) {
+    let page = tree.files.iter().find(|file| file.path == CONFIGURATION);
+    let page = page.map_or("", |page| page.text.as_str());
+    for (file, source) in tree.rust().filter(|(file, _)| !file.is_test()) {
+        let is_config = |name: &str| file.path.starts_with(&format!("{name}/src/config"));
+        if !is_config("router") && !is_config("manager") {
+            continue;
+        }
+        let text = &source.uncommented;
+        for reader in READERS {
+            for (offset, _) in text.match_indices(reader) {
+                let Some(field) = literal(&text[offset + reader.len()..]) else {
+                    continue;
+                };
+                let is_there =
+                    page.contains(&format!("`{field}`")) || page.contains(&format!(".{field}`"));
+                if !is_there {
+                    let rule = format!("reads {field}, which {CONFIGURATION} does not list");
+                    report.add(&file.path, line_of(text, offset), rule);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 fn found(pages: &[(&str, &str)]) -> Vec<String> {
     let file = |(path, text): &(&str, &str)| File {
@@ -166,6 +212,28 @@ fn links_lead_to_files_and_headings_that_exist() {
     let lines = found(&[page, readme, broken]);
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("docs/b.md:3: ") && lines[1].starts_with("docs/b.md:4: "));
+}
+
+#[test]
+fn every_field_of_the_configuration_is_on_its_page() {
+    let page = (
+        "docs/configuration.md",
+        "# C\n\n| `port` |\n| `auth.method` |\n",
+    );
+    let code = |text| ("router/src/config/fronts.rs", text);
+    assert!(
+        found(&[
+            page,
+            code("s.port(\"port\", 1);\na.choice(\"method\", 1);\n")
+        ])
+        .is_empty()
+    );
+    let lines = found(&[page, code("let a = 1;\ns.text(\"host\", 1);\n")]);
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].starts_with("router/src/config/fronts.rs:2: reads host"),
+        "{lines:?}"
+    );
 }
 
 #[test]

@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::keys;
 use crate::parts::{Applied, InvalidEntry, Parts};
-use crate::records::Head;
+use crate::records::{Head, decode};
 use crate::snapshot::{InvalidTopology, Snapshot};
-use crate::store::{Batch, Revision, Store};
+use crate::store::{Batch, Listing, Revision, Store};
 use crate::{Epoch, store};
 
 pub use backoff::Backoff;
@@ -57,8 +57,8 @@ enum Interruption {
 struct Model {
     parts: Parts,
     epoch: Epoch,
-    /// When the head was last written; 0 while there is none.
-    head_mod_revision: Revision,
+    /// The head and when it was last written; none before the first control write.
+    head: Option<(Head, Revision)>,
 }
 
 /// Reads the store and publishes; its other end is a [`View`].
@@ -135,16 +135,16 @@ impl Follower {
     }
 
     /// Brings the model to the store's present revision: every change of the topology writes the
-    /// head, so a head that is still the same means that there is nothing to load.
+    /// head, so a head that is still the same means that there is nothing to load. In a store that
+    /// was restored from a backup, another head may have the same revision, but not the same
+    /// epoch and term.
     async fn catch_up(&mut self) -> Result<Revision, Interruption> {
         let asked_at = Instant::now();
         if let Some(model) = &self.model {
-            let head = self.store.list(keys::HEAD).await?;
-            let found = head.entries.iter().find(|entry| entry.key == keys::HEAD);
-            let at = found.map_or(Revision(0), |entry| entry.mod_revision);
-            if at == model.head_mod_revision {
+            let listing = self.store.list(keys::HEAD).await?;
+            if head_of(&listing)? == model.head {
                 self.view.heard(asked_at);
-                return Ok(head.revision);
+                return Ok(listing.revision);
             }
         }
         self.model = None;
@@ -166,15 +166,10 @@ impl Follower {
             return Err(Interruption::Rewritten { epoch });
         }
         self.publish(snapshot, revision);
-        let Loaded {
-            parts,
-            head_mod_revision,
-            ..
-        } = loaded;
         self.model = Some(Model {
-            parts,
             epoch,
-            head_mod_revision,
+            head: loaded.head.map(|head| (head, loaded.head_mod_revision)),
+            parts: loaded.parts,
         });
         self.view.heard(asked_at);
         Ok(revision)
@@ -197,15 +192,13 @@ impl Follower {
                 Applied::HeadRemoved => return Err(Interruption::NoHead { revision }),
             }
         }
-        let found = head.ok_or(Interruption::NoHead { revision })?.epoch;
-        if found != model.epoch.next() {
-            return Err(Interruption::Gap {
-                last: model.epoch,
-                found,
-            });
+        let head = head.ok_or(Interruption::NoHead { revision })?;
+        let (last, found) = (model.epoch, head.epoch);
+        if found != last.next() {
+            return Err(Interruption::Gap { last, found });
         }
         model.epoch = found;
-        model.head_mod_revision = revision;
+        model.head = Some((head, revision));
         let snapshot = Snapshot::try_new(model.epoch, model.parts.clone())
             .map_err(|source| Interruption::Invalid { revision, source })?;
         self.publish(snapshot, revision);
@@ -219,6 +212,15 @@ impl Follower {
             tracing::info!(%epoch, revision = revision.0, "topology changed");
         }
     }
+}
+
+fn head_of(listing: &Listing) -> Result<Option<(Head, Revision)>, InvalidEntry> {
+    let mut entries = listing.entries.iter();
+    let Some(entry) = entries.find(|entry| entry.key == keys::HEAD) else {
+        return Ok(None);
+    };
+    let head = decode(&entry.key, &entry.value)?;
+    Ok(Some((head, entry.mod_revision)))
 }
 
 fn log(interruption: &Interruption, epoch: Epoch, delay: Duration) {

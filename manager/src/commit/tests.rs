@@ -1,1 +1,250 @@
-//! placeholder
+use std::sync::Arc;
+
+use topology::records::{Head, decode, encode};
+use topology::store::memory::CommitFault;
+use topology::store::{MemoryStore, Op, Store, Txn};
+use topology::watch::{Loaded, load};
+use topology::{Endpoint, Epoch, GroupName, KeyType, Term, keys};
+
+use super::{Error, Key, Request, Writer};
+use crate::audit::{self, Author};
+use crate::control::{Command, NewShard, Rejection};
+use crate::error::Code;
+
+fn group(name: &str) -> Command {
+    Command::CreateGroup {
+        name: GroupName::try_new(name).unwrap(),
+        key_type: KeyType::Bigint,
+    }
+}
+
+fn shard(name: &str, port: u16) -> Command {
+    Command::CreateShard(NewShard {
+        name: name.to_owned(),
+        primary_endpoint: Endpoint::try_new(&format!("postgres://db:{port}/app")).unwrap(),
+        replicas: Vec::new(),
+        vnode_count: 8,
+        weight: 1,
+    })
+}
+
+fn request(term: Term, command: Command) -> Request {
+    Request {
+        term,
+        command,
+        author: Author {
+            actor: "alice".to_owned(),
+            request_id: Some("r-1".to_owned()),
+        },
+        idempotency_key: None,
+    }
+}
+
+/// A store with a leader, and a writer to it.
+struct Setup {
+    store: MemoryStore,
+    writer: Arc<Writer>,
+    term: Term,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let store = MemoryStore::new();
+        let term = elect(&store).await;
+        let writer = Arc::new(Writer::new(Arc::new(store.clone()), None));
+        Self {
+            store,
+            writer,
+            term,
+        }
+    }
+
+    async fn write(&self, command: Command) -> Result<Epoch, Error> {
+        let written = self.writer.write(&request(self.term, command)).await?;
+        Ok(written.snapshot.epoch())
+    }
+
+    async fn loaded(&self) -> Loaded {
+        load(&self.store).await.unwrap()
+    }
+
+    async fn audit(&self) -> Vec<audit::Entry> {
+        audit::newest(&self.store, 100).await.unwrap()
+    }
+}
+
+/// Puts a new leader's key in place of the one that is there; gives its term.
+async fn elect(store: &MemoryStore) -> Term {
+    for op in [Op::delete(keys::LEADER), Op::put(keys::LEADER, "somebody")] {
+        let txn = Txn {
+            compares: Vec::new(),
+            ops: vec![op],
+        };
+        store.commit(txn).await.unwrap();
+    }
+    let entry = store.read(keys::LEADER).await.unwrap().unwrap();
+    Term(entry.create_revision.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_write_raises_the_epoch_by_one_and_leaves_an_audit_entry() {
+    let setup = Setup::new().await;
+    assert_eq!(setup.write(shard("a", 1)).await.unwrap(), Epoch(1));
+    assert_eq!(setup.write(group("users")).await.unwrap(), Epoch(2));
+    let loaded = setup.loaded().await;
+    assert_eq!((loaded.epoch(), loaded.term()), (Epoch(2), setup.term));
+    let entries = setup.audit().await;
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|e| (e.epoch.0, e.action.as_str(), e.target.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [(2, "create_group", "users"), (1, "create_shard", "a")]
+    );
+    assert_eq!(entries[0].actor, "alice");
+    assert_eq!(entries[0].request_id.as_deref(), Some("r-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_command_writes_nothing() {
+    let setup = Setup::new().await;
+    setup.write(group("users")).await.unwrap();
+    let before = setup.store.revision();
+    let error = setup.write(group("users")).await.unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Rejected(Rejection::GroupExists { .. })
+    ));
+    assert_eq!(error.code(), Code::AlreadyExists);
+    assert_eq!(setup.store.revision(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_cannot_write() {
+    let setup = Setup::new().await;
+    let later = elect(&setup.store).await;
+    assert!(later > setup.term);
+    let error = setup.write(group("users")).await.unwrap_err();
+    assert!(matches!(error, Error::Deposed { .. }), "{error:?}");
+    assert_eq!(setup.loaded().await.epoch(), Epoch(0));
+    assert!(setup.audit().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_out_and_nothing_is_written_twice() {
+    let setup = Setup::new().await;
+    setup.store.fail_next_commit(CommitFault::LostAnswer);
+    assert_eq!(setup.write(group("users")).await.unwrap(), Epoch(1));
+    assert_eq!(setup.audit().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_request_is_sent_again() {
+    let setup = Setup::new().await;
+    for _ in 0..3 {
+        setup.store.fail_next_commit(CommitFault::LostRequest);
+    }
+    assert_eq!(setup.write(group("users")).await.unwrap(), Epoch(1));
+    assert_eq!(setup.audit().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_never_left_is_reported_as_not_done() {
+    let setup = Setup::new().await;
+    setup.store.fail_next_commit(CommitFault::Unreachable);
+    let error = setup.write(group("users")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Kind(platform::Kind::Unavailable));
+    assert_eq!(setup.loaded().await.epoch(), Epoch(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stays_unknown_is_reported_as_unknown() {
+    let setup = Setup::new().await;
+    for _ in 0..1_000 {
+        setup.store.fail_next_commit(CommitFault::LostRequest);
+    }
+    let error = setup.write(group("users")).await.unwrap_err();
+    assert_eq!(error.code(), Code::Kind(platform::Kind::OutcomeUnknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_writers_of_one_term_lose_no_change() {
+    let setup = Setup::new().await;
+    let other = Writer::new(Arc::new(setup.store.clone()), None);
+    let ours = async {
+        for n in 0..10 {
+            setup.write(group(&format!("ours-{n}"))).await.unwrap();
+        }
+    };
+    let theirs = async {
+        for n in 0..10 {
+            let command = group(&format!("theirs-{n}"));
+            other.write(&request(setup.term, command)).await.unwrap();
+        }
+    };
+    tokio::join!(ours, theirs);
+    let loaded = setup.loaded().await;
+    assert_eq!((loaded.epoch(), loaded.parts.groups.len()), (Epoch(20), 20));
+    let epochs: Vec<_> = setup.audit().await.iter().map(|e| e.epoch.0).collect();
+    assert_eq!(epochs, (1..=20).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_overtaken_while_its_answer_was_lost_is_decided_anew() {
+    let setup = Setup::new().await;
+    setup.store.fail_next_commit(CommitFault::LostRequest);
+    let overtake = async {
+        // The first sending is lost and the second one not due yet.
+        tokio::task::yield_now().await;
+        let head = Head {
+            epoch: Epoch(1),
+            term: setup.term,
+        };
+        let txn = Txn {
+            compares: Vec::new(),
+            ops: vec![Op::put(keys::HEAD, encode(&head))],
+        };
+        setup.store.commit(txn).await.unwrap();
+    };
+    let (written, ()) = tokio::join!(setup.write(group("users")), overtake);
+    assert_eq!(written.unwrap(), Epoch(2));
+    assert_eq!(setup.audit().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_request_finds_the_first_one() {
+    let setup = Setup::new().await;
+    let keyed = |command| Request {
+        idempotency_key: Key::try_new("k-1"),
+        ..request(setup.term, command)
+    };
+    setup.writer.write(&keyed(shard("a", 1))).await.unwrap();
+    setup.write(group("users")).await.unwrap();
+    let again = setup.writer.write(&keyed(shard("a", 1))).await.unwrap();
+    assert_eq!(again.snapshot.shards().len(), 1);
+    assert_eq!(setup.loaded().await.epoch(), Epoch(2));
+    let other = setup.writer.write(&keyed(shard("b", 2))).await.unwrap_err();
+    assert!(matches!(other, Error::KeyReused { .. }), "{other:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stored_value_holds_a_password() {
+    let setup = Setup::new().await;
+    let with_password = Endpoint::try_new("postgres://u:hunter2@db:1/app").unwrap();
+    let command = Command::CreateShard(NewShard {
+        name: "a".to_owned(),
+        primary_endpoint: with_password,
+        replicas: Vec::new(),
+        vnode_count: 1,
+        weight: 1,
+    });
+    setup.write(command).await.unwrap();
+    for entry in setup.store.list("/").await.unwrap().entries {
+        let text = String::from_utf8_lossy(&entry.value);
+        assert!(!text.contains("hunter2"), "{}: {text}", entry.key);
+    }
+    let head = setup.store.read(keys::HEAD).await.unwrap().unwrap();
+    let head: Head = decode(keys::HEAD, &head.value).unwrap();
+    assert_eq!(head.epoch, Epoch(1));
+}

@@ -97,8 +97,8 @@ fn every_violation_is_reported_at_once_with_its_path() {
         "server.colour",
         "server.port",
         "server.read_timeout",
-        "shards.probe_interval",
         "sharding.vnode_count",
+        "shards.probe_interval",
         "shutdown.drain_deadline",
         "storage",
     ];

@@ -33,10 +33,8 @@ impl Health {
             .clone()
     }
 
-    /// Replaces all findings; gives the ones before.
-    fn replace(&self, findings: BTreeMap<ShardId, Finding>) -> BTreeMap<ShardId, Finding> {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut present, findings)
+    fn replace(&self, findings: BTreeMap<ShardId, Finding>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = findings;
     }
 }
 
@@ -107,7 +105,7 @@ impl Prober {
     }
 
     fn publish(&self, findings: BTreeMap<ShardId, Finding>) {
-        let before = self.health.replace(findings.clone());
+        let before = self.health.findings();
         for (shard, finding) in &findings {
             let gauge = self.gauge.with_label_values(&[shard.as_str()]);
             gauge.set(i64::from(finding.is_ok()));
@@ -123,6 +121,7 @@ impl Prober {
             // It may never have had a gauge; then there is nothing to remove.
             let _absent = self.gauge.remove_label_values(&[gone.as_str()]);
         }
+        self.health.replace(findings);
     }
 }
 

@@ -399,6 +399,9 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(missing.source().is_none());
     std::fs::write(&path, r#"{"port": 5}"#).unwrap();
     assert_eq!(load(env(&[])), Ok(5));
+    std::fs::write(&path, "[]").unwrap();
+    let list = load(env(&[])).unwrap_err().to_string();
+    assert_eq!(list, format!("{path_text}: must be a JSON object"));
     std::fs::write(&path, " ".repeat(1 << 21)).unwrap();
     let large = load(env(&[])).unwrap_err().to_string();
     assert_eq!(large, format!("{path_text}: is larger than 1048576 bytes"));

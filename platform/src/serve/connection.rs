@@ -7,15 +7,12 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use bytes::Bytes;
 use hyper::Request;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,13 +23,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::activity::{Activity, Running};
+use super::answer::{self, Answer};
 use super::stall::WriteTimeout;
 use super::{Limits, PeerAddr, Slot};
 use crate::{Shutdown, TaskGroup, tls};
-
-/// How long a connection without a running request lives once it is asked to end: enough for an
-/// HTTP/2 client to answer a GOAWAY.
-const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 
 /// HTTP/2 clients are asked for a sign of life this often, and cut when none comes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -64,8 +59,9 @@ impl Connection {
         }
         let limits = &self.shared.limits;
         let stream = WriteTimeout::new(stream, limits.write_timeout);
+        let is_write_blocked = stream.blocked_flag();
         let Some(tls) = &self.shared.tls else {
-            return self.serve(stream).await;
+            return self.serve(stream, is_write_blocked).await;
         };
         let handshake = tokio::time::timeout(limits.tls_handshake_timeout, tls.accept(stream));
         let secured = tokio::select! {
@@ -74,24 +70,25 @@ impl Connection {
             secured = handshake => secured,
         };
         match secured {
-            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Ok(stream)) => self.serve(stream, is_write_blocked).await,
             Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "TLS handshake refused"),
             Err(_) => tracing::debug!(peer = %self.peer, "TLS handshake timed out"),
         }
     }
 
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let activity = Arc::new(Activity::new());
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        is_write_blocked: Arc<AtomicBool>,
+    ) {
+        let activity = Arc::new(Activity::new(is_write_blocked));
         let service = service_fn(|mut request: Request<Incoming>| {
             let running = Running::begin(&activity);
             request.extensions_mut().insert(PeerAddr(self.peer));
             let app = self.shared.app.clone();
             async move {
                 let response = app.oneshot(request).await?;
-                Ok::<_, Infallible>(response.map(|body| Answer {
-                    body,
-                    _running: running,
-                }))
+                Ok::<_, Infallible>(response.map(|body| Answer::new(body, running)))
             }
         });
         let builder = self.builder();
@@ -106,6 +103,7 @@ impl Connection {
         let streams = Streams {
             tasks: tasks.clone(),
             cut: cut.clone(),
+            write_timeout: limits.write_timeout,
         };
         let mut builder = auto::Builder::new(streams);
         // The time for reading heads is kept by `drive`: hyper's own would also run, and close
@@ -162,6 +160,7 @@ impl Connection {
 struct Streams {
     tasks: TaskGroup,
     cut: CancellationToken,
+    write_timeout: Duration,
 }
 
 impl<F> hyper::rt::Executor<F> for Streams
@@ -171,94 +170,11 @@ where
 {
     fn execute(&self, stream: F) {
         let cut = self.cut.clone();
+        let stream = answer::drive(stream, self.write_timeout);
         let stream = async move {
             // A stream does not end with its connection's future.
             cut.run_until_cancelled(stream).await;
         };
         drop(self.tasks.spawn("http stream", stream));
-    }
-}
-
-/// Whether requests are running on a connection, and since when not.
-struct Activity {
-    opened_at: Instant,
-    running: AtomicUsize,
-    /// When the last request ended, in milliseconds after `opened_at`, rounded up; 0 before.
-    ended_after_ms: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            opened_at: Instant::now(),
-            running: AtomicUsize::new(0),
-            ended_after_ms: AtomicU64::new(0),
-        }
-    }
-
-    /// Until when the connection may stay as it is. While a request runs that is never reached.
-    fn quiet_until(&self, limits: &Limits, asked_to_end_at: Option<Instant>) -> Instant {
-        let patience = if asked_to_end_at.is_some() {
-            HANG_UP_GRACE
-        } else {
-            limits.idle_timeout
-        };
-        if self.running.load(Ordering::Acquire) > 0 {
-            return Instant::now() + patience;
-        }
-        let ended_after = Duration::from_millis(self.ended_after_ms.load(Ordering::Acquire));
-        let quiet_since = self.opened_at + ended_after;
-        match asked_to_end_at {
-            Some(asked_at) => quiet_since.max(asked_at) + patience,
-            None if ended_after.is_zero() => self.opened_at + limits.header_read_timeout,
-            None => quiet_since + patience,
-        }
-    }
-}
-
-/// One running request; it ends when its answer is written or given up.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.running.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let open_for = self.0.opened_at.elapsed().as_millis();
-        let ended_after = u64::try_from(open_for)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        self.0.ended_after_ms.store(ended_after, Ordering::Release);
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// An answer's body, with its request counted as running until it is sent.
-struct Answer {
-    body: Body,
-    _running: Running,
-}
-
-impl hyper::body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

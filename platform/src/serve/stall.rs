@@ -4,19 +4,21 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Wraps a stream; reads pass through.
+/// Wraps a socket; reads pass through.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     stream: S,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    is_blocked: Arc<AtomicBool>,
 }
 
 impl<S: Unpin> WriteTimeout<S> {
@@ -25,22 +27,28 @@ impl<S: Unpin> WriteTimeout<S> {
             stream,
             limit,
             timer: Box::pin(tokio::time::sleep(limit)),
-            is_waiting: false,
+            is_blocked: Arc::default(),
         }
     }
 
-    fn poll<T>(
+    /// Whether a write is waiting for the client, from outside.
+    pub(super) fn blocked_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_blocked)
+    }
+
+    fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         let written = write(Pin::new(&mut self.stream), cx);
+        let was_blocked = self
+            .is_blocked
+            .swap(written.is_pending(), Ordering::Relaxed);
         if written.is_ready() {
-            self.is_waiting = false;
             return written;
         }
-        if !self.is_waiting {
-            self.is_waiting = true;
+        if !was_blocked {
             self.timer.as_mut().reset(Instant::now() + self.limit);
         }
         self.timer
@@ -81,12 +89,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         self.stream.is_write_vectored()
     }
 
+    // A socket neither flushes nor shuts down by waiting for its client, so that the end of either
+    // says nothing about the writes before.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, AsyncWrite::poll_flush)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx, AsyncWrite::poll_shutdown)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

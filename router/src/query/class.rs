@@ -98,7 +98,7 @@ pub struct Setting {
     /// SET LOCAL, or SET TRANSACTION: ends with the transaction.
     pub local: bool,
     /// The values as text; empty for SET TRANSACTION and for SET ... FROM CURRENT, none for SET
-    /// ... TO DEFAULT.
+    /// ... TO DEFAULT. For SET SESSION CHARACTERISTICS each setting's name and value in turn.
     pub values: Option<Vec<String>>,
 }
 

@@ -10,18 +10,19 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Place};
+use super::select::Handing;
 use super::{ColumnRef, Entry, Fact, Joined, Merged, ScopeId, Source, Test, names};
 
 impl<'a> Builder<'a> {
     /// Reads the items of a FROM, USING or the like into a scope.
-    pub(super) fn from_items(&mut self, scope: ScopeId, items: &'a [Node]) {
+    pub(super) fn read_from(&mut self, scope: ScopeId, items: &'a [Node]) {
         for item in items {
-            self.from_item(scope, item);
+            self.read_from_item(scope, item);
         }
     }
 
     /// Reads one item; gives the entries that it made.
-    pub(super) fn from_item(&mut self, scope: ScopeId, item: &'a Node) -> Range<usize> {
+    pub(super) fn read_from_item(&mut self, scope: ScopeId, item: &'a Node) -> Range<usize> {
         let start = self.entries(scope);
         match &item.node {
             Some(NodeEnum::RangeVar(it)) => self.relation(scope, it),
@@ -89,7 +90,7 @@ impl<'a> Builder<'a> {
         let Some(query) = item.subquery.as_deref() else {
             return self.opaque("a sub-select that is not understood");
         };
-        let rows = self.query(query, Some(parent));
+        let rows = self.query(query, Some(parent), Handing::Read);
         let alias = item.alias.as_ref();
         self.add_entry(
             scope,
@@ -131,7 +132,7 @@ impl<'a> Builder<'a> {
         self.optional(item.repeatable.as_deref(), at);
         match item.relation.as_deref() {
             Some(relation) => {
-                self.from_item(scope, relation);
+                self.read_from_item(scope, relation);
             }
             None => self.opaque("a sample that is not understood"),
         }
@@ -150,8 +151,8 @@ impl<'a> Builder<'a> {
         let (Some(left), Some(right)) = (join.larg.as_deref(), join.rarg.as_deref()) else {
             return self.opaque("a join that is not understood");
         };
-        let left = self.from_item(scope, left);
-        let right = self.from_item(scope, right);
+        let left = self.read_from_item(scope, left);
+        let right = self.read_from_item(scope, right);
         let (joined, restricts) = match join.jointype() {
             JoinType::JoinInner => (Joined::Inner, Some(left.start..right.end)),
             JoinType::JoinLeft => (Joined::Left, Some(right.clone())),

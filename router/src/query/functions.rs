@@ -64,13 +64,16 @@ static KNOWN: LazyLock<HashMap<&'static str, Option<UnsafeCall>>> = LazyLock::ne
 
 /// Whether a call is unsafe, and how.
 pub(super) fn classify(call: &FuncCall) -> Option<UnsafeCall> {
-    let parts = names::parts(&call.funcname)?;
-    let (name, schema) = parts.split_last()?;
-    let known = KNOWN.get(name).copied();
-    if *name == "set_config" && is_local_custom_setting(&call.args) {
-        return None;
-    }
-    match (known, schema) {
+    let parts = names::parts(&call.funcname).unwrap_or_default();
+    let Some((name, schema)) = parts.split_last() else {
+        return Some(FOREIGN);
+    };
+    match (KNOWN.get(name).copied(), schema) {
+        (Some(Some(_)), [] | ["pg_catalog"])
+            if *name == "set_config" && is_local_custom_setting(&call.args) =>
+        {
+            None
+        }
         (Some(Some(unsafe_call)), _) => Some(unsafe_call),
         (Some(None), [] | ["pg_catalog"]) | (None, ["information_schema"]) => None,
         (Some(None) | None, _) => Some(FOREIGN),

@@ -68,7 +68,7 @@ impl<'a> Builder<'a> {
         let scope = self.open(parent);
         let ctes = self.with(update.with_clause.as_ref(), scope);
         self.write_target(scope, update.relation.as_ref());
-        self.from_items(scope, &update.from_clause);
+        self.read_from(scope, &update.from_clause);
         let at = self.inside(scope);
         if let Some(condition) = update.where_clause.as_deref() {
             self.condition(condition, at, &at.range());
@@ -84,7 +84,7 @@ impl<'a> Builder<'a> {
         let scope = self.open(parent);
         let ctes = self.with(delete.with_clause.as_ref(), scope);
         self.write_target(scope, delete.relation.as_ref());
-        self.from_items(scope, &delete.using_clause);
+        self.read_from(scope, &delete.using_clause);
         let at = self.inside(scope);
         if let Some(condition) = delete.where_clause.as_deref() {
             self.condition(condition, at, &at.range());
@@ -102,7 +102,7 @@ impl<'a> Builder<'a> {
         self.write_target(scope, merge.relation.as_ref());
         match merge.source_relation.as_deref() {
             Some(source) => {
-                self.from_item(scope, source);
+                self.read_from_item(scope, source);
             }
             None => self.opaque("a MERGE that is not understood"),
         }

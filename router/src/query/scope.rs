@@ -39,7 +39,8 @@ pub struct TableRef {
 pub struct Scope {
     /// The level around it and which of its entries can be seen from here.
     pub parent: Option<(ScopeId, Range<usize>)>,
-    /// What it reads from, in the order of FROM; for a write, the target is the first.
+    /// What it reads from, in the order of FROM; for a write, the target is the first. An aliased
+    /// join follows what it joins.
     pub entries: Vec<Entry>,
     /// Columns merged by JOIN ... USING, inner joins before the joins around them.
     pub merged: Vec<Merged>,
@@ -71,9 +72,9 @@ pub struct Entry {
 pub enum Source {
     /// A table, view or catalog.
     Table(TableRef),
-    /// A sub-select, or a reference to a CTE that is not recursive.
+    /// A sub-select, VALUES, or a reference to a CTE that is not of a WITH RECURSIVE.
     Rows(ScopeId),
-    /// A function, VALUES, an aliased join, a recursive CTE: columns of unknown origin.
+    /// A function, an aliased join, a CTE of a WITH RECURSIVE: columns of unknown origin.
     Opaque,
 }
 
@@ -155,7 +156,11 @@ pub struct Merged {
     pub right: Range<usize>,
 }
 
-/// What a scope hands out.
+/// What a scope hands out. A column is listed only where a condition that the level around it puts
+/// on the output may also be put on every row that the scope reads: not with LIMIT, window
+/// functions, DISTINCT ON or row locks, not for a CTE with several references, and not for what a
+/// write returns. The rows of an INSERT's query are all taken, so that there the origins show even
+/// then.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Outputs {
     /// Nothing whose origin is known.
@@ -172,7 +177,8 @@ pub enum Outputs {
 /// One output expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A column, under its own or another name.
+    /// A column, under its own or another name. Where it belongs to a level further out, its rows
+    /// are not restricted by conditions on this output.
     Column {
         /// The output's name.
         name: String,

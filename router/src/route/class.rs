@@ -112,8 +112,5 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let UnsafeCall {
         name, reason, hint, ..
     } = call;
-    Err(
-        Refusal::unsupported(format!("function {name} is not supported here: {reason}"))
-            .hint(*hint),
-    )
+    Err(Refusal::unsupported(format!("{name} is not supported here: {reason}")).hint(*hint))
 }

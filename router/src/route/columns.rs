@@ -33,29 +33,14 @@ pub(super) struct CellId(usize);
 pub(super) enum Column {
     /// The key column of a sharded table.
     Key(Place),
-    /// An output of a sub-select; `nullable` when an outer join may put NULL in its place.
-    Output { cell: CellId, nullable: bool },
+    /// An output of the sub-select that an entry is.
+    Output { place: Place, cell: CellId },
     /// The common column of a USING or NATURAL join; a side that is not known is none.
     Merged {
         joined: Joined,
         left: Option<Box<Column>>,
         right: Option<Box<Column>>,
     },
-}
-
-impl Column {
-    /// The key columns that equal this column, where their rows are not replaced by NULLs.
-    pub(super) fn keys(&self, take: &mut dyn FnMut(Place)) {
-        match self {
-            Self::Key(place) => take(*place),
-            Self::Output { .. } => {}
-            Self::Merged { left, right, .. } => {
-                for side in [left, right].into_iter().flatten() {
-                    side.keys(take);
-                }
-            }
-        }
-    }
 }
 
 /// Where the values of a sub-select's output come from.
@@ -67,6 +52,22 @@ pub(super) enum Origin<'a> {
     Cells(Vec<CellId>),
     /// Any of these values.
     Values(Vec<&'a Value>),
+}
+
+/// An output that was asked for.
+#[derive(Debug)]
+struct Cell<'a> {
+    scope: ScopeId,
+    origin: Origin<'a>,
+}
+
+/// A key column that equals a column, where their rows are not replaced by NULLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Equal {
+    /// The entry of the column's own scope that it is, or that it is read through.
+    pub(super) entry: usize,
+    /// The sharded table.
+    pub(super) key: Place,
 }
 
 /// An output, by name or by position.
@@ -81,7 +82,7 @@ enum Selector<'a> {
 pub(super) struct Columns<'a> {
     data: &'a Data,
     tables: Tables<'a>,
-    cells: Vec<Origin<'a>>,
+    cells: Vec<Cell<'a>>,
     known: HashMap<(ScopeId, Selector<'a>), Option<CellId>, RandomState>,
     depth: u32,
 }
@@ -98,8 +99,72 @@ impl<'a> Columns<'a> {
     }
 
     /// The outputs that were asked for, each after those it is made of.
-    pub(super) fn cells(&self) -> &[Origin<'a>] {
-        &self.cells
+    pub(super) fn origins(&self) -> impl Iterator<Item = &Origin<'a>> {
+        self.cells.iter().map(|cell| &cell.origin)
+    }
+
+    /// Where an output's values come from.
+    pub(super) fn origin(&self, cell: CellId) -> Option<&Origin<'a>> {
+        self.cells.get(cell.0).map(|cell| &cell.origin)
+    }
+
+    /// The key columns that equal a column of this scope. Sub-selects are looked through: one whose
+    /// rows must not be sifted from outside hands out no origins (see [`crate::query`]). Columns
+    /// of the scopes around are left out, since what holds for this scope's rows need not hold for
+    /// theirs.
+    pub(super) fn equals(&self, scope: ScopeId, column: &Column) -> Vec<Equal> {
+        let mut found = Vec::new();
+        self.collect(scope, column, None, &mut found);
+        found
+    }
+
+    /// The key columns that equal an output.
+    pub(super) fn equals_of_output(&self, cell: CellId) -> Vec<Place> {
+        let mut found = Vec::new();
+        self.collect_cell(cell, 0, &mut found);
+        found.into_iter().map(|equal| equal.key).collect()
+    }
+
+    /// `through` is the entry of the outermost scope, once it is left.
+    fn collect(
+        &self,
+        scope: ScopeId,
+        column: &Column,
+        through: Option<usize>,
+        found: &mut Vec<Equal>,
+    ) {
+        match column {
+            Column::Key(key) if key.scope == scope => {
+                found.push(Equal {
+                    entry: through.unwrap_or(key.entry),
+                    key: *key,
+                });
+            }
+            Column::Output { place, cell } if place.scope == scope => {
+                self.collect_cell(*cell, through.unwrap_or(place.entry), found);
+            }
+            Column::Key(_) | Column::Output { .. } => {}
+            Column::Merged { left, right, .. } => {
+                for side in [left, right].into_iter().flatten() {
+                    self.collect(scope, side, through, found);
+                }
+            }
+        }
+    }
+
+    fn collect_cell(&self, cell: CellId, through: usize, found: &mut Vec<Equal>) {
+        let Some(Cell { scope, origin }) = self.cells.get(cell.0) else {
+            return;
+        };
+        match origin {
+            Origin::Column(column) => self.collect(*scope, column, Some(through), found),
+            Origin::Cells(cells) => {
+                for cell in cells {
+                    self.collect_cell(*cell, through, found);
+                }
+            }
+            Origin::Values(_) => {}
+        }
     }
 
     pub(super) fn scope(&self, id: ScopeId) -> Option<&'a Scope> {
@@ -274,10 +339,7 @@ impl<'a> Columns<'a> {
             Source::Rows(_) if entry.renamed => None,
             Source::Rows(inner) => {
                 let cell = self.cell(*inner, Selector::Name(name))?;
-                Some(Column::Output {
-                    cell,
-                    nullable: entry.nullable,
-                })
+                Some(Column::Output { place, cell })
             }
             Source::Opaque => None,
         }
@@ -291,17 +353,17 @@ impl<'a> Columns<'a> {
             return None;
         }
         self.depth += 1;
-        let origin = self.origin(scope, selector);
+        let origin = self.find(scope, selector);
         self.depth -= 1;
         let cell = origin.map(|origin| {
-            self.cells.push(origin);
+            self.cells.push(Cell { scope, origin });
             CellId(self.cells.len() - 1)
         });
         self.known.insert((scope, selector), cell);
         cell
     }
 
-    fn origin(&mut self, scope: ScopeId, selector: Selector<'a>) -> Option<Origin<'a>> {
+    fn find(&mut self, scope: ScopeId, selector: Selector<'a>) -> Option<Origin<'a>> {
         match (&self.scope(scope)?.outputs, selector) {
             (Outputs::Unknown, _) | (Outputs::Values(_), Selector::Name(_)) => None,
             (Outputs::List(outputs), Selector::Name(name)) => {

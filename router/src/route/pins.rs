@@ -2,9 +2,7 @@
 //! has one of the keys in the list of sources.
 //!
 //! Facts go in one direction. A fact of a scope pins entries of that scope only, those it restricts:
-//! `NOT EXISTS (... WHERE inner.key = outer.key AND inner.key = 5)` says nothing about `outer`. A
-//! sub-select hands its pins out through its outputs, but takes none in from around it, since a
-//! LIMIT or an aggregate inside may have looked at other rows.
+//! `NOT EXISTS (... WHERE inner.key = outer.key AND inner.key = 5)` says nothing about `outer`.
 
 use std::collections::HashSet;
 
@@ -15,7 +13,7 @@ use super::Refusal;
 use super::columns::{CellId, Column, Columns, Origin, Place};
 use super::tables::Sharded;
 use super::values::Sources;
-use crate::query::{Data, Fact, Joined, Scope, ScopeId, Test, Value};
+use crate::query::{Data, Fact, Joined, Merged, ScopeId, Test, Value};
 
 /// How often all rules are gone through. What is not pinned by then stays so, and the statement
 /// needs a hint; a chain of more joins than that in the worst order is not met in practice.
@@ -28,7 +26,7 @@ pub(super) enum Nulls {
     Perhaps,
 }
 
-/// Entries that are pinned as soon as a column is.
+/// Entries that are pinned as soon as something else is.
 #[derive(Debug)]
 struct Rule {
     targets: Vec<Place>,
@@ -49,6 +47,7 @@ pub(super) struct Pins<'a> {
     /// Targets of INSERT, which nothing but their new rows pins.
     inserts: HashSet<Place, RandomState>,
     pinned: HashSet<Place, RandomState>,
+    /// In the order of the columns' outputs.
     cells: Vec<Option<Nulls>>,
     rules: Vec<Rule>,
     sources: Sources,
@@ -75,20 +74,21 @@ impl<'a> Pins<'a> {
             for fact in &scope.facts {
                 pins.read_fact(id, fact)?;
             }
-            pins.read_joins(id, scope, &key.names);
+            for merged in &scope.merged {
+                pins.read_join(id, merged, &key.names);
+            }
         }
         Ok(pins)
     }
 
-    /// Pins the target of an INSERT by one row's value; false when the value can't be read.
+    /// Pins the target of an INSERT by the values of its rows; false when one can't be read.
     pub(super) fn insert_values(
         &mut self,
         target: Place,
         values: &[&Value],
     ) -> Result<bool, Refusal> {
-        let usable = self
-            .sources
-            .push_among(values.iter().copied(), self.key_type)?;
+        let values = values.iter().copied();
+        let usable = self.sources.push_among(values, self.key_type)?;
         if usable {
             self.pinned.insert(target);
         }
@@ -110,29 +110,23 @@ impl<'a> Pins<'a> {
         Some(cell)
     }
 
-    /// Where an output's values come from.
-    pub(super) fn origin(&self, cell: CellId) -> Option<&Origin<'a>> {
-        self.columns.cells().get(cell.index())
-    }
-
-    /// Follows the facts from entry to entry.
+    /// Follows the facts from entry to entry. No name is looked up after this.
     pub(super) fn settle(&mut self) -> Result<(), Refusal> {
-        self.cells.resize(self.columns.cells().len(), None);
-        for (index, origin) in self.columns.cells().iter().enumerate() {
-            let Origin::Values(values) = origin else {
-                continue;
+        for origin in self.columns.origins() {
+            let nulls = match origin {
+                Origin::Values(values) => {
+                    let usable = self
+                        .sources
+                        .push_among(values.iter().copied(), self.key_type)?;
+                    usable.then(|| nulls_among(values))
+                }
+                Origin::Column(_) | Origin::Cells(_) => None,
             };
-            let usable = self
-                .sources
-                .push_among(values.iter().copied(), self.key_type)?;
-            if let (true, Some(cell)) = (usable, self.cells.get_mut(index)) {
-                // Whether a value may be NULL is asked of the values.
-                *cell = Some(Nulls::Perhaps);
-            }
+            self.cells.push(nulls);
         }
         for _ in 0..MAX_ROUNDS {
-            let settled = self.settle_cells();
-            if self.apply_rules() && settled {
+            let cells_changed = self.settle_cells();
+            if !self.apply_rules() && !cells_changed {
                 break;
             }
         }
@@ -147,6 +141,11 @@ impl<'a> Pins<'a> {
     /// Whether an output is pinned.
     pub(super) fn cell(&self, cell: CellId) -> Option<Nulls> {
         self.cells.get(cell.index()).copied().flatten()
+    }
+
+    /// Where an output's values come from.
+    pub(super) fn origin(&self, cell: CellId) -> Option<&Origin<'a>> {
+        self.columns.origin(cell)
     }
 
     pub(super) fn into_sources(self) -> Sources {
@@ -182,96 +181,90 @@ impl<'a> Pins<'a> {
             Test::AmongRows(column, rows) => {
                 let column = self.columns.resolve(scope, column);
                 let targets = self.targets(scope, fact, column.as_ref());
-                if targets.is_empty() {
-                    return Ok(());
-                }
                 if let Some(cell) = self.columns.output_at(*rows, 0) {
                     self.add_rule(targets, By::Cell(cell));
+                    if let Some(column) = column {
+                        let inner = self.columns.equals_of_output(cell);
+                        self.add_rule(inner, By::Column(column));
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// The equalities that USING and NATURAL joins state.
-    fn read_joins(&mut self, id: ScopeId, scope: &'a Scope, names: &[&'a str]) {
-        for merged in &scope.merged {
-            let own = merged.name.as_deref();
-            let names = own
-                .as_slice()
-                .iter()
-                .chain(names.iter().filter(|_| own.is_none()));
-            for name in names {
-                let (Some(left), Some(right)) = self.columns.sides(id, merged, name) else {
-                    continue;
-                };
-                let (from_left, from_right) = match merged.joined {
-                    Joined::Inner => (true, true),
-                    Joined::Left => (true, false),
-                    Joined::Right => (false, true),
-                    Joined::Full => (false, false),
-                };
-                if from_left {
-                    let targets = self.keys_of(&right);
-                    self.add_rule(targets, By::Column(left.clone()));
-                }
-                if from_right {
-                    let targets = self.keys_of(&left);
-                    self.add_rule(targets, By::Column(right));
-                }
+    /// The equalities that a USING or NATURAL join states.
+    fn read_join(&mut self, scope: ScopeId, merged: &'a Merged, names: &[&'a str]) {
+        let own = merged.name.as_deref();
+        let common = names.iter().filter(|_| own.is_none());
+        for name in own.iter().chain(common) {
+            let (Some(left), Some(right)) = self.columns.sides(scope, merged, name) else {
+                continue;
+            };
+            let (from_left, from_right) = match merged.joined {
+                Joined::Inner => (true, true),
+                Joined::Left => (true, false),
+                Joined::Right => (false, true),
+                Joined::Full => (false, false),
+            };
+            if from_left {
+                let targets = self.keys_of(scope, &right);
+                self.add_rule(targets, By::Column(left.clone()));
+            }
+            if from_right {
+                let targets = self.keys_of(scope, &left);
+                self.add_rule(targets, By::Column(right));
             }
         }
     }
 
     /// The entries that a fact about a column pins.
     fn targets(&self, scope: ScopeId, fact: &Fact, column: Option<&Column>) -> Vec<Place> {
-        let mut targets = column
-            .map(|column| self.keys_of(column))
-            .unwrap_or_default();
-        targets.retain(|place| place.scope == scope && fact.restricts.contains(&place.entry));
-        targets
+        let equals = column.map(|column| self.columns.equals(scope, column));
+        let equals = equals.into_iter().flatten();
+        equals
+            .filter(|equal| fact.restricts.contains(&equal.entry))
+            .map(|equal| equal.key)
+            .filter(|key| !self.inserts.contains(key))
+            .collect()
     }
 
-    fn keys_of(&self, column: &Column) -> Vec<Place> {
-        let mut keys = Vec::new();
-        column.keys(&mut |place| {
-            if !self.inserts.contains(&place) {
-                keys.push(place);
-            }
-        });
-        keys
+    fn keys_of(&self, scope: ScopeId, column: &Column) -> Vec<Place> {
+        let equals = self.columns.equals(scope, column).into_iter();
+        equals.map(|equal| equal.key).collect()
     }
 
-    fn add_rule(&mut self, targets: Vec<Place>, by: By) {
+    fn add_rule(&mut self, mut targets: Vec<Place>, by: By) {
+        targets.retain(|target| !self.inserts.contains(target));
         if !targets.is_empty() {
             self.rules.push(Rule { targets, by });
         }
     }
 
-    /// True when nothing changed.
+    /// Whether anything changed.
     fn settle_cells(&mut self) -> bool {
-        let mut settled = true;
+        let mut changed = false;
         // Each cell stands after those that it is made of, so that one pass goes through a chain.
-        for index in 0..self.cells.len() {
+        for (index, origin) in self.columns.origins().enumerate() {
             if self.cells.get(index).is_none_or(Option::is_some) {
                 continue;
             }
-            let nulls = match self.columns.cells().get(index) {
-                Some(Origin::Column(column)) => self.nulls_of(column),
-                Some(Origin::Cells(cells)) => all_of(cells.iter().map(|cell| self.cell(*cell))),
-                Some(Origin::Values(_)) | None => None,
+            let nulls = match origin {
+                Origin::Column(column) => self.nulls_of(column),
+                Origin::Cells(cells) => all_of(cells.iter().map(|cell| self.cell(*cell))),
+                Origin::Values(_) => None,
             };
             if let (Some(nulls), Some(cell)) = (nulls, self.cells.get_mut(index)) {
                 *cell = Some(nulls);
-                settled = false;
+                changed = true;
             }
         }
-        settled
+        changed
     }
 
-    /// True when nothing changed.
+    /// Whether anything changed.
     fn apply_rules(&mut self) -> bool {
-        let mut settled = true;
+        let mut changed = false;
         for rule in &self.rules {
             let nulls = match &rule.by {
                 By::Column(column) => self.nulls_of(column),
@@ -279,35 +272,24 @@ impl<'a> Pins<'a> {
             };
             if nulls.is_some() {
                 for target in &rule.targets {
-                    settled &= !self.pinned.insert(*target);
+                    changed |= self.pinned.insert(*target);
                 }
             }
         }
-        settled
+        changed
     }
 
     /// Whether a column is pinned.
     fn nulls_of(&self, column: &Column) -> Option<Nulls> {
         match column {
-            Column::Key(place) => self.pinned.contains(place).then(|| {
-                let nullable = self
-                    .columns
-                    .entry(*place)
-                    .is_none_or(|entry| entry.nullable);
-                if nullable {
-                    Nulls::Perhaps
-                } else {
-                    Nulls::Never
-                }
-            }),
-            Column::Output {
-                cell,
-                nullable: false,
-            } => self.cell(*cell),
-            Column::Output {
-                cell,
-                nullable: true,
-            } => self.cell(*cell).map(|_| Nulls::Perhaps),
+            Column::Key(place) => {
+                let pinned = self.pinned.contains(place);
+                pinned.then(|| self.after_join(*place, Nulls::Never))
+            }
+            Column::Output { place, cell } => {
+                let nulls = self.cell(*cell)?;
+                Some(self.after_join(*place, nulls))
+            }
             Column::Merged {
                 joined,
                 left,
@@ -322,6 +304,14 @@ impl<'a> Pins<'a> {
                     Joined::Full => all_of([left(), right()]),
                 }
             }
+        }
+    }
+
+    /// An outer join may put NULLs in place of an entry's row.
+    fn after_join(&self, place: Place, nulls: Nulls) -> Nulls {
+        match self.columns.entry(place) {
+            Some(entry) if !entry.nullable => nulls,
+            Some(_) | None => Nulls::Perhaps,
         }
     }
 }
@@ -347,10 +337,10 @@ impl<'a> KeyColumns<'a> {
         let mut names = vec![first.column];
         for table in all {
             if table.key_type != first.key_type {
-                let (one, other) = (first.key_column(), table.key_column());
+                let (one, other) = (first.key_column().table, table.key_column().table);
                 let message = format!(
-                    "tables \"{}\" and \"{}\" have shard keys of different types, {} and {}",
-                    one.table, other.table, first.key_type, table.key_type
+                    "tables \"{one}\" and \"{other}\" have shard keys of different types, {} and {}",
+                    first.key_type, table.key_type
                 );
                 return Err(Refusal::unsupported(message).hint("send one statement for each table"));
             }
@@ -377,4 +367,17 @@ fn all_of(parts: impl IntoIterator<Item = Option<Nulls>>) -> Option<Nulls> {
         };
     }
     all
+}
+
+/// What a parameter is, is only known with each execution.
+fn nulls_among(values: &[&Value]) -> Nulls {
+    let constant = values.iter().all(|value| match value {
+        Value::Integer(_) | Value::Text(_) | Value::Cast(..) => true,
+        Value::Null | Value::Parameter(..) | Value::Default | Value::Other => false,
+    });
+    if constant {
+        Nulls::Never
+    } else {
+        Nulls::Perhaps
+    }
 }

@@ -1,1 +1,7 @@
+//! The tests of routing, by what they look at.
 
+mod cluster;
+mod corpus;
+mod ddl;
+mod facts;
+mod resolving;

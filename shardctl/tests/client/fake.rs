@@ -9,8 +9,8 @@ use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer}
 use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
 use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -33,26 +33,37 @@ struct Script {
 
 impl Fake {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port");
-        let address = format!(
-            "http://{}",
-            listener
-                .local_addr()
-                .expect("a bound socket has an address")
-        );
+        Self::serve("http", Server::builder()).await
+    }
+
+    /// A manager that shows this certificate.
+    pub(crate) async fn start_tls(identity: Identity) -> Self {
+        let tls = ServerTlsConfig::new().identity(identity);
+        let server = Server::builder().tls_config(tls);
+        Self::serve(
+            "https",
+            server.expect("the identity is a certificate and its key"),
+        )
+        .await
+    }
+
+    async fn serve(scheme: &str, mut server: Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let script = Arc::new(Script::default());
         let service = Service(Arc::clone(&script));
-        let server = Server::builder()
+        let serving = server
             .add_service(ShardServiceServer::new(service.clone()))
             .add_service(TableServiceServer::new(service.clone()))
             .add_service(TopologyServiceServer::new(service))
             .serve_with_incoming(TcpIncoming::from(listener));
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { server.await.expect("the fake serves until it is dropped") });
+        tasks.spawn(async move { serving.await.expect("the fake serves until it is dropped") });
         Self {
-            address,
+            address: format!("{scheme}://{address}"),
             script,
             _server: tasks,
         }

@@ -1,7 +1,9 @@
 //! The client against managers that the test scripts, over real sockets of this process.
 
+mod certificate;
 mod fake;
 
+use certificate::Certificate;
 use clap::Parser as _;
 use fake::{Fake, closed_address};
 use shardctl::args::Args;
@@ -232,4 +234,23 @@ async fn a_command_line_that_cannot_work_is_exit_code_2() {
         assert_eq!(error.exit_code(), 2, "{wrong}: {error}");
         assert!(error.hint().is_some(), "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_manager_with_a_certificate_is_trusted_by_its_authority_only() {
+    let (ours, other) = (Certificate::create(), Certificate::create());
+    let manager = Fake::start_tls(ours.identity()).await;
+    let list = format!("shards list --manager {} --ca", manager.address);
+    json(&format!("{list} {}", ours.path())).await;
+    let error = shardctl(&format!("{list} {}", other.path()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error}");
+    // Without a scheme, --ca means https.
+    let bare = manager.address.trim_start_matches("https://");
+    json(&format!(
+        "shards list --manager {bare} --ca {}",
+        ours.path()
+    ))
+    .await;
 }

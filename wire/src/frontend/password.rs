@@ -17,7 +17,8 @@ impl<'a> Password<'a> {
         Self(body)
     }
 
-    /// Read as the answer to a request for a cleartext or MD5 password.
+    /// Read as the answer to a request for a cleartext or MD5 password. The [`Text`] is shown by
+    /// `{:?}`, so it must not get near a log.
     ///
     /// # Errors
     /// It is malformed.

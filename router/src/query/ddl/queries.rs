@@ -5,6 +5,7 @@ use pg_query::protobuf::{
 };
 
 use super::super::builder::Builder;
+use super::super::select::Handing;
 use super::super::{Data, Source, TableRef, names};
 use super::table::TEMPORARY;
 use super::{Change, Ddl, Objection};
@@ -25,7 +26,7 @@ const MATERIALIZED: Objection = Objection {
 pub(super) fn view(view: &ViewStmt, sql: &str) -> Ddl {
     let mut builder = Builder::new(sql);
     if let Some(query) = view.query.as_deref() {
-        builder.query(query, None);
+        builder.query(query, None, Handing::Whole);
     }
     let (data, _) = builder.finish();
     let mut ddl = Ddl::with("CREATE VIEW", mentions(&data));

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::{Message, Report, Severity, field, tests as golden};
-use crate::limits::{MAX_ANSWER_TEXT_BYTES, MAX_MESSAGE_BYTES, MAX_REPORT_FIELDS};
+use crate::limits::{MAX_ANSWER_TEXT_BYTES, MAX_COLUMNS, MAX_MESSAGE_BYTES, MAX_REPORT_FIELDS};
 use crate::{Frame, SqlState, Text};
 
 fn written(write: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>) -> BytesMut {
@@ -185,7 +185,7 @@ fn what_cannot_be_written_is_refused_and_leaves_nothing() {
         refused(|out| negotiate_protocol_version(out, ["ok", "a\0"].into_iter())),
         zero("option")
     );
-    let (count, max) = (65_536, 65_535);
+    let (count, max) = (MAX_COLUMNS + 1, MAX_COLUMNS);
     let too_many = |field| EncodeError::TooMany { field, count, max };
     assert_eq!(
         refused(|out| data_row(out, &vec![None; count])),

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::frontend::{Message, tests as golden};
-use crate::limits::{MAX_CANCEL_SECRET_BYTES, MAX_MESSAGE_BYTES, MAX_STARTUP_BYTES};
+use crate::limits::{
+    MAX_CANCEL_SECRET_BYTES, MAX_MESSAGE_BYTES, MAX_PARAMETERS, MAX_STARTUP_BYTES,
+};
 use crate::{Frame, startup::Startup};
 
 fn written(write: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>) -> BytesMut {
@@ -149,7 +151,7 @@ fn a_zero_byte_inside_a_string_is_refused_and_nothing_is_written() {
 
 #[test]
 fn more_items_than_sixteen_bits_count_are_refused() {
-    let (count, max) = (65_536, 65_535);
+    let (count, max) = (MAX_PARAMETERS + 1, MAX_PARAMETERS);
     let too_many = |field| EncodeError::TooMany { field, count, max };
     let values = vec![None; count];
     assert_eq!(

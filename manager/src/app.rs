@@ -1,0 +1,273 @@
+//! Builds everything in order and stops it in the opposite one; the only file that knows all
+//! modules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform::bearer::Verifier;
+use platform::probe::{Readiness, health_router, metrics_router};
+use platform::serve::{self, Limits, Listener};
+use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
+use topology::store::{EtcdStore, Store, etcd};
+use topology::watch::{Backoff, Follower};
+
+use crate::config::Config;
+use crate::forward::Forwarder;
+use crate::leader::{Candidate, Identity};
+use crate::metrics::Metrics;
+use crate::service::{self, Service};
+use crate::shards::Shards;
+use crate::shards::health::Prober;
+use crate::{audit, commit, forward, grpc, rest, shards};
+
+mod report;
+
+/// How long the tasks that no request waits for may take to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What keeps the manager from running.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Logging.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    /// The TLS files.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The etcd endpoints.
+    #[error("metadata.endpoints: {0}")]
+    Metadata(#[from] etcd::InvalidConfig),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] serve::Error),
+    /// The metrics' names.
+    #[error("metrics are not usable")]
+    Metrics(#[from] prometheus::Error),
+    /// The gRPC descriptors.
+    #[error(transparent)]
+    Descriptors(#[from] grpc::InvalidDescriptors),
+    /// The signal handlers.
+    #[error("signals cannot be handled")]
+    Signals(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether another configuration would help.
+    #[must_use]
+    pub fn is_of_config(&self) -> bool {
+        match self {
+            Self::Telemetry(_) | Self::Tls(_) | Self::Metadata(_) => true,
+            Self::Listen(_) | Self::Metrics(_) | Self::Descriptors(_) | Self::Signals(_) => false,
+        }
+    }
+}
+
+/// The bound ports.
+struct Ports {
+    http: Listener,
+    grpc: Listener,
+    metrics: Listener,
+}
+
+/// Who is told to stop, in this order.
+#[derive(Default)]
+struct Stops {
+    /// The fronts.
+    serving: Shutdown,
+    /// Election, topology, probes: requests that are still running need them.
+    background: Shutdown,
+}
+
+/// What is running.
+struct Running {
+    readiness: Readiness,
+    servers: TaskGroup,
+    tasks: TaskGroup,
+    stops: Stops,
+}
+
+/// Runs the manager until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let log = telemetry::Config {
+        level: config.observability.log_level.clone(),
+        ..telemetry::Config::default()
+    };
+    let _level = telemetry::init(&log)?;
+    let running = start(&config).await?;
+    lifecycle::terminated().await?;
+    stop(running, config.shutdown.drain_deadline).await;
+    Ok(())
+}
+
+async fn start(config: &Config) -> Result<Running, Error> {
+    if config.observability.enable_tracing {
+        tracing::warn!("traces are not exported by this release, observability.enable_tracing");
+    }
+    let acceptor = config.security.tls.as_ref().map(tls::Acceptor::load);
+    let acceptor = acceptor.transpose()?;
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(etcd::Config {
+        endpoints: config.metadata.endpoints.clone(),
+        timeout: config.metadata.timeout,
+        credentials: None,
+    })?);
+    let metrics = Metrics::try_new()?;
+    let ports = bind(config, acceptor).await?;
+    let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
+    let running = Running {
+        readiness: Readiness::new(),
+        servers: TaskGroup::new(),
+        tasks: TaskGroup::new(),
+        stops: Stops::default(),
+    };
+    let service = operations(config, store, &metrics, grpc_address, &running).await?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let report = report::Report {
+        topology: service.topology.clone(),
+        leader: service.leader.clone(),
+        metrics: metrics.clone(),
+        readiness: running.readiness.clone(),
+        grpc: reporter,
+    };
+    let background = running.stops.background.clone();
+    drop(running.tasks.spawn("report", report.run(background)));
+
+    let service = Service::new(service);
+    let verifier = config.security.jwt_secret.as_ref().map(Verifier::hs256);
+    let version = env!("CARGO_PKG_VERSION");
+    let http = rest::router(service.clone(), verifier.clone(), metrics.clone())
+        .merge(health_router(version, running.readiness.clone()))
+        .fallback(http_error::not_found);
+    let grpc = grpc::router(service, verifier, metrics.clone(), health)?;
+    let scrape = metrics_router(metrics.registry).fallback(http_error::not_found);
+    tracing::info!(
+        http = %ports.http.local_addr(), grpc = %ports.grpc.local_addr(),
+        metrics = %ports.metrics.local_addr(), tls = ports.http.is_tls(), "manager started"
+    );
+    spawn_server(config, &running, "http server", (ports.http, http));
+    spawn_server(config, &running, "grpc server", (ports.grpc, grpc));
+    spawn_server(config, &running, "metrics server", (ports.metrics, scrape));
+    Ok(running)
+}
+
+async fn bind(config: &Config, tls: Option<tls::Acceptor>) -> Result<Ports, serve::Error> {
+    let http = (config.http.host.as_str(), config.http.port);
+    let grpc = (config.grpc.host.as_str(), config.grpc.port);
+    let metrics = (config.http.host.as_str(), config.observability.metrics_port);
+    Ok(Ports {
+        http: Listener::bind(http, tls.clone()).await?,
+        grpc: Listener::bind(grpc, tls).await?,
+        // Collectors scrape without credentials, and nothing there is secret.
+        metrics: Listener::bind(metrics, None).await?,
+    })
+}
+
+/// Starts the tasks that follow the store and the shards, and gives what the fronts need of them.
+async fn operations(
+    config: &Config,
+    store: Arc<dyn Store>,
+    metrics: &Metrics,
+    grpc_address: String,
+    running: &Running,
+) -> Result<service::Parts, Error> {
+    let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let identity = identity(grpc_address);
+    let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+    let ttl = config.leader.lease_ttl;
+    let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
+    let security = &config.security;
+    let shards_config = shards::Config {
+        user: security.shard_user.clone(),
+        password: security.shard_password.clone(),
+        connect_timeout: config.shards.connect_timeout,
+        statement_timeout: config.shards.statement_timeout,
+    };
+    let shards = Shards::new(shards_config, tasks.clone());
+    let interval = config.shards.probe_interval;
+    let gauge = metrics.shard_health.clone();
+    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
+    let tls = match &security.tls {
+        None => None,
+        Some(files) => {
+            let authority = security.tls_ca_path.as_deref();
+            Some(forward::tls::Connector::load(files, authority)?)
+        }
+    };
+    let audit_file = security.audit_log_path.clone().map(audit::File::new);
+    if let Some(file) = &audit_file {
+        file.check().await;
+    }
+    drop(tasks.spawn("topology", follower.run(shutdown.clone())));
+    drop(tasks.spawn("election", candidate.run(shutdown.clone())));
+    drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
+    Ok(service::Parts {
+        writer: Arc::new(commit::Writer::new(Arc::clone(&store), audit_file)),
+        forwarder: Forwarder::new(identity.id.clone(), tls),
+        store,
+        topology,
+        leader,
+        identity,
+        shards,
+        health,
+        vnode_count: config.sharding.vnode_count,
+        tasks: tasks.clone(),
+    })
+}
+
+/// Unique for each start, and telling where the process is.
+fn identity(grpc_address: String) -> Identity {
+    let host = grpc_address
+        .rsplit_once(':')
+        .map_or(grpc_address.as_str(), |(host, _)| host);
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    let start: String = random.chars().take(8).collect();
+    Identity {
+        id: format!("{host}-{start}"),
+        grpc_address,
+    }
+}
+
+fn spawn_server(
+    config: &Config,
+    running: &Running,
+    name: &'static str,
+    (listener, app): (Listener, axum::Router),
+) {
+    let limits = Limits {
+        header_read_timeout: config.http.read_timeout,
+        request_timeout: config.http.read_timeout,
+        write_timeout: config.http.write_timeout,
+        idle_timeout: config.http.idle_timeout,
+        ..Limits::default()
+    };
+    let (tasks, shutdown) = (running.servers.clone(), running.stops.serving.clone());
+    let deadline = config.shutdown.drain_deadline;
+    let server = async move {
+        serve::serve(listener, app, limits, &tasks, shutdown, deadline).await;
+    };
+    drop(running.servers.spawn(name, server));
+}
+
+/// Fronts first, so that their last requests still find a leader; then the election, which hands
+/// the lead over at once by resigning.
+async fn stop(running: Running, drain_deadline: Duration) {
+    let Running {
+        readiness,
+        servers,
+        tasks,
+        stops,
+    } = running;
+    tracing::info!("stopping");
+    readiness.drain();
+    stops.serving.request();
+    if let Err(unfinished) = servers.wait(drain_deadline + STOP_DEADLINE).await {
+        tracing::warn!(error = %unfinished, "requests cut");
+    }
+    stops.background.request();
+    if let Err(unfinished) = tasks.wait(STOP_DEADLINE).await {
+        tracing::warn!(error = %unfinished, "tasks cut");
+    }
+    tracing::info!("stopped");
+}

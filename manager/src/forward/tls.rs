@@ -1,0 +1,200 @@
+//! TLS from one manager to another: the same files that the manager serves with.
+//!
+//! Replicas usually share one certificate, often one that names neither of them; a peer is
+//! trusted when it shows, and has the key of, the very certificate that we have, or one that the
+//! configured authority issued for its host.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use platform::tls::{Error, ServerConfig};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Connects to another manager; the form that tonic asks for.
+#[derive(Clone)]
+pub struct Connector(TlsConnector);
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tls::Connector")
+    }
+}
+
+impl Connector {
+    /// Reads the manager's own files, and an authority for certificates other than its own.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(files: &ServerConfig, authority: Option<&Path>) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = certificates(&files.cert_path)?;
+        let own = chain.first().cloned().ok_or_else(|| Error::NoCertificate {
+            path: files.cert_path.clone(),
+        })?;
+        let unusable = |source: rustls::Error| Error::Unusable {
+            cert_path: files.cert_path.clone(),
+            key_path: files.key_path.clone(),
+            source,
+        };
+        let authority = authority
+            .map(|path| authority_verifier(path, Arc::clone(&provider)))
+            .transpose()?;
+        let verifier = PeerVerifier {
+            own,
+            authority,
+            provider: Arc::clone(&provider),
+        };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(unusable)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = if files.client_ca_path.is_some() {
+            let key = PrivateKeyDer::from_pem_file(&files.key_path);
+            let key = key.map_err(|source| Error::NotPem {
+                path: files.key_path.clone(),
+                source,
+            })?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(unusable)?
+        } else {
+            builder.with_no_client_auth()
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    async fn connect(self, peer: Uri) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+        let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
+        let host = peer
+            .host()
+            .ok_or_else(|| invalid("the address has no host"))?;
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let port = peer
+            .port_u16()
+            .ok_or_else(|| invalid("the address has no port"))?;
+        let name = ServerName::try_from(host.clone());
+        let name = name.map_err(|_| invalid("the address is no host name"))?;
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(TokioIo::new(self.0.connect(name, stream).await?))
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, peer: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(peer))
+    }
+}
+
+fn authority_verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let bad = |reason: String| Error::BadClientCa {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| bad(error.to_string()))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let not_pem = |source| Error::NotPem {
+        path: path.to_owned(),
+        source,
+    };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(not_pem)?;
+    certificates.collect::<Result<_, _>>().map_err(not_pem)
+}
+
+#[derive(Debug)]
+struct PeerVerifier {
+    own: CertificateDer<'static>,
+    authority: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // Only who has our key can finish the handshake with our certificate.
+        if *end_entity == self.own {
+            return Ok(ServerCertVerified::assertion());
+        }
+        match &self.authority {
+            Some(authority) => authority.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

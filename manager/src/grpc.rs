@@ -1,0 +1,231 @@
+//! gRPC: each method is one operation of [`Service`].
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response as HttpResponse};
+use axum::routing::any;
+use platform::bearer::{self, Verifier};
+use platform::{Kind, http_error};
+use proto::manager::v1;
+use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
+use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
+use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
+use tonic::metadata::MetadataValue;
+use tonic::server::NamedService;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::forward::{Answer, EPOCH};
+use crate::metrics::{Metrics, count_grpc};
+use crate::service::Service;
+
+/// Longest request.
+const MAX_REQUEST_BYTES: usize = 256 << 10;
+
+/// The services of the manager, for the health report.
+pub const SERVICES: [&str; 3] = [
+    <ShardServiceServer<Api> as NamedService>::NAME,
+    <TableServiceServer<Api> as NamedService>::NAME,
+    <TopologyServiceServer<Api> as NamedService>::NAME,
+];
+
+/// The paths of their methods, for the metrics.
+const METHODS: &[&str] = &[
+    "/sharding.manager.v1.ShardService/CreateShard",
+    "/sharding.manager.v1.ShardService/ListShards",
+    "/sharding.manager.v1.ShardService/GetShard",
+    "/sharding.manager.v1.ShardService/DeleteShard",
+    "/sharding.manager.v1.TableService/CreateGroup",
+    "/sharding.manager.v1.TableService/ListGroups",
+    "/sharding.manager.v1.TableService/CreateTable",
+    "/sharding.manager.v1.TableService/ListTables",
+    "/sharding.manager.v1.TableService/DeleteTable",
+    "/sharding.manager.v1.TableService/CountRows",
+    "/sharding.manager.v1.TopologyService/GetRing",
+    "/sharding.manager.v1.TopologyService/GetTopology",
+    "/sharding.manager.v1.TopologyService/ShardForKey",
+    "/sharding.manager.v1.TopologyService/GetStatus",
+];
+
+/// The gRPC front.
+#[derive(Debug, Clone)]
+pub struct Api(Service);
+
+/// Why the front cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptors of the services are not readable")]
+pub struct InvalidDescriptors(#[from] tonic_reflection::server::Error);
+
+/// Serves the operations, reflection and health; only health is open to callers without a token.
+///
+/// # Errors
+/// When the built-in descriptors are damaged.
+pub fn router(
+    service: Service,
+    verifier: Option<Verifier>,
+    metrics: Metrics,
+    health: HealthServer<impl Health>,
+) -> Result<Router, InvalidDescriptors> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let api = Api(service);
+    let limit = MAX_REQUEST_BYTES;
+    let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let tables = TableServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
+    let guarded = Router::new()
+        .route_service(&path_of(&shards), shards)
+        .route_service(&path_of(&tables), tables)
+        .route_service(&path_of(&topology), topology)
+        .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
+    let v1 = reflection().build_v1()?;
+    // Older clients ask for the alpha version only.
+    let v1alpha = reflection().build_v1alpha()?;
+    let guarded = guarded
+        .route_service(&path_of(&v1), v1)
+        .route_service(&path_of(&v1alpha), v1alpha)
+        .route_layer(from_fn_with_state(verifier, bearer::require));
+    let open = Router::new().route_service(&path_of(&health), health);
+    Ok(guarded.merge(open).fallback(any(unknown)))
+}
+
+fn path_of<S: NamedService>(_service: &S) -> String {
+    format!("/{}/{{*method}}", S::NAME)
+}
+
+async fn unknown() -> HttpResponse {
+    http_error::refuse(true, Kind::Unsupported, "no such service").into_response()
+}
+
+fn caller_of<T>(request: Request<T>) -> (Caller, T) {
+    let (metadata, extensions, message) = request.into_parts();
+    let headers = metadata.into_headers();
+    (Caller::of(&headers, &extensions), message)
+}
+
+/// The answer to a mutation, with its epoch for the manager that may have forwarded it.
+fn respond<T>(answer: Result<Answer<T>, Error>) -> Result<Response<T>, Status> {
+    let Answer { message, epoch } = answer?;
+    let mut response = Response::new(message);
+    let epoch = MetadataValue::from(epoch.0);
+    response.metadata_mut().insert(EPOCH, epoch);
+    Ok(response)
+}
+
+#[tonic::async_trait]
+impl ShardService for Api {
+    async fn create_shard(
+        &self,
+        request: Request<v1::CreateShardRequest>,
+    ) -> Result<Response<v1::CreateShardResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.create_shard(&caller, message).await)
+    }
+
+    async fn list_shards(
+        &self,
+        _request: Request<v1::ListShardsRequest>,
+    ) -> Result<Response<v1::ListShardsResponse>, Status> {
+        Ok(Response::new(self.0.list_shards()?))
+    }
+
+    async fn get_shard(
+        &self,
+        request: Request<v1::GetShardRequest>,
+    ) -> Result<Response<v1::GetShardResponse>, Status> {
+        Ok(Response::new(self.0.find_shard(request.get_ref())?))
+    }
+
+    async fn delete_shard(
+        &self,
+        request: Request<v1::DeleteShardRequest>,
+    ) -> Result<Response<v1::DeleteShardResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.delete_shard(&caller, message).await)
+    }
+}
+
+#[tonic::async_trait]
+impl TableService for Api {
+    async fn create_group(
+        &self,
+        request: Request<v1::CreateGroupRequest>,
+    ) -> Result<Response<v1::CreateGroupResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.create_group(&caller, message).await)
+    }
+
+    async fn list_groups(
+        &self,
+        _request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        Ok(Response::new(self.0.list_groups()?))
+    }
+
+    async fn create_table(
+        &self,
+        request: Request<v1::CreateTableRequest>,
+    ) -> Result<Response<v1::CreateTableResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.create_table(&caller, message).await)
+    }
+
+    async fn list_tables(
+        &self,
+        _request: Request<v1::ListTablesRequest>,
+    ) -> Result<Response<v1::ListTablesResponse>, Status> {
+        Ok(Response::new(self.0.list_tables()?))
+    }
+
+    async fn delete_table(
+        &self,
+        request: Request<v1::DeleteTableRequest>,
+    ) -> Result<Response<v1::DeleteTableResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.delete_table(&caller, message).await)
+    }
+
+    async fn count_rows(
+        &self,
+        request: Request<v1::CountRowsRequest>,
+    ) -> Result<Response<v1::CountRowsResponse>, Status> {
+        let counts = self.0.count_rows(request.into_inner()).await?;
+        Ok(Response::new(counts))
+    }
+}
+
+#[tonic::async_trait]
+impl TopologyService for Api {
+    async fn get_ring(
+        &self,
+        _request: Request<v1::GetRingRequest>,
+    ) -> Result<Response<v1::GetRingResponse>, Status> {
+        Ok(Response::new(self.0.ring()?))
+    }
+
+    async fn get_topology(
+        &self,
+        _request: Request<v1::GetTopologyRequest>,
+    ) -> Result<Response<v1::GetTopologyResponse>, Status> {
+        Ok(Response::new(self.0.topology()?))
+    }
+
+    async fn shard_for_key(
+        &self,
+        request: Request<v1::ShardForKeyRequest>,
+    ) -> Result<Response<v1::ShardForKeyResponse>, Status> {
+        Ok(Response::new(self.0.shard_for_key(request.get_ref())?))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(self.0.status()))
+    }
+}

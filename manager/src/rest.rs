@@ -1,0 +1,65 @@
+//! REST under `/api/v1`: each handler is one operation of [`Service`]. The JSON shapes are in the
+//! modules of the resources.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use platform::bearer::{self, Verifier};
+use platform::http_error;
+
+use crate::error::Error;
+use crate::metrics::{Metrics, count_rest};
+use crate::service::Service;
+
+mod shards;
+mod system;
+mod tables;
+mod topology;
+
+#[cfg(test)]
+mod tests;
+
+/// Longest body.
+const MAX_BODY_BYTES: usize = 256 << 10;
+
+/// Serves the operations; all of them need a token where there is a verifier.
+pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/api/v1/shards", get(shards::list).post(shards::create))
+        .route(
+            "/api/v1/shards/{id}",
+            get(shards::find).delete(shards::delete),
+        )
+        .route(
+            "/api/v1/groups",
+            get(tables::list_groups).post(tables::create_group),
+        )
+        .route("/api/v1/tables", get(tables::list).post(tables::create))
+        .route(
+            "/api/v1/tables/{name}",
+            get(tables::find).delete(tables::delete),
+        )
+        .route("/api/v1/ring", get(topology::ring))
+        .route("/api/v1/topology", get(topology::topology))
+        .route("/api/v1/shard-for-key", get(topology::shard_for_key))
+        .route("/api/v1/audit", get(system::audit))
+        .route("/api/v1/health", get(system::health))
+        .route("/api/v1/version", get(system::version))
+        .method_not_allowed_fallback(http_error::method_not_allowed)
+        .route_layer(from_fn_with_state(metrics, count_rest))
+        .route_layer(from_fn_with_state(verifier, bearer::require))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(service)
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let code = self.code();
+        let status = StatusCode::from_u16(code.http_status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        http_error::respond(status, code.as_str(), &self.public_text())
+    }
+}

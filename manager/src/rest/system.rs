@@ -1,0 +1,106 @@
+//! `/audit`, `/health` and `/version`.
+
+use axum::extract::State;
+use platform::http_error::{Json, Query};
+use proto::manager::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::audit;
+use crate::error::Error;
+use crate::service::Service;
+
+/// Entries of a listing that names no limit.
+const DEFAULT_LIMIT: usize = 100;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditQuery {
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Audit {
+    entries: Vec<audit::Entry>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Version {
+    version: &'static str,
+}
+
+/// How this manager, its leader and the shards are.
+#[derive(Debug, Serialize)]
+pub(super) struct Health {
+    /// `healthy`, or `degraded` when anything below is not as it should be.
+    status: &'static str,
+    version: String,
+    manager_id: String,
+    is_leader: bool,
+    leader: Option<Leader>,
+    epoch: u64,
+    store_connected: bool,
+    shards: Vec<ShardHealth>,
+}
+
+#[derive(Debug, Serialize)]
+struct Leader {
+    id: String,
+    grpc_address: String,
+    term: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShardHealth {
+    shard_id: String,
+    healthy: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+pub(super) async fn audit(
+    State(service): State<Service>,
+    Query(query): Query<AuditQuery>,
+) -> Result<Json<Audit>, Error> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=audit::MAX_LISTED).contains(&limit) {
+        let rule = format!("must be from 1 to {}", audit::MAX_LISTED);
+        return Err(Error::invalid("limit", rule));
+    }
+    let entries = service.audit(limit).await?;
+    Ok(Json(Audit { entries }))
+}
+
+pub(super) async fn health(State(service): State<Service>) -> Json<Health> {
+    Json(health_of(service.status(), service.is_store_connected()))
+}
+
+fn health_of(status: v1::GetStatusResponse, store_connected: bool) -> Health {
+    let leader = (!status.leader_id.is_empty()).then_some(Leader {
+        id: status.leader_id,
+        grpc_address: status.leader_address,
+        term: status.term,
+    });
+    let shards_are_well = status.shards.iter().all(|shard| shard.healthy);
+    let is_healthy = store_connected && leader.is_some() && shards_are_well;
+    let shard = |shard: v1::ShardHealth| ShardHealth {
+        shard_id: shard.shard_id,
+        healthy: shard.healthy,
+        error: shard.error,
+    };
+    Health {
+        status: if is_healthy { "healthy" } else { "degraded" },
+        version: status.version,
+        manager_id: status.manager_id,
+        is_leader: status.is_leader,
+        leader,
+        epoch: status.epoch,
+        store_connected,
+        shards: status.shards.into_iter().map(shard).collect(),
+    }
+}
+
+pub(super) async fn version() -> Json<Version> {
+    Json(Version {
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
