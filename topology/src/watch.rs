@@ -154,7 +154,8 @@ impl Follower {
             .map_err(|source| Interruption::Invalid { revision, source })?;
         let published = self.view.snapshot();
         let epoch = snapshot.epoch();
-        // Both happen only when the store's data was replaced, e.g. restored from a backup.
+        // Either happens only when the store's data was replaced, e.g. from a backup, or changed
+        // by hand.
         if epoch < published.epoch() {
             return Err(Interruption::WentBack {
                 published: published.epoch(),
