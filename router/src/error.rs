@@ -142,6 +142,8 @@ pub fn kind_of_sqlstate(sqlstate: &str) -> Kind {
     match sqlstate {
         "42501" => return Kind::Denied,
         "57014" => return Kind::Timeout,
+        // A request that does not fit its own statement, such as a parameter too few.
+        "08P01" => return Kind::Invalid,
         "08007" | "40003" => return Kind::OutcomeUnknown,
         _ => {}
     }

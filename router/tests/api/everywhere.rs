@@ -124,3 +124,41 @@ async fn a_schema_change_that_waits_for_a_lock_times_out() {
         .await
         .ok();
 }
+
+#[tokio::test]
+async fn a_commit_that_fails_on_one_shard_names_it() {
+    let router = Router::start(2).await;
+    let sabotage = "CREATE TABLE once (a int UNIQUE DEFERRABLE INITIALLY DEFERRED); \
+        CREATE FUNCTION twice() RETURNS event_trigger LANGUAGE plpgsql AS \
+        'BEGIN INSERT INTO once VALUES (1), (1); END'; \
+        CREATE EVENT TRIGGER twice ON ddl_command_end WHEN TAG IN ('CREATE TABLE') \
+        EXECUTE FUNCTION twice()";
+    router.shards[1].psql(sabotage).await.unwrap();
+    let error = router
+        .query("CREATE TABLE t (a int)", json!([]))
+        .await
+        .error(500);
+    assert_eq!(
+        (&error["code"], &error["sqlstate"]),
+        (&json!("outcome_unknown"), &json!("08007"))
+    );
+    assert!(
+        error["message"].as_str().unwrap().ends_with(": b"),
+        "{error}"
+    );
+    for (shard, exists) in router.shards.iter().zip(["t", "f"]) {
+        let there = shard
+            .psql("SELECT to_regclass('t') IS NOT NULL")
+            .await
+            .unwrap();
+        assert_eq!(there, exists);
+    }
+    // Where every shard refuses its commit, it is the shard's own error.
+    router.shards[0].psql(sabotage).await.unwrap();
+    let error = router
+        .query("CREATE TABLE u (a int)", json!([]))
+        .await
+        .error(409);
+    assert_eq!(error["sqlstate"], "23505");
+    router.quiet().await;
+}

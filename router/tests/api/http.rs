@@ -203,7 +203,6 @@ async fn a_token_is_needed_where_a_verifier_is_given() {
         ("/v1/shard-for-key?key=1", None, 401),
         ("/v1/shard-for-key?key=1", Some("wrong"), 401),
         ("/v1/shard-for-key?key=1", Some(token.as_str()), 200),
-        ("/v1/execute", None, 401),
         ("/", None, 401),
         ("/v1/health", None, 200),
         ("/health", None, 200),
@@ -213,6 +212,12 @@ async fn a_token_is_needed_where_a_verifier_is_given() {
         let response = app.clone().oneshot(request(path, token)).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{path} {token:?}");
     }
+    let statement = http::Request::post("/v1/execute")
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"query":"SELECT 1"}"#))
+        .unwrap();
+    let refused = answer(app.oneshot(statement).await.unwrap()).await.unwrap();
+    assert_eq!(refused.error(401)["code"], "unauthenticated");
 }
 
 #[tokio::test]

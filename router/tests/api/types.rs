@@ -116,7 +116,7 @@ async fn a_parameter_that_does_not_fit_is_refused_and_the_backend_lives_on() {
     let error = router
         .query("SELECT $1::int, $2::int", json!([1]))
         .await
-        .error(503);
+        .error(400);
     assert_eq!(error["sqlstate"], "08P01");
     let error = router
         .query("SELECT $1::text", json!(["\u{0}"]))

@@ -87,7 +87,7 @@ impl EtcdStore {
     /// where `--auto-compaction-retention` is set.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] without an answer.
+    /// [`Error::Unreachable`] without an answer, [`Error::Denied`] for a revision to come.
     pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
         let revision = signed(revision);
         let request = move |client: Client| async move {

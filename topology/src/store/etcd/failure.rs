@@ -23,7 +23,10 @@ impl Failure {
     pub(super) fn of(error: etcd_client::Error) -> Self {
         match error {
             etcd_client::Error::GRpcStatus(status) => Self::of_status(status),
-            etcd_client::Error::LeaseKeepAliveError(_) => Self::Answered(Error::LeaseExpired),
+            // The client says so too when it could not ask.
+            etcd_client::Error::LeaseKeepAliveError(ref text) if text == "lease not found" => {
+                Self::Answered(Error::LeaseExpired)
+            }
             // These come before anything is sent.
             etcd_client::Error::InvalidArgs(_)
             | etcd_client::Error::InvalidUri(_)
@@ -32,6 +35,7 @@ impl Failure {
             | etcd_client::Error::EndpointsNotManaged => Self::Unsent(error.into()),
             etcd_client::Error::IoError(_)
             | etcd_client::Error::TransportError(_)
+            | etcd_client::Error::LeaseKeepAliveError(_)
             | etcd_client::Error::WatchError(_)
             | etcd_client::Error::Utf8Error(_)
             | etcd_client::Error::ElectError(_)
