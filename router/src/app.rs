@@ -32,6 +32,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// first.
 const PROBE_GRACE: Duration = Duration::from_millis(200);
 
+/// Longest time that a request of the HTTP or gRPC front may take until its answer begins.
+const MAX_REQUEST: Duration = Duration::from_secs(3600);
+
 /// Runs a router until SIGTERM or SIGINT, then drains it.
 ///
 /// # Errors
@@ -242,6 +245,8 @@ fn serve_requests(
     shutdown: &Shutdown,
 ) {
     let limits = Limits {
+        // Statements have time-outs of their own, which a request may raise up to this.
+        request_timeout: MAX_REQUEST,
         header_read_timeout: config.http.read_timeout,
         write_timeout: config.http.write_timeout,
         idle_timeout: config.http.idle_timeout,
