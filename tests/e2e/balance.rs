@@ -37,7 +37,7 @@ async fn every_row_is_on_the_shard_of_its_key(cluster: &Cluster) -> Outcome {
                     )
                 }
             };
-            script.push_str(&format!("INSERT INTO {table} VALUES ({key});\n"));
+            script.push_str(&format!("INSERT INTO {table} (k) VALUES ({key});\n"));
         }
         cluster.router(0)?.address().psql_script(&script).await?;
         each_lies_right(cluster, table, key_type).await?;

@@ -26,13 +26,13 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 const SCRIPT: &str = "
     \\set ON_ERROR_STOP on
     BEGIN;
-    INSERT INTO driver_psql VALUES (7, 'seven');
+    INSERT INTO driver_psql (k, v) VALUES (7, 'seven');
     SAVEPOINT a;
-    INSERT INTO driver_psql VALUES (7, 'again') ON CONFLICT DO NOTHING;
+    INSERT INTO driver_psql (k, v) VALUES (7, 'again') ON CONFLICT DO NOTHING;
     RELEASE a;
     COMMIT;
     \\set key 8
-    INSERT INTO driver_psql VALUES (:key, 'eight') RETURNING v;
+    INSERT INTO driver_psql (k, v) VALUES (:key, 'eight') RETURNING v;
     SELECT v FROM driver_psql WHERE k = 7 \\gset
     \\echo :v
     UPDATE driver_psql SET v = upper(v) WHERE k = :key;
@@ -66,15 +66,15 @@ async fn psql_describes_and_reports_errors_as_usual(cluster: &Cluster) -> Outcom
         .await?;
     let address = cluster.router(0)?.address();
     // The queries of \d ask the catalog, which is alike on every shard.
-    let shown = address.psql_script("\\d driver_shown\n").await?;
-    anyhow::ensure!(shown.contains("driver_shown_pkey"), "{shown}");
+    let direct = cluster.shard("shard-1")?.address();
+    for command in ["\\d driver_shown\n", "\\dt driver_shown\n", "\\l\n"] {
+        let shown = address.psql_script(command).await?;
+        same!(shown, direct.psql_script(command).await?, "{command}");
+        anyhow::ensure!(!shown.is_empty(), "{command} shows nothing");
+    }
     let wrong = "SELECT nowhere FROM driver_shown WHERE k = 7";
     let routed = address.psql_output(wrong).await?;
-    let direct = cluster
-        .shard("shard-1")?
-        .address()
-        .psql_output(wrong)
-        .await?;
+    let direct = direct.psql_output(wrong).await?;
     same!(
         String::from_utf8(routed.stderr)?,
         String::from_utf8(direct.stderr)?
@@ -130,7 +130,7 @@ async fn pgbench_reads_points_in_every_mode(cluster: &Cluster) -> Outcome {
     reference_branches(cluster).await?;
     let address = cluster.router(0)?.address();
     let rows: Vec<String> = (1..=ACCOUNTS)
-        .map(|aid| format!("INSERT INTO pgbench_accounts VALUES ({aid}, 1, {aid}, '');\n"))
+        .map(|aid| format!("INSERT INTO pgbench_accounts (aid, bid, abalance, filler) VALUES ({aid}, 1, {aid}, '');\n"))
         .collect();
     address.psql_script(&rows.concat()).await?;
     // As `pgbench -S`, with a check that the row is the right one.

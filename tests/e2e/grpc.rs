@@ -107,7 +107,10 @@ async fn a_statement_runs_on_the_shard_of_its_key(cluster: &Cluster) -> Outcome 
         let key = cluster.key_on(shard, 1).await?;
         let insert = ExecuteRequest {
             shard_key: int_key(key),
-            ..request("INSERT INTO grpc_runs VALUES ($1, 'x')", vec![int(key)])
+            ..request(
+                "INSERT INTO grpc_runs (k, v) VALUES ($1, 'x')",
+                vec![int(key)],
+            )
         };
         let inserted = client.execute(insert).await?.into_inner();
         same!((inserted.shard_id.as_str(), inserted.row_count), (shard, 1));
@@ -163,7 +166,10 @@ async fn values_keep_their_types(cluster: &Cluster) -> Outcome {
         })
         .collect();
     let slots: Vec<String> = (1..=values.len()).map(|n| format!("${n}")).collect();
-    let sql = format!("INSERT INTO grpc_types VALUES ({})", slots.join(", "));
+    let sql = format!(
+        "INSERT INTO grpc_types (k, b, f, t, raw, n, j, a, ts, nothing) VALUES ({})",
+        slots.join(", ")
+    );
     client.execute(request(&sql, values.clone())).await?;
     let select = request("SELECT * FROM grpc_types WHERE k = $1", vec![int(i64::MAX)]);
     let read = client.execute(select).await?.into_inner();
@@ -190,7 +196,7 @@ async fn a_large_result_is_streamed(cluster: &Cluster) -> Outcome {
         .await?;
     let mut client = RouterServiceClient::new(channel(cluster).await?);
     client
-        .execute(request("INSERT INTO grpc_stream VALUES (7)", vec![]))
+        .execute(request("INSERT INTO grpc_stream (k) VALUES (7)", vec![]))
         .await?;
     let sql = "SELECT n, repeat('x', 100) FROM grpc_stream, generate_series(1, 100000) AS n \
                WHERE k = 7 ORDER BY n";
@@ -227,11 +233,11 @@ async fn errors_have_the_code_of_their_kind(cluster: &Cluster) -> Outcome {
         .await?;
     let mut client = RouterServiceClient::new(channel(cluster).await?);
     client
-        .execute(request("INSERT INTO grpc_errors VALUES (7)", vec![]))
+        .execute(request("INSERT INTO grpc_errors (k) VALUES (7)", vec![]))
         .await?;
     for (sql, codes) in [
         (
-            "INSERT INTO grpc_errors VALUES (7)",
+            "INSERT INTO grpc_errors (k) VALUES (7)",
             &[Code::FailedPrecondition, Code::AlreadyExists][..],
         ),
         (

@@ -44,7 +44,7 @@ async fn a_router_that_is_told_to_end_lets_transactions_finish() -> Outcome {
     let address = cluster.router(0)?.address();
     let (mut busy, mut idle) = (Raw::connect(&address).await?, Raw::connect(&address).await?);
     busy.query("BEGIN").await?;
-    busy.query("INSERT INTO drained VALUES (7)").await?;
+    busy.query("INSERT INTO drained (k) VALUES (7)").await?;
     cluster.router(0)?.program.signal(Signal::Term)?;
     wait::until("refusal of new sessions", wait::SETTLE, async || {
         let refused = Raw::connect(&address).await.is_err();
@@ -56,7 +56,8 @@ async fn a_router_that_is_told_to_end_lets_transactions_finish() -> Outcome {
     let farewell = idle.closed().await?;
     let code = farewell.iter().find_map(tests::raw::Message::sqlstate);
     same!(code.as_deref(), Some("57P01"), "{farewell:?}");
-    busy.send(&query("INSERT INTO drained VALUES (8)")).await?;
+    busy.send(&query("INSERT INTO drained (k) VALUES (8)"))
+        .await?;
     same!(tests::raw::tags(&busy.until_ready().await?), "CZ");
     same!(tests::raw::tags(&busy.query("COMMIT").await?), "CZ");
     let ended = cluster.routers[0].program.ended().await?;
@@ -74,7 +75,7 @@ async fn a_transaction_that_outlives_the_drain_deadline_is_ended() -> Outcome {
     let mut cluster = one_shard(json!({ "shutdown": { "drain_deadline": "500ms" } })).await?;
     let mut busy = Raw::connect(&cluster.router(0)?.address()).await?;
     busy.query("BEGIN").await?;
-    busy.query("INSERT INTO drained VALUES (7)").await?;
+    busy.query("INSERT INTO drained (k) VALUES (7)").await?;
     let begin = Instant::now();
     cluster.router(0)?.program.signal(Signal::Term)?;
     busy.closed().await?;

@@ -37,10 +37,10 @@ async fn the_router_counts_by_shard_and_status(cluster: &Cluster) -> Outcome {
     let before = router.program.metrics().await?;
     let mut session = Raw::connect(&router.address()).await?;
     session
-        .query(&format!("INSERT INTO metered VALUES ({key})"))
+        .query(&format!("INSERT INTO metered (k) VALUES ({key})"))
         .await?;
     session
-        .query(&format!("INSERT INTO metered VALUES ({key})"))
+        .query(&format!("INSERT INTO metered (k) VALUES ({key})"))
         .await?;
     wait::until("the counters", wait::SETTLE, async || {
         let after = router.program.metrics().await?;

@@ -1,7 +1,5 @@
 //! A whole system: etcd, shards, managers and routers, with shards and tables registered.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use topology::store::{self, EtcdStore};
@@ -235,13 +233,7 @@ impl Cluster {
             .expect(200)?;
         let wanted = topology["epoch"].as_u64().context("epoch is a number")?;
         for router in &self.routers {
-            let url = format!("{}/v1/shard-for-key?key=1", router.program.http());
-            wait::until("newest epoch", Duration::from_secs(20), || async {
-                let seen = http::get(&url).await?.expect(200)?["epoch"].as_u64();
-                anyhow::ensure!(seen >= Some(wanted), "epoch {seen:?} of {wanted}");
-                Ok(())
-            })
-            .await?;
+            router.program.has_seen(wanted).await?;
         }
         Ok(())
     }

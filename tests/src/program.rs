@@ -198,6 +198,24 @@ impl Program {
         Ok(answer.body)
     }
 
+    /// Waits until the program says that it has seen an epoch.
+    ///
+    /// # Errors
+    /// When it does not within [`wait::SETTLE`].
+    pub async fn has_seen(&self, epoch: u64) -> anyhow::Result<()> {
+        let what = format!("epoch {epoch} at {}", self.http());
+        wait::until(&what, wait::SETTLE, async || {
+            let metrics = self.metrics().await?;
+            let line = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("catalog_version "));
+            let seen: u64 = line.context("no catalog_version in the metrics")?.parse()?;
+            anyhow::ensure!(seen >= epoch, "it is at epoch {seen}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Starts the program and waits until it says that it is ready.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! description of the protocol, on purpose without the router's codec.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,12 +17,24 @@ use crate::pg::Address;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A message of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its type.
     pub tag: u8,
     /// What follows its length.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tag {
+            b'E' | b'N' => write!(f, "{}{:?}", char::from(self.tag), self.fields()),
+            tag => {
+                let shown = self.body.get(..200).unwrap_or(&self.body);
+                write!(f, "{}\"{}\"", char::from(tag), shown.escape_ascii())
+            }
+        }
+    }
 }
 
 impl Message {

@@ -1,5 +1,8 @@
-//! The invariants that can be checked on a topology alone, as predicates with the ids that
-//! ARCHITECTURE.md gives them.
+//! What must hold between the records of one topology, checked whenever a snapshot is made.
+//!
+//! Not here: that each token has one owner (I1), which a [`crate::Ring`] guarantees by its
+//! construction, and that epochs grow by one (I2), which each control write's conditions demand and
+//! [`crate::watch`] checks again.
 
 use crate::records::Placement;
 use crate::snapshot::{InvalidTopology, Snapshot};

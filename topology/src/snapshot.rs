@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::hash::token_of;
-pub use crate::parts::Parts;
+use crate::parts::Parts;
 use crate::records::{Group, Hold, Shard, Table};
 use crate::ring::{InvalidRing, Ring, Vnode};
 use crate::{Epoch, GroupName, Key, ShardId, TableName, Token};

@@ -100,16 +100,15 @@ impl Follower {
     }
 
     async fn follow_forever(&mut self) {
-        let mut attempts = 0;
+        let mut delays = self.backoff.delays();
         loop {
-            let interruption = match self.follow(&mut attempts).await {
+            let interruption = match self.follow(&mut delays).await {
                 Ok(never) => match never {},
                 Err(interruption) => interruption,
             };
             self.view.lost();
             let epoch = self.view.snapshot().epoch();
-            let delay = self.backoff.delay(attempts);
-            attempts = attempts.saturating_add(1);
+            let delay = delays.next_delay();
             log(&interruption, epoch, delay);
             sleep(delay).await;
         }
@@ -118,7 +117,7 @@ impl Follower {
     /// Catches up with the store and follows it until something is in the way.
     async fn follow(
         &mut self,
-        attempts: &mut u32,
+        delays: &mut platform::backoff::Backoff,
     ) -> Result<std::convert::Infallible, Interruption> {
         let revision = self.catch_up().await?;
         let mut watch = self
@@ -128,8 +127,8 @@ impl Follower {
         self.view.reached();
         loop {
             let batch = watch.next().await?;
-            *attempts = 0;
             self.apply(batch)?;
+            delays.reset();
             self.view.heard(Instant::now());
         }
     }

@@ -198,3 +198,6 @@ impl ServerCertVerifier for PeerVerifier {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,26 +168,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether entries of a level further out can be seen from a scope.
-    pub(super) fn sees_outside(&self, id: ScopeId) -> bool {
-        let mut scope = self.data.scopes.get(id.0);
-        while let Some((parent, visible)) = scope.and_then(|scope| scope.parent.as_ref()) {
-            if !visible.is_empty() {
-                return true;
-            }
-            scope = self.data.scopes.get(parent.0);
-        }
-        false
-    }
-
-    /// Whether one of a scope's first entries has a name.
-    pub(super) fn has_entry(&self, id: ScopeId, name: &str, searched: usize) -> bool {
-        self.data.scopes.get(id.0).is_some_and(|scope| {
-            let mut entries = scope.entries.iter().take(searched);
-            entries.any(|entry| entry.name.as_deref() == Some(name))
-        })
-    }
-
     pub(super) fn add_write(&mut self, scope: ScopeId, kind: WriteKind) {
         self.data.writes.push(Write { scope, kind });
     }

@@ -5,7 +5,6 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, SubLink, TypeName, WindowDef, XmlExpr};
 
 use super::builder::{Builder, Place};
-use super::select::Handing;
 use super::{ScopeId, functions};
 
 const UNKNOWN: &str = "an expression that is not understood";
@@ -112,7 +111,7 @@ impl<'a> Builder<'a> {
     pub(super) fn sub_link(&mut self, link: &'a SubLink, at: Place) -> Option<ScopeId> {
         self.optional(link.testexpr.as_deref(), at);
         let query = link.subselect.as_deref()?;
-        Some(self.query(query, Some(at), Handing::Tested))
+        Some(self.query(query, Some(at)))
     }
 
     fn cast(&mut self, arg: Option<&'a Node>, type_name: Option<&'a TypeName>, at: Place) {

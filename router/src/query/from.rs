@@ -10,7 +10,6 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Place};
-use super::select::Handing;
 use super::{ColumnRef, Entry, Fact, Joined, Merged, ScopeId, Source, Test, names};
 
 impl<'a> Builder<'a> {
@@ -90,7 +89,7 @@ impl<'a> Builder<'a> {
         let Some(query) = item.subquery.as_deref() else {
             return self.opaque("a sub-select that is not understood");
         };
-        let rows = self.query(query, Some(parent), Handing::Read);
+        let rows = self.query(query, Some(parent));
         let alias = item.alias.as_ref();
         self.add_entry(
             scope,

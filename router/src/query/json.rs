@@ -7,7 +7,6 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Place};
-use super::select::Handing;
 
 impl<'a> Builder<'a> {
     /// Walks an expression of SQL/JSON; false when it is none.
@@ -26,7 +25,7 @@ impl<'a> Builder<'a> {
             NodeEnum::JsonArrayConstructor(it) => self.each(&it.exprs, at),
             NodeEnum::JsonArrayQueryConstructor(it) => {
                 if let Some(query) = it.query.as_deref() {
-                    self.query(query, Some(at), Handing::Tested);
+                    self.query(query, Some(at));
                 }
             }
             NodeEnum::JsonObjectAgg(it) => {

@@ -177,8 +177,8 @@ pub enum Outputs {
 /// One output expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A column, under its own or another name. Where it belongs to a level further out, its rows
-    /// are not restricted by conditions on this output.
+    /// A column, under its own or another name. It may belong to a level further out, whose rows a
+    /// condition on this output does not restrict.
     Column {
         /// The output's name.
         name: String,

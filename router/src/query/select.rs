@@ -6,31 +6,21 @@ use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperat
 use super::builder::{Builder, Place};
 use super::{Output, Outputs, ScopeId, Value, names, outputs};
 
-/// Entries of a scope that are searched for the name before an output's dot.
-const SEARCHED_ENTRIES: usize = 64;
-
-/// What the level around a query does with its rows. All but [`Handing::Whole`] may sift them by
-/// conditions that then also hold for what the query reads, as far as the query lets them through.
+/// What the level around a query does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handing {
+    /// May sift them by conditions of its own, which then also hold for what the query reads, as
+    /// far as the query lets them through.
+    Sifted,
     /// Takes all of them, as INSERT does.
     Whole,
-    /// Tests values against them, as IN does.
-    Tested,
-    /// Reads them in its FROM.
-    Read,
 }
 
 impl<'a> Builder<'a> {
     /// Reads any statement that can stand as a query: SELECT, or a write in a CTE.
-    pub(super) fn query(
-        &mut self,
-        node: &'a Node,
-        parent: Option<Place>,
-        handing: Handing,
-    ) -> ScopeId {
+    pub(super) fn query(&mut self, node: &'a Node, parent: Option<Place>) -> ScopeId {
         match &node.node {
-            Some(NodeEnum::SelectStmt(it)) => self.select(it, parent, handing),
+            Some(NodeEnum::SelectStmt(it)) => self.select(it, parent, Handing::Sifted),
             Some(NodeEnum::InsertStmt(it)) => self.insert(it, parent),
             Some(NodeEnum::UpdateStmt(it)) => self.update(it, parent),
             Some(NodeEnum::DeleteStmt(it)) => self.delete(it, parent),
@@ -107,19 +97,10 @@ impl<'a> Builder<'a> {
         // does not hold for all rows that are read.
         let looks_around = self.windows != windows || is_distinct_on(&select.distinct_clause);
         // Grouping sets put NULL in place of a column's value.
-        if (looks_around && handing != Handing::Whole) || has_grouping_sets(&select.group_clause) {
+        if (looks_around && handing == Handing::Sifted) || has_grouping_sets(&select.group_clause) {
             return Outputs::Unknown;
         }
-        let is_correlated = handing == Handing::Read && self.sees_outside(scope);
-        let outputs = select.target_list.iter().map(|node| {
-            let output = self.output(node, at)?;
-            let is_outer = is_correlated && self.may_be_outer(&output, scope);
-            Some(if is_outer {
-                Output::Value(Value::Other)
-            } else {
-                output
-            })
-        });
+        let outputs = select.target_list.iter().map(|node| self.output(node, at));
         outputs
             .collect::<Option<_>>()
             .map_or(Outputs::Unknown, Outputs::List)
@@ -184,17 +165,6 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Whether an output may belong to a level further out. Conditions on it from outside would say
-    /// something of rows that they do not restrict.
-    fn may_be_outer(&self, output: &Output, scope: ScopeId) -> bool {
-        let qualifier = match output {
-            Output::Column { column, .. } => column.qualifier.as_ref(),
-            Output::Star(Some(qualifier)) => Some(qualifier),
-            Output::Star(None) | Output::Value(_) => return false,
-        };
-        !qualifier.is_some_and(|it| self.has_entry(scope, &it.name, SEARCHED_ENTRIES))
-    }
-
     /// Reads the CTEs of a WITH and brings them into sight; gives their names for leaving.
     pub(super) fn with(&mut self, clause: Option<&'a WithClause>, scope: ScopeId) -> Vec<&'a str> {
         let Some(clause) = clause else {
@@ -218,7 +188,7 @@ impl<'a> Builder<'a> {
                 self.opaque("a WITH that is not understood");
                 continue;
             };
-            let rows = self.query(query, Some(Place::outside(scope)), Handing::Read);
+            let rows = self.query(query, Some(Place::outside(scope)));
             if !clause.recursive {
                 self.enter_cte(&cte.ctename, rows, !cte.aliascolnames.is_empty());
             }

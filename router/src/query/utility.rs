@@ -108,7 +108,7 @@ impl<'a> Calls<'a> {
     fn walk_query(&mut self, query: Option<&'a Node>) -> Data {
         self.walk(|builder| match query {
             Some(query) => {
-                builder.query(query, None, Handing::Whole);
+                builder.query(query, None);
             }
             None => builder.opaque("a query that is not understood"),
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use serde_json::json;
-use tests::http;
+use tests::{Etcd, http};
 
 use super::{list, managers, shard};
 use crate::suite::{Outcome, Suite, alone, same};
@@ -43,40 +43,24 @@ async fn every_write_leaves_an_audit_entry() -> Outcome {
         }
     }
     // Each entry was written with the change that it tells of: one etcd revision, one epoch.
-    let stored = cluster
-        .etcd
-        .etcdctl(&["get", "--prefix", "/sharding/v1/", "-w", "fields"])?;
-    let value = |block: &[&str], name: &str| -> Option<u64> {
-        block.iter().find_map(|line| {
-            line.strip_prefix(name)?
-                .trim_start_matches([' ', ':'])
-                .parse()
-                .ok()
-        })
-    };
-    let lines: Vec<&str> = stored.lines().collect();
-    let blocks: Vec<&[&str]> = lines.split(|line| line.is_empty()).collect();
-    let audits = blocks.iter().filter(|block| {
-        block
-            .iter()
-            .any(|line| line.starts_with("\"Key\" : \"/sharding/v1/audit/"))
-    });
-    let revisions: Vec<u64> = audits
-        .filter_map(|block| value(block, "\"ModRevision\""))
-        .collect();
-    same!(revisions.len(), 4, "stored entries in {stored}");
+    let revisions = revisions(&cluster.etcd, &["--prefix", "/sharding/v1/audit/"])?;
+    same!(revisions.len(), 4, "stored entries");
     for revision in revisions {
-        let at = format!("--rev={revision}");
-        let head =
-            cluster
-                .etcd
-                .etcdctl(&["get", "/sharding/v1/topology/head", &at, "-w", "fields"])?;
-        let head: Vec<&str> = head.lines().collect();
+        let head = ["/sharding/v1/topology/head", &format!("--rev={revision}")];
         same!(
-            value(&head, "\"ModRevision\""),
-            Some(revision),
+            self::revisions(&cluster.etcd, &head)?,
+            [revision],
             "the head at that revision"
         );
     }
     Ok(())
+}
+
+/// The revisions at which some keys were written last.
+fn revisions(etcd: &Etcd, keys: &[&str]) -> anyhow::Result<Vec<u64>> {
+    let shown = etcd.etcdctl(&[&["get", "-w", "fields"], keys].concat())?;
+    let found = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("\"ModRevision\" : "));
+    found.map(|revision| Ok(revision.parse()?)).collect()
 }

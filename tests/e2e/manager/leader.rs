@@ -95,6 +95,8 @@ async fn a_paused_leader_comes_back_as_a_follower() -> Outcome {
     let cluster = managers(2, 1).await?;
     let (first, term) = exactly_one_leads(&cluster).await?;
     let other = &cluster.managers[1 - first];
+    let body = shard("a", &cluster.spares[0].endpoint());
+    cluster.post_when_led("/shards", &body).await?;
     cluster.managers[first].0.signal(Signal::Stop)?;
     wait::until("the other leads", TAKE_OVER * 2, async || {
         let now = status(other).await?;
@@ -133,7 +135,7 @@ async fn a_mutation_is_taken_by_any_manager() -> Outcome {
         same!(made["name"], json!(format!("public.t{number}")));
         // A refusal travels as it is, too.
         let again = http::post(&manager.api("/tables"), &table(number)).await?;
-        super::is_error(&again, 409, "conflict")?;
+        super::is_error(&again, 409, "already_exists")?;
         let mut client = TableServiceClient::connect(manager.0.grpc()).await?;
         let request = CreateTableRequest {
             name: format!("g{number}"),

@@ -70,7 +70,7 @@ async fn refusals(cluster: &Cluster, url: &str) -> Outcome {
     let before = epoch(cluster.manager(0)?).await?;
     let endpoint = cluster.spares[1].endpoint();
     let again = http::post(url, &shard("Shard One", &endpoint)).await?;
-    is_error(&again, 409, "conflict")?;
+    is_error(&again, 409, "already_exists")?;
     for body in [
         json!({}),
         json!({ "name": "b" }),
@@ -143,7 +143,7 @@ async fn a_shard_with_vnodes_or_rows_is_not_deleted() -> Outcome {
     let owns = is_error(&http::delete(&format!("{url}/a")).await?, 409, "conflict")?;
     anyhow::ensure!(owns.contains("vnode"), "{owns}");
     cluster.spares[1]
-        .psql("INSERT INTO orders VALUES (7)")
+        .psql("INSERT INTO orders (k) VALUES (7)")
         .await?;
     let holds = is_error(&http::delete(&format!("{url}/b")).await?, 409, "conflict")?;
     anyhow::ensure!(holds.contains("row") && holds.contains("orders"), "{holds}");

@@ -45,7 +45,7 @@ async fn sleeper(cluster: &Cluster, table: &str) -> anyhow::Result<String> {
     let key = cluster.key_on("shard-2", 1).await?;
     cluster
         .router(0)?
-        .psql(&format!("INSERT INTO {table} VALUES ({key})"))
+        .psql(&format!("INSERT INTO {table} (k) VALUES ({key})"))
         .await?;
     Ok(format!("SELECT pg_sleep(60) FROM {table} WHERE k = {key}"))
 }

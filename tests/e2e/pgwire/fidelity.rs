@@ -21,11 +21,11 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 
 const COLUMNS: &str = "k bigint NOT NULL, id int, name varchar(5) CHECK (name <> 'bad'), \
     a numeric(10,2), b bytea, c timestamptz, d jsonb, e int[], f float8, \
-    CONSTRAINT one_each UNIQUE (k, id)";
+    UNIQUE (k, id)";
 
 /// With `KEY` in the place of the key. Each is run twice over: on the router and on the shard.
 const STATEMENTS: &[&str] = &[
-    "INSERT INTO TABLE_ VALUES (KEY, 1, 'one', 1.5, '\\x00ff', '2024-02-29 12:00+00', '{\"a\": [1]}', '{1,2,NULL}', 'NaN')",
+    "INSERT INTO TABLE_ (k, id, name, a, b, c, d, e, f) VALUES (KEY, 1, 'one', 1.5, '\\x00ff', '2024-02-29 12:00+00', '{\"a\": [1]}', '{1,2,NULL}', 'NaN')",
     "INSERT INTO TABLE_ (k, id, name) VALUES (KEY, 2, NULL), (KEY, 3, '') RETURNING *",
     "SELECT * FROM TABLE_ WHERE k = KEY ORDER BY id",
     "SELECT t.*, id AS \"An Alias\", 'text'::text, NULL, 1::smallint FROM TABLE_ t WHERE k = KEY AND id = 1",
@@ -65,8 +65,17 @@ const STATEMENTS: &[&str] = &[
 
 /// A message as it must be the same on both sides.
 fn comparable(messages: Vec<Message>) -> Vec<String> {
+    comparable_but(messages, &[])
+}
+
+/// As [`comparable`], without some fields of errors and notices.
+fn comparable_but(messages: Vec<Message>, left_out: &[char]) -> Vec<String> {
     let shown = messages.into_iter().map(|message| match message.tag {
-        b'E' | b'N' => format!("{} {:?}", char::from(message.tag), message.fields()),
+        b'E' | b'N' => {
+            let mut fields = message.fields();
+            fields.retain(|letter, _| !left_out.contains(letter));
+            format!("{} {fields:?}", char::from(message.tag))
+        }
         tag => format!("{} {}", char::from(tag), message.body.escape_ascii()),
     });
     shown.collect()
@@ -171,7 +180,13 @@ async fn warnings_about_transactions_are_those_of_postgresql(cluster: &Cluster) 
         "COMMIT AND CHAIN",
     ] {
         let (is, wanted) = (routed.query(sql).await?, direct.query(sql).await?);
-        same!(comparable(is), comparable(wanted), "{sql}");
+        // Without a backend it is the router that answers, which has no place in PostgreSQL's source.
+        let place = ['F', 'L', 'R'];
+        same!(
+            comparable_but(is, &place),
+            comparable_but(wanted, &place),
+            "{sql}"
+        );
     }
     Ok(())
 }
@@ -183,8 +198,7 @@ async fn changes_of_settings_are_reported_as_by_the_shard(cluster: &Cluster) -> 
         "SELECT '2024-07-01 12:00+00'::timestamptz",
         "SET DateStyle = 'SQL, DMY'",
         "SET application_name = 'renamed'",
-        "SET client_encoding = 'LATIN1'",
-        "RESET client_encoding",
+        "SET client_encoding = 'UTF8'",
         "SHOW TimeZone",
         "RESET ALL",
         "SHOW TimeZone",

@@ -149,7 +149,7 @@ async fn a_long_statement_is_run(cluster: &Cluster) -> Outcome {
     let rows: Vec<String> = (0..20_000)
         .map(|n| format!("(7, 'row number {n}')"))
         .collect();
-    let sql = format!("INSERT INTO long VALUES {}", rows.join(", "));
+    let sql = format!("INSERT INTO long (k, v) VALUES {}", rows.join(", "));
     let answer = session.query(&sql).await?;
     same!(tags(&answer), "CZ", "{answer:?}");
     same!(answer[0].text(), "INSERT 0 20000");
@@ -172,7 +172,10 @@ async fn a_large_value_goes_in_and_comes_out(cluster: &Cluster) -> Outcome {
     let client = cluster.router(0)?.client().await?;
     let value: Vec<u8> = (0..=255_u8).cycle().take(8 << 20).collect();
     client
-        .execute("INSERT INTO large VALUES ($1, $2)", &[&7_i64, &value])
+        .execute(
+            "INSERT INTO large (k, v) VALUES ($1, $2)",
+            &[&7_i64, &value],
+        )
         .await?;
     let row = client
         .query_one("SELECT v FROM large WHERE k = $1", &[&7_i64])
@@ -203,7 +206,7 @@ async fn a_result_of_any_size_streams_in_bounded_memory() -> Outcome {
         .create("stream", "k bigint PRIMARY KEY", ("k", "bigint"))
         .await?;
     let mut session = Raw::connect(&router.address()).await?;
-    session.query("INSERT INTO stream VALUES (7)").await?;
+    session.query("INSERT INTO stream (k) VALUES (7)").await?;
     // 5 forgets the peak so far.
     std::fs::write(format!("/proc/{}/clear_refs", router.program.id()?), "5")?;
     let before = memory(&router.program, "VmHWM")?;

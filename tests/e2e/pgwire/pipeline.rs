@@ -30,7 +30,7 @@ async fn answers_come_in_the_order_of_the_requests(cluster: &Cluster) -> Outcome
     let keys: Vec<i64> = (1..=60).collect();
     let inserts: Vec<u8> = keys
         .iter()
-        .flat_map(|key| query(&format!("INSERT INTO ordered VALUES ({key})")))
+        .flat_map(|key| query(&format!("INSERT INTO ordered (k) VALUES ({key})")))
         .collect();
     router.send(&inserts).await?;
     for key in &keys {
@@ -75,7 +75,9 @@ async fn concurrent_requests_of_a_driver_are_pipelined(cluster: &Cluster) -> Out
         .create("driven", "k bigint PRIMARY KEY, v bigint", ("k", "bigint"))
         .await?;
     let client = cluster.router(0)?.client().await?;
-    let insert = client.prepare("INSERT INTO driven VALUES ($1, $2)").await?;
+    let insert = client
+        .prepare("INSERT INTO driven (k, v) VALUES ($1, $2)")
+        .await?;
     let select = client.prepare("SELECT v FROM driven WHERE k = $1").await?;
     let pair = |key: i64| {
         let (client, insert, select) = (&client, &insert, &select);
@@ -108,7 +110,7 @@ async fn a_batch_over_two_shards_is_refused_and_the_session_goes_on(cluster: &Cl
     ];
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let insert = |key: i64| {
-        let sql = parse("", "INSERT INTO batched VALUES ($1)", &[20]);
+        let sql = parse("", "INSERT INTO batched (k) VALUES ($1)", &[20]);
         [
             sql,
             bind("", "", true, &[Some(&key.to_be_bytes())]),
@@ -142,7 +144,7 @@ async fn a_portal_is_read_in_parts(cluster: &Cluster) -> Outcome {
     let refused = router.query(insert).await?;
     if sqlstate(&refused).is_some() {
         let done = router
-            .query("INSERT INTO parts VALUES (7,1), (7,2), (7,3), (7,4), (7,5)")
+            .query("INSERT INTO parts (k, v) VALUES (7,1), (7,2), (7,3), (7,4), (7,5)")
             .await?;
         same!(sqlstate(&done), None);
     }
@@ -181,7 +183,7 @@ async fn a_message_may_come_byte_by_byte(cluster: &Cluster) -> Outcome {
         .await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let batch = [
-        query("INSERT INTO slow VALUES (7)"),
+        query("INSERT INTO slow (k) VALUES (7)"),
         parse("", "SELECT k FROM slow WHERE k = $1", &[]),
         bind("", "", false, &[Some(b"7")]),
         execute("", 0),

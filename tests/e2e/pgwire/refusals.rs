@@ -33,7 +33,7 @@ async fn start(cluster: &Cluster, table: &str) -> anyhow::Result<(Raw, [i64; 2])
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for key in keys {
         let done = router
-            .query(&format!("INSERT INTO {table} VALUES ({key}, 1)"))
+            .query(&format!("INSERT INTO {table} (k, v) VALUES ({key}, 1)"))
             .await?;
         same!(sqlstate(&done), None);
     }
@@ -74,7 +74,7 @@ async fn statements_that_need_several_shards_are_refused_with_a_reason(
         "DELETE FROM refuse_wide".to_owned(),
         format!("DELETE FROM refuse_wide WHERE k IN ({here}, {there})"),
         format!(
-            "INSERT INTO refuse_wide VALUES ({}, 1), ({}, 1)",
+            "INSERT INTO refuse_wide (k, v) VALUES ({}, 1), ({}, 1)",
             here + 100_000,
             there
         ),
@@ -104,11 +104,13 @@ async fn statements_that_would_end_on_a_wrong_shard_are_refused(cluster: &Cluste
         format!("UPDATE refuse_wrong SET k = {there} WHERE k = {here}"),
         format!("UPDATE refuse_wrong SET k = k + 1 WHERE k = {here}"),
         format!(
-            "INSERT INTO refuse_wrong VALUES ({here}, 1) ON CONFLICT (k) DO UPDATE SET k = {there}"
+            "INSERT INTO refuse_wrong (k, v) VALUES ({here}, 1) ON CONFLICT (k) DO UPDATE SET k = {there}"
         ),
-        "INSERT INTO refuse_wrong VALUES (nextval('nowhere'), 1)".to_owned(),
-        "INSERT INTO refuse_wrong VALUES ((random() * 1000)::bigint, 1)".to_owned(),
+        "INSERT INTO refuse_wrong (k, v) VALUES (nextval('nowhere'), 1)".to_owned(),
+        "INSERT INTO refuse_wrong (k, v) VALUES ((random() * 1000)::bigint, 1)".to_owned(),
         "INSERT INTO refuse_wrong DEFAULT VALUES".to_owned(),
+        // Which column comes first is known to the shards alone.
+        format!("INSERT INTO refuse_wrong VALUES ({here}, 1)"),
     ];
     all_are_refused(&mut router, &statements).await?;
     let answer = router
@@ -124,7 +126,7 @@ async fn keys_of_one_shard_are_routed_together(cluster: &Cluster) -> Outcome {
     let third = cluster.key_on("shard-1", other + 1).await?;
     let statements = [
         (
-            format!("INSERT INTO refuse_not VALUES ({other}, 2), ({third}, 3)"),
+            format!("INSERT INTO refuse_not (k, v) VALUES ({other}, 2), ({third}, 3)"),
             vec![],
         ),
         (

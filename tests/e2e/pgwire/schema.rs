@@ -135,7 +135,9 @@ async fn a_reference_table_is_read_on_any_shard_and_joined(cluster: &Cluster) ->
     for shard in ["shard-1", "shard-2"] {
         let key = cluster.key_on(shard, 1).await?;
         router
-            .query(&format!("INSERT INTO ref_orders VALUES ({key}, 'is')"))
+            .query(&format!(
+                "INSERT INTO ref_orders (k, country) VALUES ({key}, 'is')"
+            ))
             .await?;
         let sql = format!(
             "SELECT name FROM ref_orders JOIN ref_countries ON code = country WHERE k = {key}"

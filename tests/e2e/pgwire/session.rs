@@ -41,7 +41,7 @@ async fn settings_follow_their_session_to_every_shard(cluster: &Cluster) -> Outc
     one.query("SET work_mem = '5MB'").await?;
     two.query("SET work_mem = '6MB'").await?;
     for key in two_keys(cluster).await? {
-        let insert = format!("INSERT INTO follow VALUES ({key})");
+        let insert = format!("INSERT INTO follow (k) VALUES ({key})");
         same!(sqlstate(&one.query(&insert).await?), None);
         let sql = format!("SELECT current_setting('work_mem') FROM follow WHERE k = {key}");
         for _ in 0..3 {
@@ -111,7 +111,7 @@ async fn prepared_statements_work_on_every_shard(cluster: &Cluster) -> Outcome {
         .await?;
     let client = cluster.router(0)?.client().await?;
     let insert = client
-        .prepare("INSERT INTO prepared VALUES ($1, $2)")
+        .prepare("INSERT INTO prepared (k, v) VALUES ($1, $2)")
         .await?;
     let select = client
         .prepare("SELECT v FROM prepared WHERE k = $1")
@@ -156,7 +156,7 @@ async fn a_session_may_have_many_prepared_statements(cluster: &Cluster) -> Outco
     }
     for key in two_keys(cluster).await? {
         client
-            .execute("INSERT INTO many VALUES ($1)", &[&key])
+            .execute("INSERT INTO many (k) VALUES ($1)", &[&key])
             .await?;
         for (number, statement) in (0_i64..).zip(&statements).step_by(7) {
             let row = client.query_one(statement, &[&key]).await?;
@@ -236,7 +236,7 @@ async fn a_prepared_statement_survives_a_change_of_its_table(cluster: &Cluster) 
         .await?;
     for key in keys {
         router
-            .psql(&format!("INSERT INTO altered VALUES ({key}, 'v')"))
+            .psql(&format!("INSERT INTO altered (k, v) VALUES ({key}, 'v')"))
             .await?;
         same!(client.execute(&update, &[&key]).await?, 1);
     }
@@ -252,7 +252,7 @@ async fn many_sessions_share_few_backends(cluster: &Cluster) -> Outcome {
     for key in 0..120_i64 {
         let mut session = Raw::connect(&router).await?;
         let done = session
-            .query(&format!("INSERT INTO share VALUES ({key})"))
+            .query(&format!("INSERT INTO share (k) VALUES ({key})"))
             .await?;
         same!(sqlstate(&done), None);
         sessions.push(session);

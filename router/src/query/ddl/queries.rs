@@ -5,7 +5,6 @@ use pg_query::protobuf::{
 };
 
 use super::super::builder::Builder;
-use super::super::select::Handing;
 use super::super::{Data, Source, TableRef, names};
 use super::table::TEMPORARY;
 use super::{Change, Ddl, Objection};
@@ -26,7 +25,7 @@ const MATERIALIZED: Objection = Objection {
 pub(super) fn view(view: &ViewStmt, sql: &str) -> Ddl {
     let mut builder = Builder::new(sql);
     if let Some(query) = view.query.as_deref() {
-        builder.query(query, None, Handing::Whole);
+        builder.query(query, None);
     }
     let (data, _) = builder.finish();
     let mut ddl = Ddl::with("CREATE VIEW", mentions(&data));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tests::{http, wait};
+use anyhow::Context as _;
 
 use crate::Progress;
 use crate::system::System;
@@ -45,19 +45,11 @@ pub(crate) async fn create_tables(system: &System, progress: &Progress) -> anyho
         system.shardctl_when_led(&add).await?;
     }
     let status = system.shardctl_json(&["status"]).await?;
+    let epoch = status["epoch"]
+        .as_u64()
+        .context("shardctl shows an epoch")?;
     for router in &system.routers {
-        let url = format!("{}/v1/shard-for-key?key=1", router.program.http());
-        wait::until(
-            "the newest epoch on every router",
-            wait::SETTLE,
-            async || {
-                let seen = http::get(&url).await?.expect(200)?;
-                let is_newest = seen["epoch"].as_u64() >= status["epoch"].as_u64();
-                anyhow::ensure!(is_newest, "{seen}, but the managers say {status}");
-                Ok(())
-            },
-        )
-        .await?;
+        router.program.has_seen(epoch).await?;
     }
     progress.done("tables are registered with shardctl: customers and orders by customer_id");
     Ok(())
@@ -91,7 +83,7 @@ fn script(first: i64, last: i64) -> String {
         let written = write!(
             script,
             "BEGIN;\n\
-             INSERT INTO customers VALUES ({customer}, 'Customer {customer}', '{country}', \
+             INSERT INTO customers (customer_id, name, country, created_at) VALUES ({customer}, 'Customer {customer}', '{country}', \
              '2025-01-01');\n\
              INSERT INTO orders (customer_id, order_id, placed_at, amount) VALUES {};\n\
              COMMIT;\n",

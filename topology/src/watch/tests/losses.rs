@@ -11,6 +11,7 @@ use super::writer::{Writer, id, shard};
 use super::{Following, PATIENCE};
 use crate::records::encode;
 use crate::store::{MemoryStore, Op};
+use crate::watch::{LoadError, load};
 use crate::{Epoch, Term, keys};
 
 /// A follower that has published the writer's first two epochs.
@@ -280,4 +281,20 @@ async fn a_store_with_another_history_of_the_same_length_is_not_taken_for_the_sa
     assert_eq!(*following.stays().await, *writer.newest());
     assert!(!following.is_connected());
     goes_on(&mut other, &following).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_a_head_are_not_a_topology() {
+    let mut writer = Writer::new(MemoryStore::new());
+    assert_eq!(load(&writer.store).await.unwrap().head, None);
+    writer.add("a").await;
+    let loaded = load(&writer.store).await.unwrap();
+    assert_eq!((loaded.epoch(), loaded.term()), (Epoch(1), Term(1)));
+    assert_eq!(loaded.head_mod_revision, writer.store.revision());
+    assert_eq!(loaded.snapshot().unwrap(), *writer.newest());
+    writer.commit(vec![Op::delete(keys::HEAD)]).await;
+    assert!(matches!(load(&writer.store).await, Err(LoadError::NoHead)));
+    let following = Following::new(Arc::new(writer.store.clone()));
+    assert_eq!(following.stays().await.epoch(), Epoch(0));
+    assert!(!following.view.is_loaded());
 }

@@ -74,3 +74,14 @@ async fn a_fixed_view_shows_its_snapshot_and_counts_as_connected() {
     assert!(view.is_loaded() && view.freshness().connected);
     assert_eq!(view.wait_for(Epoch(7)).await.epoch(), Epoch(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_view_takes_nothing_back_whoever_asks() {
+    let at = |epoch| Snapshot::try_new(Epoch(epoch), Parts::default()).unwrap();
+    let view = View::fixed(at(7));
+    assert!(!view.publish(at(6)));
+    assert!(!view.publish(at(7)));
+    assert_eq!(view.snapshot().epoch(), Epoch(7));
+    assert!(view.publish(at(8)));
+    assert_eq!(view.snapshot().epoch(), Epoch(8));
+}
