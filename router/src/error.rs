@@ -37,6 +37,12 @@ pub enum Error {
     /// No topology with an active shard is known.
     #[error("no active shard is known to the router")]
     NoShard,
+    /// A table group that a client named does not exist.
+    #[error("table group {name:?} does not exist")]
+    UnknownGroup {
+        /// What the client called it.
+        name: String,
+    },
     /// The client broke the protocol.
     #[error("protocol violation: {0}")]
     Protocol(String),
@@ -70,6 +76,7 @@ impl Error {
             Self::Pool(pool::Error::Exhausted { .. }) => "53300",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::NoShard => "57P03",
+            Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
             Self::Timeout(_) => "57014",
@@ -88,6 +95,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
             | Self::NoShard
+            | Self::UnknownGroup { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
             | Self::ShuttingDown => None,
@@ -101,6 +109,7 @@ impl Error {
             Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Shard { hint, .. } => hint.as_deref(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
+            Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
             Self::PartlyApplied { .. } => {
                 Some("look at those shards, then run the statement there where it is missing")
             }
@@ -125,6 +134,7 @@ impl Error {
             | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
+            Self::UnknownGroup { .. } => Kind::NotFound,
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
             Self::Timeout(_) => Kind::Timeout,
         }

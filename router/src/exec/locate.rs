@@ -46,16 +46,16 @@ pub fn locate(snapshot: &Snapshot, group: Option<&str>, key: &str) -> Result<Loc
 ///
 /// # Errors
 /// There is no such group.
-pub fn key_type_of(snapshot: &Snapshot, group: Option<&str>) -> Result<KeyType, Refusal> {
+pub fn key_type_of(snapshot: &Snapshot, group: Option<&str>) -> Result<KeyType, Error> {
     let name = group.unwrap_or(DEFAULT_GROUP);
     let known = GroupName::try_new(name)
         .ok()
         .and_then(|name| snapshot.group(&name));
-    known.map(|group| group.key_type).ok_or_else(|| Refusal {
-        sqlstate: "42704",
-        message: format!("table group {name:?} does not exist"),
-        hint: Some("register a table of the group first: shardctl tables add".to_owned()),
-    })
+    known
+        .map(|group| group.key_type)
+        .ok_or_else(|| Error::UnknownGroup {
+            name: name.chars().take(64).collect(),
+        })
 }
 
 /// Reads a key's text form.

@@ -217,7 +217,7 @@ fn output_settings() -> Settings {
     settings
 }
 
-/// The request's key, read as the type that the statement's tables have.
+/// The request's key, read as the type that the statement's tables have, or the named group.
 fn hint<'a>(
     request: &'a Request,
     plan: &Plan,
@@ -233,7 +233,13 @@ fn hint<'a>(
     let key_type = match plan {
         Plan::Key { key_type, .. } | Plan::NeedsHint { key_type, .. } => *key_type,
         Plan::Any { .. } | Plan::Home(_) | Plan::Everywhere => {
-            locate::key_type_of(snapshot, request.group.as_deref())?
+            let key_type = locate::key_type_of(snapshot, request.group.as_deref());
+            if request.group.is_none() {
+                // Nothing depends on the key, and it may be meant as one of any group.
+                let key = key_type.map(|key_type| locate::read_key(key_type, text).ok());
+                return Ok(key.ok().flatten());
+            }
+            key_type?
         }
         Plan::Refused(refusal) => return Err(refusal.clone().into()),
     };

@@ -96,7 +96,6 @@ impl Login {
         let parameters = [
             ("user", self.credentials.user.as_str()),
             ("database", self.endpoint.database()),
-            ("application_name", "sharding-router"),
             ("client_encoding", "UTF8"),
         ];
         encode::startup(&mut wire.outbound, &parameters)?;

@@ -177,7 +177,7 @@ async fn statuses(
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        // What the router calls its own connections is not the client's affair.
+        // The backend was not told the client's name yet.
         let name = parameters.get("application_name").unwrap_or_default();
         statuses.insert("application_name".to_owned(), name.to_owned());
         if *lease.settings != *settings {

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use wire::backend::encode;
+use wire::backend::{Report, encode};
 use wire::frontend::{Message, tag};
 use wire::limits::MAX_AUTHENTICATION_BYTES;
 use wire::startup::{ENCRYPTION_ACCEPTED, ENCRYPTION_REFUSED, Parameters, Startup, StartupError};
@@ -110,10 +110,12 @@ pub async fn log_in(
 
 /// Tells the client why it is not let in.
 pub(super) async fn refuse<T>(mut client: Client, error: LoginError) -> Result<T, LoginError> {
-    if let LoginError::Refused(reason) = &error {
-        local::fatal(&mut client.outbound, reason);
-        client.flush().await?;
+    match &error {
+        LoginError::Refused(reason) => local::fatal(&mut client.outbound, reason),
+        LoginError::Startup(reason) => report(reason).encode(&mut client.outbound),
+        LoginError::Gone(_) | LoginError::Client(_) => return Err(error),
     }
+    client.flush().await?;
     Err(error)
 }
 
@@ -138,10 +140,14 @@ async fn refuse_encryption(mut stream: Stream) -> Result<Stream, LoginError> {
 
 async fn report_startup(stream: &mut Stream, error: &StartupError) -> Result<(), LoginError> {
     let mut out = BytesMut::new();
-    wire::backend::Report::fatal(error.sqlstate(), error.to_string()).encode(&mut out);
+    report(error).encode(&mut out);
     stream.write_all(&out).await?;
     stream.flush().await?;
     Ok(())
+}
+
+fn report(error: &StartupError) -> Report {
+    Report::fatal(error.sqlstate(), error.to_string())
 }
 
 /// Aims a cancel request at the backend that the key's session holds now.
@@ -184,6 +190,7 @@ async fn admit(
         AuthMethod::Trust => {}
         AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
     }
+    must_exist(front, parameters.database()?)?;
     encode::authentication_ok(&mut client.outbound);
     Ok(slot)
 }
@@ -257,6 +264,23 @@ fn failed(user: &str, reason: Failed) -> LoginError {
         hint: None,
     }
     .into()
+}
+
+/// Where all shards call their database the same, that is the name to connect to.
+fn must_exist(front: &Front, database: &str) -> Result<(), Refusal> {
+    let serving = front.core.view.load();
+    let mut names = serving.active().map(|(_, pool)| pool.endpoint().database());
+    let Some(first) = names.next() else {
+        return Ok(());
+    };
+    if first == database || names.any(|name| name != first) {
+        return Ok(());
+    }
+    Err(Refusal {
+        sqlstate: "3D000",
+        message: format!("database \"{database}\" does not exist"),
+        hint: Some(format!("the shards' database is \"{first}\"")),
+    })
 }
 
 fn too_many() -> Refusal {

@@ -97,8 +97,16 @@ async fn a_hint_that_contradicts_the_statement_is_refused() {
     let all = json!({ "shard_key": 1, "query": "SELECT count(*) AS n FROM orders" });
     let counted = router.execute(&all).await.ok();
     assert_eq!(counted["shard_id"], router.shard_of("1").await);
+    // Where nothing depends on the key, it need not be of the default group's type.
+    router
+        .execute(&json!({ "shard_key": "x", "query": "SELECT 1" }))
+        .await
+        .ok();
+    let strict =
+        json!({ "shard_key": "x", "query": "SELECT 1", "options": { "group": "default" } });
+    router.execute(&strict).await.error(400);
     let error = json!({ "query": "SELECT 1", "options": { "group": "none" } });
-    assert_eq!(router.execute(&error).await.error(400)["sqlstate"], "42704");
+    assert_eq!(router.execute(&error).await.error(404)["sqlstate"], "42704");
 }
 
 #[tokio::test]

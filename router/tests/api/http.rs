@@ -132,7 +132,7 @@ async fn a_key_is_located_by_its_group() {
     let error = router
         .get("/v1/shard-for-key?key=1&group=none")
         .await
-        .error(400);
+        .error(404);
     assert_eq!(error["sqlstate"], "42704");
     assert!(error["message"].as_str().unwrap().contains("none"));
     router.get("/v1/shard-for-key").await.error(400);
