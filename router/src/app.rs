@@ -118,6 +118,7 @@ impl Parts {
             connection_ttl: config.sharding.connection_ttl,
             connect_timeout: config.sharding.connect_timeout,
             checkout_timeout: config.sharding.checkout_timeout,
+            max_waiting: config.sharding.max_waiting,
             max_prepared_statements: config.pgwire.max_prepared_statements,
             credentials: Credentials {
                 user: config.security.shard_user.clone(),

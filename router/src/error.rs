@@ -73,7 +73,11 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
             Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
-            Self::Pool(pool::Error::Exhausted { .. }) => "53300",
+            Self::Pool(
+                pool::Error::Exhausted { .. }
+                | pool::Error::Crowded { .. }
+                | pool::Error::Paused { .. },
+            ) => "53400",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
@@ -127,11 +131,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
-            Self::Pool(pool::Error::Exhausted { .. })
-            | Self::Pool(pool::Error::Unreachable { .. })
-            | Self::BackendLost { .. }
-            | Self::NoShard
-            | Self::ShuttingDown => Kind::Unavailable,
+            Self::Pool(_) | Self::BackendLost { .. } | Self::NoShard | Self::ShuttingDown => {
+                Kind::Unavailable
+            }
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,

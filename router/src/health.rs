@@ -44,7 +44,11 @@ async fn probe(pool: &Pool) -> bool {
             lease.give_back();
             true
         }
-        Err(pool::Error::Exhausted { .. }) => true,
+        Err(
+            pool::Error::Exhausted { .. }
+            | pool::Error::Crowded { .. }
+            | pool::Error::Paused { .. },
+        ) => true,
         Err(pool::Error::Unreachable { .. }) => false,
     }
 }

@@ -205,6 +205,7 @@ impl Login {
             statuses: statuses.into(),
             reusable: true,
             spoiled: false,
+            place: None,
         })
     }
 }
