@@ -10,7 +10,7 @@ use platform::config::{Section, Violations};
 mod fronts;
 mod sharding;
 
-pub use fronts::{AuthMethod, Grpc, Http, PgWire, User};
+pub use fronts::{AuthMethod, Grpc, Http, PgWire, TimeLimits, User};
 pub use sharding::{ReplicaPolicy, Sharding};
 
 /// Prefix of environment variables that override single fields.

@@ -61,9 +61,33 @@ pub enum Error {
     /// A time-out of the router.
     #[error("statement did not end within {0:?}")]
     Timeout(std::time::Duration),
+    /// A session or its transaction took too long.
+    #[error("{0} {1:?}")]
+    Expired(Limit, std::time::Duration),
     /// The router is going to end.
     #[error("the router is shutting down")]
     ShuttingDown,
+}
+
+/// A time limit of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Between two transactions of a client.
+    ClientIdle,
+    /// Between two messages within a transaction.
+    IdleInTransaction,
+    /// A transaction as a whole.
+    Transaction,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ClientIdle => "closing a session that was idle for",
+            Self::IdleInTransaction => "closing a session that was idle in a transaction for",
+            Self::Transaction => "closing a session whose transaction was not over after",
+        })
+    }
 }
 
 impl Error {
@@ -84,6 +108,9 @@ impl Error {
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
             Self::Timeout(_) => "57014",
+            Self::Expired(Limit::ClientIdle, _) => "57P05",
+            Self::Expired(Limit::IdleInTransaction, _) => "25P03",
+            Self::Expired(Limit::Transaction, _) => "25P04",
             Self::ShuttingDown => "57P01",
         }
     }
@@ -102,6 +129,7 @@ impl Error {
             | Self::UnknownGroup { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
     }
@@ -122,6 +150,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
     }
@@ -138,7 +167,7 @@ impl Error {
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
-            Self::Timeout(_) => Kind::Timeout,
+            Self::Timeout(_) | Self::Expired(..) => Kind::Timeout,
         }
     }
 }

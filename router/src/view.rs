@@ -26,6 +26,24 @@ impl Serving {
         self.primaries.get(usize::try_from(index.0).ok()?)
     }
 
+    /// Every pool.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.primaries.iter()
+    }
+
+    /// As [`Self::active`], without those that an operator has paused unless all are.
+    #[must_use]
+    pub fn ready(&self) -> Vec<(ShardIndex, &Pool)> {
+        let running: Vec<(ShardIndex, &Pool)> = self
+            .active()
+            .filter(|(_, pool)| !pool.is_paused())
+            .collect();
+        if running.is_empty() {
+            return self.active().collect();
+        }
+        running
+    }
+
     /// Every shard that takes part, with its primary's pool.
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
         let shards = self.snapshot.shards().iter().zip(&self.primaries);

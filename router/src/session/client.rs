@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use wire::frame::{HEADER_BYTES, Header};
+use wire::startup::Parameters;
+
+use super::roll::Visitor;
 
 /// A socket, in clear or under TLS.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub(super) struct Client {
     /// Bytes for the client, written by [`Client::flush`].
     pub outbound: BytesMut,
     max_message_bytes: usize,
+    /// Whether a write is under way, so that the client may have read a part of it.
+    midway: bool,
 }
 
 impl Client {
@@ -81,6 +86,7 @@ impl Client {
             inbound,
             outbound: BytesMut::new(),
             max_message_bytes,
+            midway: false,
         }
     }
 
@@ -119,6 +125,38 @@ impl Client {
         received
     }
 
+    /// What the console shows of it.
+    #[must_use]
+    pub(super) fn visitor(&self, parameters: &Parameters) -> Visitor {
+        let socket = match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        let text = |name| parameters.get(name).unwrap_or_default().to_owned();
+        Visitor {
+            user: text("user"),
+            database: text("database"),
+            application: text("application_name"),
+            peer: socket.peer_addr().ok(),
+            encrypted: matches!(self.stream, Stream::Tls(_)),
+        }
+    }
+
+    /// Returns when the client has closed the connection. What it sends meanwhile is kept, up to
+    /// the size of a message; then the client is not listened to any more. Cancel-safe.
+    pub(super) async fn leaves(&mut self) {
+        while self.inbound.len() < self.max_message_bytes {
+            self.inbound.reserve(Self::READ_BYTES);
+            if matches!(
+                self.stream.read_buf(&mut self.inbound).await,
+                Ok(0) | Err(_)
+            ) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// A message that has been read already.
     ///
     /// # Errors
@@ -144,10 +182,19 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.midway = true;
         if !self.outbound.is_empty() {
             self.stream.write_all_buf(&mut self.outbound).await?;
         }
-        self.stream.flush().await
+        self.stream.flush().await?;
+        self.midway = false;
+        Ok(())
+    }
+
+    /// Whether a write was begun and given up.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.midway
     }
 
     /// Writes bytes that are in another buffer, after what is waiting.
@@ -156,6 +203,7 @@ impl Client {
     /// When the client is gone.
     pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.outbound.is_empty() {
+            self.midway = true;
             self.stream.write_all(bytes).await?;
         } else {
             self.outbound.extend_from_slice(bytes);
