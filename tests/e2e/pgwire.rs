@@ -20,9 +20,11 @@ mod refusals;
 mod schema;
 mod session;
 mod transactions;
+mod waiting;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
+        waiting::trials(suite),
         limits::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
