@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
-use platform::tls::{Acceptor, Alpn};
+use platform::tls::{Acceptor, Alpn, client};
 use platform::{Shutdown, TaskGroup};
 use tokio::net::TcpListener;
 use topology::store::etcd::{self, EtcdStore};
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::metrics::Metrics;
-use crate::pool::{self, Credentials};
+use crate::pool::{self, Credentials, Dialer};
 use crate::session::{Front, Statements, cancel};
 use crate::view::Keeper;
 use crate::{health, ingress};
@@ -85,7 +85,9 @@ fn warn_about(config: &Config) {
     }
     if config.pgwire.auth == crate::config::AuthMethod::Trust {
         tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
-    } else if config.pgwire.users.is_empty() {
+    } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
+        && config.pgwire.users.is_empty()
+    {
         tracing::warn!("pgwire.auth.users is empty: nobody can log in to the Postgres front");
     }
 }
@@ -123,6 +125,7 @@ impl Parts {
                 user: config.security.shard_user.clone(),
                 password: config.security.shard_password.clone(),
             },
+            dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
         };
         let (keeper, view) = Keeper::new(topology.clone(), pool, pools, metrics.clone());
         let users = Users::try_new(&config.pgwire.users)

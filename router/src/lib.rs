@@ -14,4 +14,5 @@ pub mod pool;
 pub mod query;
 pub mod route;
 pub mod session;
+pub mod stream;
 pub mod view;

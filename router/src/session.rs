@@ -21,6 +21,7 @@ pub mod cancel;
 mod client;
 mod control;
 mod effects;
+mod encryption;
 mod expect;
 mod extended;
 mod greeting;

@@ -22,6 +22,8 @@ pub struct PgWire {
     pub port: u16,
     pub auth: AuthMethod,
     pub users: Vec<User>,
+    /// Whether clients in clear are refused; none was said, and then they are where there is TLS.
+    pub require_tls: Option<bool>,
     /// Sessions at once; the next one is refused with 53300.
     pub max_client_connections: u32,
     /// Prepared statements of one session; the next one is refused with 54000.
@@ -39,6 +41,8 @@ pub enum AuthMethod {
     Trust,
     /// SCRAM-SHA-256 against the users of the configuration.
     ScramSha256,
+    /// A certificate whose common name is the user's.
+    Cert,
 }
 
 /// A user of the Postgres front.
@@ -78,6 +82,7 @@ impl PgWire {
         let methods = [
             ("trust", AuthMethod::Trust),
             ("scram-sha-256", AuthMethod::ScramSha256),
+            ("cert", AuthMethod::Cert),
         ];
         let method = auth.choice("method", &methods, AuthMethod::ScramSha256);
         let users = auth
@@ -91,6 +96,9 @@ impl PgWire {
             port: section.port("port", 6432),
             auth: method,
             users,
+            require_tls: section
+                .has("require_tls")
+                .then(|| section.boolean("require_tls", true)),
             max_client_connections: section.count("max_client_connections", 10_000, 1, 1_000_000),
             max_prepared_statements: section.count("max_prepared_statements", 1_000, 1, 100_000),
             max_message_bytes: section.size("max_message_bytes", 64 << 20),

@@ -1,13 +1,11 @@
 //! Asks a shard to stop what one of its backends is running.
 
-use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-use crate::pool::CancelTarget;
+use crate::pool::{CancelTarget, ConnectError};
 
 /// Sends a cancel request and waits until the shard has taken it. Whether anything was running is
 /// not said; a shard that is gone needs no cancel, so that an error is only logged.
@@ -25,15 +23,16 @@ pub async fn send(target: &CancelTarget, timeout: Duration) {
     }
 }
 
-async fn deliver(target: &CancelTarget) -> io::Result<()> {
+async fn deliver(target: &CancelTarget) -> Result<(), ConnectError> {
     let mut request = BytesMut::new();
-    wire::frontend::encode::cancel_request(&mut request, target.process_id, &target.secret)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let address = (target.endpoint.host(), target.endpoint.port());
-    let mut stream = TcpStream::connect(address).await?;
+    wire::frontend::encode::cancel_request(&mut request, target.process_id, &target.secret)?;
+    let (host, port) = (target.endpoint.host(), target.endpoint.port());
+    let mut stream = target.dialer.dial(host, port).await?;
     stream.write_all_buf(&mut request).await?;
-    // The server answers nothing; it closes the connection once it has sent the signal.
+    stream.flush().await?;
+    // The server answers nothing; it closes the connection once it has sent the signal. Under TLS
+    // that may count as an error.
     let mut byte = [0_u8; 1];
-    let _read = stream.read(&mut byte).await?;
+    let _read = stream.read(&mut byte).await;
     Ok(())
 }
