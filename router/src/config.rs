@@ -87,7 +87,7 @@ impl Config {
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let config = Self {
             http: Http::read(root),
-            pgwire: PgWire::read(root),
+            pgwire: PgWire::read(root, env),
             grpc: Grpc::read(root),
             metadata: Metadata::read(root, env),
             sharding: Sharding::read(root),

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod health;
 pub mod ingress;
 pub mod metrics;
+pub mod peers;
 pub mod pool;
 pub mod query;
 pub mod route;

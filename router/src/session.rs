@@ -24,6 +24,7 @@ mod effects;
 mod encryption;
 mod expect;
 mod extended;
+mod forward;
 mod greeting;
 mod housekeeping;
 mod local;
@@ -33,6 +34,7 @@ mod relay;
 mod simple;
 mod state;
 
+pub use forward::Forwarder;
 pub use login::{LoginError, log_in};
 pub use prepared::Statements;
 
@@ -68,6 +70,7 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
 }

@@ -19,11 +19,15 @@ mod pipeline;
 mod refusals;
 mod schema;
 mod session;
+mod shards_tls;
+mod tls;
 mod transactions;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        shards_tls::trials(suite),
+        tls::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),

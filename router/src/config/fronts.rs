@@ -1,8 +1,10 @@
 //! Where clients come in: HTTP, the Postgres wire protocol, gRPC.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use platform::Secret;
+use platform::advertise;
 use platform::config::Section;
 
 /// The HTTP front: section `server` of the file.
@@ -32,6 +34,8 @@ pub struct PgWire {
     pub max_message_bytes: u64,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// `host:port` where the other routers reach this front.
+    pub advertise_address: String,
 }
 
 /// How clients of the Postgres front prove who they are. A password never travels in clear.
@@ -76,7 +80,7 @@ impl Http {
 }
 
 impl PgWire {
-    pub(super) fn read(root: &mut Section) -> Self {
+    pub(super) fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let mut section = root.section("pgwire");
         let mut auth = section.section("auth");
         let methods = [
@@ -91,9 +95,19 @@ impl PgWire {
             .filter_map(User::read)
             .collect();
         auth.finish();
+        let (host, port) = (section.text("host", "0.0.0.0"), section.port("port", 6432));
+        let advertise_address = section.optional_text("advertise_address");
+        if advertise_address
+            .as_deref()
+            .is_some_and(|address| advertise::split(address).is_none())
+        {
+            section.violation("advertise_address", "must be host:port");
+        }
         let config = Self {
-            host: section.text("host", "0.0.0.0"),
-            port: section.port("port", 6432),
+            advertise_address: advertise_address
+                .unwrap_or_else(|| advertise::join(&advertise::host(&host, env), port)),
+            host,
+            port,
             auth: method,
             users,
             require_tls: section

@@ -5,14 +5,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::pool::{CancelTarget, ConnectError};
+use crate::pool::{CancelTarget, ConnectError, Dialer};
 
 /// Sends a cancel request and waits until the shard has taken it. Whether anything was running is
 /// not said; a shard that is gone needs no cancel, so that an error is only logged.
 ///
 /// The backend must not be lent on afterwards: the request may still be on its way to it.
 pub async fn send(target: &CancelTarget, timeout: Duration) {
-    match tokio::time::timeout(timeout, deliver(target)).await {
+    let address = (target.endpoint.host(), target.endpoint.port());
+    let delivery = deliver(&target.dialer, address, target.process_id, &target.secret);
+    match tokio::time::timeout(timeout, delivery).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::debug!(endpoint = %target.endpoint, %error, "cancel request not delivered");
@@ -23,11 +25,19 @@ pub async fn send(target: &CancelTarget, timeout: Duration) {
     }
 }
 
-async fn deliver(target: &CancelTarget) -> Result<(), ConnectError> {
+/// Sends a cancel request to a shard or to another router. It has no time-out of its own.
+///
+/// # Errors
+/// When it could not be sent.
+pub async fn deliver(
+    dialer: &Dialer,
+    (host, port): (&str, u16),
+    process_id: i32,
+    secret: &[u8],
+) -> Result<(), ConnectError> {
     let mut request = BytesMut::new();
-    wire::frontend::encode::cancel_request(&mut request, target.process_id, &target.secret)?;
-    let (host, port) = (target.endpoint.host(), target.endpoint.port());
-    let mut stream = target.dialer.dial(host, port).await?;
+    wire::frontend::encode::cancel_request(&mut request, process_id, secret)?;
+    let mut stream = dialer.dial(host, port).await?;
     stream.write_all_buf(&mut request).await?;
     stream.flush().await?;
     // The server answers nothing; it closes the connection once it has sent the signal. Under TLS

@@ -42,7 +42,7 @@ impl Session {
             Ok(greeted) => greeted,
             Err(error) => return refuse(client, LoginError::Refused(error)).await,
         };
-        let cancel = front.sessions.register();
+        let cancel = front.sessions.register(front.forwarder.id());
         for (name, value) in &statuses {
             encode::parameter_status(&mut client.outbound, name, value);
         }

@@ -11,9 +11,8 @@ use wire::frontend::{Message, tag};
 use wire::limits::MAX_AUTHENTICATION_BYTES;
 use wire::startup::{Parameters, Startup, StartupError};
 
-use super::cancel::CancelKey;
 use super::client::{Client, ClientError};
-use super::{Front, Session, encryption, local};
+use super::{Front, Session, encryption, forward, local};
 use crate::auth::scram::{Exchange, Failed, MECHANISM};
 use crate::config::AuthMethod;
 use crate::error::Error;
@@ -79,7 +78,7 @@ pub async fn log_in(
             }
             Startup::GssEnc => stream = encryption::refuse(stream).await?,
             Startup::Cancel { process_id, secret } => {
-                pass_cancel_on(&front, process_id, &secret).await;
+                forward::pass_on(&front, process_id, &secret).await;
                 return Ok(None);
             }
             Startup::Parameters(parameters) => {
@@ -141,17 +140,6 @@ async fn report_startup(stream: &mut Stream, error: &StartupError) -> Result<(),
 
 fn report(error: &StartupError) -> Report {
     Report::fatal(error.sqlstate(), error.to_string())
-}
-
-/// Aims a cancel request at the backend that the key's session holds now.
-async fn pass_cancel_on(front: &Front, process_id: i32, secret: &[u8]) {
-    let Ok(secret) = secret.try_into() else {
-        return;
-    };
-    let Some(target) = front.sessions.aim(CancelKey { process_id, secret }) else {
-        return;
-    };
-    crate::exec::cancel::send(&target, front.core.config.sharding.connect_timeout).await;
 }
 
 /// Decides whether the client may have a session.
