@@ -15,6 +15,7 @@ mod fidelity;
 mod keys;
 mod limits;
 mod login;
+mod peers;
 mod pipeline;
 mod refusals;
 mod schema;
@@ -28,6 +29,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         limits::trials(suite),
         shards_tls::trials(suite),
         tls::trials(suite),
+        peers::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),
