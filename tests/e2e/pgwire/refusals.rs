@@ -19,7 +19,6 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         statements_that_bind_a_session_to_a_backend_are_refused,
         a_refusal_in_a_batch_skips_to_sync,
         several_statements_for_several_shards_are_refused_as_a_whole,
-        a_hint_names_the_key_where_the_statement_does_not,
     )
     .into()
 }
@@ -258,22 +257,5 @@ async fn several_statements_for_several_shards_are_refused_as_a_whole(
             .await?;
         same!(column(&answer)?, ["1"], "key {key}");
     }
-    Ok(())
-}
-
-/// The refusals themselves advise this hint.
-async fn a_hint_names_the_key_where_the_statement_does_not(cluster: &Cluster) -> Outcome {
-    let (mut router, keys) = start(cluster, "refuse_hint").await?;
-    for key in keys {
-        let sql = format!("/* shard_key = {key} */ SELECT k FROM refuse_hint");
-        let answer = router.query(&sql).await?;
-        same!(sqlstate(&answer), None, "{answer:?}");
-        same!(column(&answer)?, [key.to_string()]);
-    }
-    // A row on the wrong shard is a lost row.
-    let [here, there] = keys;
-    let sql = format!("/* shard_key = {here} */ UPDATE refuse_hint SET v = 3 WHERE k = {there}");
-    let answer = router.query(&sql).await?;
-    anyhow::ensure!(sqlstate(&answer).is_some(), "{answer:?}");
     Ok(())
 }
