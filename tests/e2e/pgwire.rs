@@ -10,6 +10,7 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bounds;
 mod cancel;
 mod fidelity;
 mod keys;
@@ -30,6 +31,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         shards_tls::trials(suite),
         tls::trials(suite),
         peers::trials(suite),
+        bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),
