@@ -182,7 +182,7 @@ async fn operations(
     let shards_config = shards::Config {
         user: security.shard_user.clone(),
         password: security.shard_password.clone(),
-        tls: Tls::new(platform::tls::client::Connector::load(&config.shards_tls)?),
+        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
         connect_timeout: config.shards.connect_timeout,
         statement_timeout: config.shards.statement_timeout,
     };

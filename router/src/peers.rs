@@ -143,10 +143,9 @@ impl Peers {
             if shutdown.is_requested() {
                 return self.store.revoke(lease).await;
             }
-            match self.store.keep_alive(lease).await {
-                Err(Error::LeaseExpired) => return Err(Error::LeaseExpired),
-                // As long as the lease may live there is nothing better than to try again.
-                Ok(()) | Err(_) => {}
+            // After any other error the lease may live: there is nothing better than to try again.
+            if let Err(Error::LeaseExpired) = self.store.keep_alive(lease).await {
+                return Err(Error::LeaseExpired);
             }
         }
     }

@@ -12,7 +12,7 @@ use tests::pg::Address;
 use tests::program::ROUTER_USER;
 use tests::{Cluster, Router, wait};
 
-use crate::suite::{Outcome, Suite, alone, same};
+use crate::suite::{Outcome, Suite, alone};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
