@@ -238,6 +238,12 @@ impl SessionSettings {
         self.hints.discard();
     }
 
+    /// Whether nothing was set since the start.
+    #[must_use]
+    pub(super) fn is_startup(&self) -> bool {
+        *self.current() == self.startup
+    }
+
     /// Whether RESET goes back to anything but the server's own defaults.
     #[must_use]
     pub(super) fn has_startup(&self) -> bool {
