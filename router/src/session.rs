@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod answers;
 mod attach;
 pub mod cancel;
 mod client;
@@ -26,6 +27,7 @@ mod expect;
 mod extended;
 mod forward;
 mod greeting;
+mod hints;
 mod housekeeping;
 mod local;
 mod login;
