@@ -10,6 +10,7 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bounds;
 mod cancel;
 mod fidelity;
 mod keys;
@@ -24,6 +25,7 @@ mod transactions;
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),

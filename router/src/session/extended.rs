@@ -256,7 +256,8 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
-        let here = matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+        let here = matches!(class, Class::Deallocate(_))
+            || (*class == Class::DiscardAll && self.settings.is_startup())
             || (self.attachment.is_none() && control::is_control(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));

@@ -22,7 +22,8 @@ impl Session {
     ) -> Result<Option<Bytes>, Stopped> {
         match class {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
-            Class::DiscardAll => self.discard_all().map(Some),
+            // Otherwise a shard answers, and reports each setting that goes back.
+            Class::DiscardAll if self.settings.is_startup() => self.discard_all().map(Some),
             class if self.attachment.is_none() => {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
@@ -64,7 +65,6 @@ impl Session {
             .into());
         }
         self.statements.clear();
-        self.settings.discard();
         Ok(local::complete("DISCARD ALL"))
     }
 

@@ -303,7 +303,11 @@ pub(super) fn is_neutral(class: &Class) -> bool {
     control::is_control(class)
         || matches!(
             class,
-            Class::Set(_) | Class::Reset(_) | Class::Show(_) | Class::SetConstraints
+            Class::Set(_)
+                | Class::Reset(_)
+                | Class::Show(_)
+                | Class::SetConstraints
+                | Class::DiscardAll
         )
 }
 
