@@ -141,7 +141,9 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     let Some(value) = value else { return Ok(()) };
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     let allowed = match name.to_ascii_lowercase().as_str() {
-        "client_encoding" | "names" => is(&["utf8", "utf-8", "unicode", "sql_ascii", "default"]),
+        "client_encoding" | "names" => {
+            is_utf8(value) || ["sqlascii", "default"].contains(&&*encoding(value))
+        }
         // Statements are read with standard strings.
         "standard_conforming_strings" => is(&["on", "true", "yes", "1", "default"]),
         "transform_null_equals" => is(&["off", "false", "no", "0", "default"]),
@@ -155,6 +157,18 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
         message: format!("setting \"{name}\" to \"{value}\" is not supported by the router"),
         hint: None,
     })
+}
+
+/// Whether an encoding is what every backend is set to.
+pub(super) fn is_utf8(value: &str) -> bool {
+    matches!(&*encoding(value), "utf8" | "unicode")
+}
+
+/// The name of an encoding as PostgreSQL compares it: letters and digits alone, so that the
+/// `'utf-8'` of asyncpg, which has the quotes in the value, is one too.
+fn encoding(value: &str) -> String {
+    let kept = value.chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +213,16 @@ mod tests {
     #[test]
     fn an_encoding_that_statements_cannot_be_read_in_is_refused() {
         assert!(check_value("client_encoding", Some("LATIN1")).is_err());
-        assert!(check_value("client_encoding", Some("utf8")).is_ok());
+        for name in [
+            "utf8",
+            "UTF-8",
+            "'utf-8'",
+            "Unicode",
+            "SQL_ASCII",
+            "default",
+        ] {
+            assert!(check_value("client_encoding", Some(name)).is_ok(), "{name}");
+        }
         assert!(check_value("standard_conforming_strings", Some("off")).is_err());
     }
 }

@@ -128,7 +128,7 @@ async fn django_sees_no_difference(cluster: &Cluster) -> Outcome {
     let router = cluster.router(0)?.address();
     django.check_available(&router).await?;
     cluster.shard("shard-1")?.psql(MIGRATIONS).await?;
-    let body = json!({ "name": "django_migrations", "kind": "unsharded", "home_shard": "shard-1" });
+    let body = json!({ "name": "django_migrations", "kind": "unsharded", "shard_id": "shard-1" });
     http::post(&cluster.manager(0)?.api("/tables"), &body)
         .await?
         .expect(201)?;

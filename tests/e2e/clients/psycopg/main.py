@@ -59,12 +59,12 @@ def write(connection):
         step("update", cursor.fetchall(), cursor.rowcount)
     step("delete", connection.execute("DELETE FROM psycopg_items WHERE k = 20").rowcount)
     for key in ("one", "two", "\u00e9t\u00e9", "it's"):
-        connection.execute("INSERT INTO psycopg_names VALUES (%s, %s)", (key, key.upper()))
+        connection.execute("INSERT INTO psycopg_names (k, v) VALUES (%s, %s)", (key, key.upper()))
         cursor = connection.execute("SELECT v FROM psycopg_names WHERE k = %s", (key,))
         step("text key", cursor.fetchall())
     for key in KEYS:
         name = uuid.UUID(int=key)
-        connection.execute("INSERT INTO psycopg_tokens VALUES (%s, %s)", (name, str(key)))
+        connection.execute("INSERT INTO psycopg_tokens (k, v) VALUES (%s, %s)", (name, str(key)))
         cursor = connection.execute("SELECT v FROM psycopg_tokens WHERE k = %s", (name,))
         step("uuid key", cursor.fetchall())
 

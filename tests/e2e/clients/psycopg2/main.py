@@ -141,10 +141,8 @@ def settings(connection):
     timer.start()
     step("cancel", sqlstate(connection, "SELECT pg_sleep(30)"))
     timer.join()
-    connection.set_client_encoding("LATIN1")
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT v FROM psycopg2_names WHERE k = %s", ("one",))
-        step("latin1", cursor.fetchone(), connection.encoding)
+    connection.set_client_encoding("UNICODE")
+    step("encoding", connection.encoding)
     # Sends ABORT, RESET ALL and SET SESSION AUTHORIZATION DEFAULT.
     connection.reset()
     step("reset", connection.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE)

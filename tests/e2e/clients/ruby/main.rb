@@ -119,8 +119,7 @@ def settings(connection)
   connection.send_query("SELECT pg_sleep(30)")
   sleep 0.3
   step "cancel", connection.cancel, sqlstate { connection.get_last_result }
-  connection.set_client_encoding("LATIN1")
-  step "latin1", connection.exec("SELECT v FROM ruby_names WHERE k = 'one'").values
+  connection.set_client_encoding("UNICODE")
   connection.reset
   step "reset", connection.exec("SHOW client_encoding").values, connection.transaction_status
   connection.exec("DISCARD ALL")
