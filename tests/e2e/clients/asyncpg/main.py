@@ -195,6 +195,11 @@ async def refused():
                 await connection.fetch(SELECT, key)
     except asyncpg.FeatureNotSupportedError as error:
         step("two shards", error.sqlstate)
+    try:
+        several = "INSERT INTO asyncpg_rows (k, v) VALUES ($1, 'several')"
+        await connection.executemany(several, [(key,) for key in KEYS])
+    except asyncpg.FeatureNotSupportedError as error:
+        step("batch of several shards", error.sqlstate)
     step("after", await connection.fetchval("SELECT 1"))
     await connection.close()
 

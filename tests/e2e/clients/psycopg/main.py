@@ -70,14 +70,14 @@ def write(connection):
 
 
 def batch(connection):
+    """All rows are one pipeline, and with it one transaction: they have one key."""
     cursor = connection.cursor()
-    cursor.executemany(
-        "INSERT INTO psycopg_items (k, v) VALUES (%s, %s)", [(key, "many") for key in range(200, 240)]
-    )
+    rows = [(7, f"row {number}") for number in range(100)]
+    cursor.executemany("INSERT INTO psycopg_rows (k, v) VALUES (%s, %s)", rows)
     step("batch", cursor.rowcount)
     cursor.executemany(
-        "UPDATE psycopg_items SET v = upper(v) WHERE k = %s RETURNING k",
-        [(key,) for key in range(200, 240)],
+        "UPDATE psycopg_rows SET v = upper(v) WHERE v = %s AND k = %s RETURNING v",
+        [(value, key) for key, value in rows],
         returning=True,
     )
     found = [cursor.fetchone()]
@@ -228,6 +228,11 @@ def refused():
                     connection.execute(SELECT, (key,))
         except errors.FeatureNotSupported as error:
             step("two shards", error.sqlstate)
+        several = "INSERT INTO psycopg_rows (k, v) VALUES (%s, 'several')"
+        try:
+            connection.cursor().executemany(several, [(key,) for key in KEYS])
+        except errors.FeatureNotSupported as error:
+            step("batch of several shards", error.sqlstate)
         step("after", connection.execute("SELECT 1").fetchone())
 
 
