@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Preamble, SessionSettings};
 use crate::pool::settings::Settings;
 use crate::query::{Class, Setting};
-use crate::route::Refusal;
+use crate::route::{Parameters, Refusal};
 
 /// What is to be remembered once a statement has been completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,37 @@ impl Effect {
             Class::Begin { .. } | Class::SetConstraints => Self::Pins,
             _ => Self::None,
         }
+    }
+
+    /// The effect of a statement whose parameters are known: the value of set_config may be one.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of a value that the session's settings cannot take.
+    pub(super) fn bound(
+        class: &Class,
+        sql: &str,
+        parameters: &impl Parameters,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let Class::Set(setting) = class else {
+            return Ok(Self::of(class, sql));
+        };
+        let Some(parameter) = setting.parameter else {
+            return Ok(Self::of(class, sql));
+        };
+        let value = parameters.get(parameter).and_then(|given| given.value);
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        let value = value.ok_or_else(|| unsupported(&setting.name, "NULL"))?;
+        let quoted = |text: &str| text.replace('\'', "''");
+        let sql = format!(
+            "SELECT set_config('{}', '{}', {})",
+            quoted(&setting.name),
+            quoted(value),
+            setting.local
+        );
+        let setting = setting.clone().of_value(value);
+        check(&setting, settings, &sql)?;
+        Ok(Self::Set(setting, sql.into()))
     }
 
     /// Whether the transaction cannot move to another shard from here on.
@@ -152,11 +183,15 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     if allowed {
         return Ok(());
     }
-    Err(Refusal {
+    Err(unsupported(name, value))
+}
+
+fn unsupported(name: &str, value: &str) -> Refusal {
+    Refusal {
         sqlstate: "0A000",
         message: format!("setting \"{name}\" to \"{value}\" is not supported by the router"),
         hint: None,
-    })
+    }
 }
 
 /// Whether an encoding is what every backend is set to.
@@ -180,6 +215,7 @@ mod tests {
             name: name.into(),
             local,
             values: Some(vec![value.into()]),
+            parameter: None,
         }
     }
 

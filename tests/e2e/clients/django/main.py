@@ -121,8 +121,6 @@ def migrate():
     with connection.cursor() as cursor:
         tables = connection.introspection.table_names(cursor)
         step("tables", "django_visits" in tables)
-        columns = connection.introspection.get_table_description(cursor, "django_visits")
-        step("columns", [(column.name, column.null_ok) for column in columns])
         step("constraints", sorted(connection.introspection.get_constraints(cursor, "django_visits")))
 
 

@@ -154,29 +154,38 @@ def settings(connection):
     step("reset", connection.execute("SHOW statement_timeout").fetchone())
     connection.execute("SELECT set_config('TimeZone', 'Asia/Tokyo', false)")
     step("zone", info.timezone.key, connection.execute(SELECT, (4,)).fetchone()[5])
+    connection.execute("SELECT set_config('application_name', %s, false)", ("it's me",))
+    name = "SELECT current_setting('application_name'), k FROM psycopg_items WHERE k = %s"
+    step("set by call", [connection.execute(name, (key,)).fetchone() for key in KEYS])
+    for key in KEYS:
+        with connection.transaction():
+            connection.execute("SELECT set_config('app.user', %s, true)", (f"user {key}",))
+            user = "SELECT current_setting('app.user') FROM psycopg_items WHERE k = %s"
+            step("set locally by call", connection.execute(user, (key,)).fetchone())
     connection.execute("DISCARD ALL")
     step("discarded", info.timezone.key, connection.execute(SELECT, (4,)).fetchone()[5])
 
 
 def pipelined(connection):
+    """What stands between two syncs is one transaction: of one shard."""
     with connection.pipeline() as pipeline:
         cursors = []
         for key in KEYS:
             cursors.append(connection.execute(SELECT, (key,), binary=True))
-            if key % 3 == 0:
-                pipeline.sync()
+            cursors.append(connection.execute(SELECT, (key,), binary=False))
+            pipeline.sync()
         step("pipeline", [cursor.fetchone() for cursor in cursors])
+    insert = "INSERT INTO psycopg_items (k, v) VALUES (%s, %s)"
     try:
         with connection.pipeline() as pipeline:
-            connection.execute("INSERT INTO psycopg_items (k) VALUES (%s)", (300,))
+            connection.execute(insert, (300, "first"))
             pipeline.sync()
-            connection.execute("INSERT INTO psycopg_items (k) VALUES (%s)", (300,))
-            skipped = connection.execute("INSERT INTO psycopg_items (k) VALUES (%s)", (301,))
+            connection.execute("UPDATE psycopg_items SET v = 'undone' WHERE k = %s", (300,))
+            connection.execute(insert, (300, "again"))
             pipeline.sync()
-            skipped.fetchone()
     except psycopg.Error as error:
         step("pipeline error", error.sqlstate)
-    step("after", connection.execute(SELECT, (300,)).rowcount, connection.execute(SELECT, (301,)).rowcount)
+    step("after", connection.execute(SELECT, (300,)).fetchall())
 
 
 async def concurrent():
@@ -189,7 +198,7 @@ async def concurrent():
             await connection.execute("UPDATE psycopg_items SET v = 'async' WHERE k = 1")
         async with connection.pipeline():
             first = await connection.execute("SELECT v FROM psycopg_items WHERE k = 1")
-            second = await connection.execute("SELECT v FROM psycopg_items WHERE k = 2")
+            second = await connection.execute("SELECT n FROM psycopg_items WHERE k = 1")
         step("async pipeline", await first.fetchone(), await second.fetchone())
         slow = asyncio.create_task(connection.execute("SELECT pg_sleep(30)"))
         await asyncio.sleep(0.3)
