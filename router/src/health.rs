@@ -29,16 +29,19 @@ pub async fn run(core: Arc<Core>, shutdown: Shutdown) {
 
 async fn round(core: &Core) {
     let serving = core.view.load();
-    let probes = serving
-        .active()
-        .map(|(_, pool)| async move { (pool.shard(), probe(pool).await) });
+    let pools = serving.all().iter();
+    let probes = pools.map(|pool| async move { (pool.shard(), probe(pool).await) });
     for (shard, healthy) in join_all(probes).await {
         core.metrics.health(shard, healthy);
     }
 }
 
-/// Whether a backend can be had, or all are busy, which only a living shard keeps them.
+/// Whether a backend can be had, or all are busy, which only a living shard keeps them. It does
+/// not stand in the line, and asks nothing of a shard that an operator has paused.
 async fn probe(pool: &Pool) -> bool {
+    if pool.is_busy() {
+        return true;
+    }
     match pool.checkout().await {
         Ok(lease) => {
             lease.give_back();

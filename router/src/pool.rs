@@ -10,6 +10,7 @@ use topology::{Endpoint, ShardId};
 
 mod backend;
 mod connect;
+mod dial;
 mod gate;
 mod lease;
 mod manager;
@@ -20,6 +21,7 @@ pub mod settings;
 
 pub use backend::{Backend, CancelTarget};
 pub use connect::{ConnectError, Credentials};
+pub use dial::Dialer;
 pub use gate::NotPaused;
 pub use lease::Lease;
 pub use operate::Standing;
@@ -46,6 +48,8 @@ pub struct Config {
     pub max_prepared_statements: u32,
     /// User and password.
     pub credentials: Credentials,
+    /// In clear or under TLS.
+    pub dialer: Dialer,
 }
 
 /// Why there is no backend.

@@ -18,14 +18,18 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod answers;
 mod attach;
 pub mod cancel;
 mod client;
 mod control;
 mod effects;
+mod encryption;
 mod expect;
 mod extended;
+mod forward;
 mod greeting;
+mod hints;
 mod housekeeping;
 mod local;
 mod login;
@@ -37,6 +41,7 @@ mod roll;
 mod simple;
 mod state;
 
+pub use forward::Forwarder;
 pub use login::{Admitted, LoginError, log_in};
 pub use operator::Operator;
 pub use prepared::Statements;
@@ -78,6 +83,7 @@ pub struct Front {
     pub sessions: cancel::Registry,
     pub roll: Roll,
     pub reload: Reload,
+    pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
 }

@@ -94,7 +94,9 @@ async fn an_operator_sees_shards_pools_clients_and_the_ring(cluster: &Cluster) -
         "idle"
     );
     anyhow::ensure!(
-        clients.iter().any(|client| client["database"] == "sharding"),
+        clients
+            .iter()
+            .any(|client| client["database"] == "sharding"),
         "the operator is no client"
     );
     let pools = shown(router, "SHOW POOLS").await?;
@@ -315,7 +317,11 @@ async fn reconnect_replaces_every_backend() -> Outcome {
     router.psql("SELECT 1").await?;
     let ids = async || {
         let rows = shown(router, "SHOW SERVERS").await?;
-        anyhow::Ok(rows.into_iter().map(|row| row["id"].to_string()).collect::<Vec<_>>())
+        anyhow::Ok(
+            rows.into_iter()
+                .map(|row| row["id"].to_string())
+                .collect::<Vec<_>>(),
+        )
     };
     let before = ids().await?;
     let operator = console(router).client().await?;
@@ -373,7 +379,10 @@ async fn reload_takes_users_and_says_what_takes_a_restart() -> Outcome {
     std::fs::write(path, "{\"nonsense\": 1}")?;
     let refused = operator.simple_query("RELOAD").await;
     let code = refused.err().and_then(|error| error.code().cloned());
-    same!(code.map(|code| code.code().to_owned()).as_deref(), Some("F0000"));
+    same!(
+        code.map(|code| code.code().to_owned()).as_deref(),
+        Some("F0000")
+    );
     address("second").client().await?;
     Ok(())
 }

@@ -10,15 +10,20 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bounds;
 mod cancel;
 mod fidelity;
+mod hints;
 mod keys;
 mod limits;
 mod login;
+mod peers;
 mod pipeline;
 mod refusals;
 mod schema;
 mod session;
+mod shards_tls;
+mod tls;
 mod transactions;
 mod waiting;
 
@@ -26,6 +31,10 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         waiting::trials(suite),
         limits::trials(suite),
+        shards_tls::trials(suite),
+        tls::trials(suite),
+        peers::trials(suite),
+        bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),
@@ -33,6 +42,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         fidelity::trials(suite),
         session::trials(suite),
         pipeline::trials(suite),
+        hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
     ]

@@ -20,6 +20,12 @@ const LAYERS: &[(&str, &str, &[&str], &str)] = &[
     ),
     (
         "router",
+        "console",
+        &["exec", "session", "ingress", "app"],
+        "is what an operator may do, whoever carries the messages",
+    ),
+    (
+        "router",
         "route",
         &[
             "exec", "session", "pool", "ingress", "app", "view", "config",
@@ -161,8 +167,20 @@ fn is_part_of_its_crate(tree: &Tree, file: &File) -> bool {
         return true;
     }
     let stem = inside.trim_end_matches(".rs");
+    let program = inside
+        .strip_prefix("bin/")
+        .and_then(|rest| rest.split_once('/'));
+    if program.is_some_and(|(_, file)| file == "main.rs") {
+        return true;
+    }
     let (above, name) = match stem.rsplit_once('/') {
-        Some((above, name)) => (vec![format!("{folder}/src/{above}.rs")], name),
+        Some((above, name)) => (
+            vec![
+                format!("{folder}/src/{above}.rs"),
+                format!("{folder}/src/{above}/main.rs"),
+            ],
+            name,
+        ),
         None => (
             vec![
                 format!("{folder}/src/lib.rs"),

@@ -10,7 +10,7 @@ use crate::pool::CancelTarget;
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Its number, which no other client of this router has.
-    pub id: i32,
+    pub id: u64,
     /// Who it says it is.
     pub user: String,
     /// The database that it connected to.

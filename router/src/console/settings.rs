@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use platform::tls::client::Mode;
+
 use crate::config::{AuthMethod, Config, ReplicaPolicy};
 
 /// One field.
@@ -50,6 +52,7 @@ fn fronts(config: &Config) -> Vec<Setting> {
     let auth = match pgwire.auth {
         AuthMethod::Trust => "trust",
         AuthMethod::ScramSha256 => "scram-sha-256",
+        AuthMethod::Cert => "cert",
     };
     let limits = pgwire.limits;
     vec![
@@ -73,6 +76,11 @@ fn fronts(config: &Config) -> Vec<Setting> {
         ),
         fixed("pgwire.max_message_bytes", pgwire.max_message_bytes),
         fixed("pgwire.login_timeout", time(pgwire.login_timeout)),
+        fixed("pgwire.advertise_address", &pgwire.advertise_address),
+        fixed(
+            "pgwire.require_tls",
+            pgwire.require_tls.unwrap_or(config.security.tls.is_some()),
+        ),
         fixed("pgwire.client_idle_timeout", limit(limits.client_idle)),
         fixed("pgwire.query_timeout", limit(limits.query)),
         fixed(
@@ -91,7 +99,15 @@ fn ground(config: &Config) -> Vec<Setting> {
         ReplicaPolicy::ReplicaOk => "replica_ok",
         ReplicaPolicy::PrimaryOnly => "primary_only",
     };
+    let mode = match config.shards_tls.mode {
+        Mode::Disable => "disable",
+        Mode::Prefer => "prefer",
+        Mode::Require => "require",
+        Mode::VerifyCa => "verify-ca",
+        Mode::VerifyFull => "verify-full",
+    };
     let mut list = vec![
+        fixed("shards_tls.sslmode", mode),
         fixed("metadata.endpoints", metadata.endpoints.join(",")),
         fixed("metadata.timeout", time(metadata.timeout)),
         fixed("sharding.replica_policy", policy),

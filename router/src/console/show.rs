@@ -93,13 +93,14 @@ fn pools(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
             serving.snapshot.epoch().0.into(),
         ]
     };
-    serving.pools().map(row).collect()
+    serving.all().iter().map(row).collect()
 }
 
 fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
     let shard_of = |held: &Arc<CancelTarget>| {
         let pool = serving
-            .pools()
+            .all()
+            .iter()
             .find(|pool| *pool.endpoint() == held.endpoint);
         pool.map(|pool| pool.shard().to_string())
     };
@@ -120,7 +121,7 @@ fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
             held.map_or(Value::Null, |held| Value::Int(i64::from(held.process_id))),
             if client.encrypted { "TLS" } else { "" }.into(),
             client.application.as_str().into(),
-            Value::Int(i64::from(client.id)),
+            client.id.into(),
             held.and_then(shard_of).into(),
         ]
     };
@@ -130,7 +131,7 @@ fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
 fn servers(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
     let user = sources.core.config.security.shard_user.as_str();
     let mut rows = Vec::new();
-    for pool in serving.pools() {
+    for pool in serving.all() {
         for backend in pool.list() {
             let holds = |client: &&Client| {
                 let held = client.held.as_ref();
@@ -149,7 +150,7 @@ fn servers(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
                 backend.local.map(|local| u32::from(local.port())).into(),
                 moment(backend.connected).into(),
                 pool.is_outdated(&backend).into(),
-                client.map_or(Value::Null, |client| Value::Int(i64::from(client.id))),
+                client.map(|client| client.id).into(),
                 Value::Int(i64::from(backend.cancel.process_id)),
                 client.map(|client| client.application.clone()).into(),
                 format!("{}/{}", pool.shard(), backend.number).into(),
@@ -163,7 +164,7 @@ fn servers(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
 fn stats(serving: &Serving) -> Vec<Vec<Value>> {
     // The counters are by shard; a shard may have several pools.
     let mut shards: BTreeMap<&str, (&Pool, u64, u64)> = BTreeMap::new();
-    for pool in serving.pools() {
+    for pool in serving.all() {
         let standing = pool.standing();
         let (_, loans, closed) = shards.entry(pool.shard().as_str()).or_insert((pool, 0, 0));
         *loans += standing.loans;

@@ -14,7 +14,8 @@ pub(super) fn shards(serving: &Serving) -> Vec<Vec<Value>> {
         let share = index.map(|index| snapshot.ring().share(index) * 100.0);
         let replicas: Vec<String> = shard.replicas.iter().map(ToString::to_string).collect();
         let paused = serving
-            .pools()
+            .all()
+            .iter()
             .any(|pool| *pool.shard() == shard.id && pool.is_paused());
         let state = match shard.state {
             ShardState::Active => "active",

@@ -112,8 +112,8 @@ impl Roster {
         let listed = Arc::new(Listed {
             number,
             cancel: Arc::clone(&backend.cancel),
-            peer: backend.stream.peer_addr().ok(),
-            local: backend.stream.local_addr().ok(),
+            peer: backend.stream.socket().peer_addr().ok(),
+            local: backend.stream.socket().local_addr().ok(),
             connected: SystemTime::now(),
             lent: AtomicBool::new(false),
             generation,

@@ -149,7 +149,7 @@ impl Operator {
         parameters: &Parameters,
         slot: OwnedSemaphorePermit,
     ) -> Result<Self, LoginError> {
-        let cancel = front.sessions.register();
+        let cancel = front.sessions.register(front.forwarder.id());
         let listed = front.roll.enter(client.visitor(parameters), cancel.key());
         let application = parameters.get("application_name").unwrap_or_default();
         encode::parameter_status(&mut client.outbound, "application_name", application);

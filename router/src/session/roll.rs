@@ -13,7 +13,13 @@ use crate::console;
 
 /// All clients.
 #[derive(Debug, Clone, Default)]
-pub struct Roll(Arc<Mutex<BTreeMap<i32, Arc<Listed>>>>);
+pub struct Roll(Arc<Mutex<Clients>>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    next: u64,
+    by_number: BTreeMap<u64, Arc<Listed>>,
+}
 
 /// What a client says of itself.
 #[derive(Debug, Clone)]
@@ -27,6 +33,7 @@ pub(super) struct Visitor {
 
 #[derive(Debug)]
 struct Listed {
+    number: u64,
     visitor: Visitor,
     key: CancelKey,
     connected: SystemTime,
@@ -51,15 +58,19 @@ pub(super) struct Entry {
 pub(super) struct Waiting(Arc<Listed>);
 
 impl Roll {
-    /// Lists a client under its cancel key, which is its own.
+    /// Lists a client; its cancel key tells which backend it holds.
     pub(super) fn enter(&self, visitor: Visitor, key: CancelKey) -> Entry {
+        let mut clients = self.clients();
+        let number = clients.next;
+        clients.next += 1;
         let listed = Arc::new(Listed {
+            number,
             visitor,
             key,
             connected: SystemTime::now(),
             waiting: Mutex::default(),
         });
-        self.clients().insert(key.process_id, Arc::clone(&listed));
+        clients.by_number.insert(number, Arc::clone(&listed));
         Entry {
             roll: self.clone(),
             listed,
@@ -68,12 +79,12 @@ impl Roll {
 
     /// All clients as they stand.
     pub(super) fn list(&self, sessions: &Registry) -> Vec<console::Client> {
-        let listed: Vec<Arc<Listed>> = self.clients().values().cloned().collect();
+        let listed: Vec<Arc<Listed>> = self.clients().by_number.values().cloned().collect();
         let client = |listed: Arc<Listed>| {
             let waiting = *listed.waiting();
             let visitor = listed.visitor.clone();
             console::Client {
-                id: listed.key.process_id,
+                id: listed.number,
                 user: visitor.user,
                 database: visitor.database,
                 application: visitor.application,
@@ -87,7 +98,7 @@ impl Roll {
         listed.into_iter().map(client).collect()
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<i32, Arc<Listed>>> {
+    fn clients(&self) -> MutexGuard<'_, Clients> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,7 +120,8 @@ impl Drop for Waiting {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.roll.clients().remove(&self.listed.key.process_id);
+        let mut clients = self.roll.clients();
+        clients.by_number.remove(&self.listed.number);
     }
 }
 
@@ -120,7 +132,7 @@ mod tests {
     #[test]
     fn a_client_is_listed_while_it_lives_and_shown_as_waiting_while_it_waits() {
         let (roll, sessions) = (Roll::default(), Registry::default());
-        let session = sessions.register();
+        let session = sessions.register(crate::peers::RouterId::of_process_id(i32::MAX).unwrap());
         let visitor = Visitor {
             user: "alice".to_owned(),
             database: "app".to_owned(),

@@ -109,7 +109,9 @@ async fn those_who_wait_for_a_backend_are_served_in_order() -> Outcome {
         .into_iter()
         .collect::<anyhow::Result<_>>()?;
     let (least, most) = (counts.iter().min(), counts.iter().max());
-    let fair = least.zip(most).is_some_and(|(least, most)| *most <= least * 2 + 10);
+    let fair = least
+        .zip(most)
+        .is_some_and(|(least, most)| *most <= least * 2 + 10);
     anyhow::ensure!(fair, "{counts:?}");
     let waits = gauge(&cluster, "shard_connection_wait_seconds_count").await?;
     anyhow::ensure!(waits.parse::<f64>()? >= 30.0, "{waits} waits");
