@@ -265,7 +265,8 @@ async fn a_paused_shard_is_idle_and_serves_again_after_resume() -> Outcome {
     same!(tags(&answer), "EZ");
     same!(answer[0].sqlstate().as_deref(), Some("53400"));
     // Resumed in time: nothing but a delay.
-    let waiting = busy.query(&select(one));
+    let sql = select(one);
+    let waiting = busy.query(&sql);
     let resumed = async {
         wait::until("a waiting client", wait::SETTLE, async || {
             let pools = shown(router, "SHOW POOLS").await?;
