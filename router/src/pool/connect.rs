@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use lru::LruCache;
 use platform::Secret;
 use postgres_protocol::authentication::{md5_hash, sasl};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use topology::Endpoint;
@@ -19,6 +20,13 @@ use super::settings::Settings;
 
 /// Longest message that a shard sends before it is ready.
 const MAX_LOGIN_MESSAGE_BYTES: usize = 64 << 10;
+
+/// How a shard's machine that went away without a word is noticed while a session waits for an
+/// answer of it: within about a minute and a half.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// User and password for the shards.
 #[derive(Debug, Clone)]
@@ -88,6 +96,7 @@ impl Login {
         let address = (self.endpoint.host(), self.endpoint.port());
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
         let mut wire = Conversation {
             stream,
             inbound: BytesMut::new(),
