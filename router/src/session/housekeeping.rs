@@ -6,6 +6,7 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::control::{self, control};
+use super::effects::Effect;
 use super::state::Transaction;
 use super::{Session, local};
 use crate::cache::{Planned, Plans};
@@ -27,14 +28,18 @@ impl Session {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
                 };
-                self.transaction = controlled.transaction;
+                let before = std::mem::replace(&mut self.transaction, controlled.transaction);
                 if self.transaction == Transaction::Idle {
-                    self.settings.end_transaction(true);
                     self.portals.clear();
                 }
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
+                let effect = match (Effect::of(class, sql), before) {
+                    (Effect::Commit, Transaction::FailedPending(_)) => Effect::Rollback,
+                    (effect, _) => effect,
+                };
+                effect.apply(&mut self.settings);
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -59,6 +64,14 @@ impl Session {
             return Err(Refusal {
                 sqlstate: "25001",
                 message: "DISCARD ALL cannot run inside a transaction block".to_owned(),
+                hint: None,
+            }
+            .into());
+        }
+        if self.attachment.is_some() {
+            return Err(Refusal {
+                sqlstate: "25001",
+                message: "DISCARD ALL cannot be executed within a pipeline".to_owned(),
                 hint: None,
             }
             .into());
