@@ -6,11 +6,17 @@
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
+#
+# With the argument `bench` also what only benchmarks need:
+#
+#   PgBouncer                                     the proxy that the router is compared with
+#   valgrind                                      counts instructions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly ETCD_WANTED=3.5
 readonly ETCD_SUITE=trixie
+readonly PURPOSE=${1:-test}
 
 say() { echo "tools: $*" >&2; }
 
@@ -70,6 +76,10 @@ missing_packages() {
     has curl || echo curl
     has_python_module psycopg || echo python3-psycopg
     has_python_module psycopg2 || echo python3-psycopg2
+    if [ "$PURPOSE" = bench ]; then
+        has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+        has valgrind || echo valgrind
+    fi
 }
 
 # Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
@@ -79,11 +89,21 @@ forbid_main_cluster() {
     echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
 }
 
+# Its package starts a service on port 6432, which is the router's.
+forbid_bouncer_service() {
+    as_root mkdir -p /etc/systemd/system
+    [ -e /etc/systemd/system/pgbouncer.service ] ||
+        as_root ln -s /dev/null /etc/systemd/system/pgbouncer.service
+}
+
 install_packages() {
     local packages=("$@")
     say "installing ${packages[*]}"
     if [[ " ${packages[*]} " == *" postgresql-15 "* ]]; then
         forbid_main_cluster
+    fi
+    if [[ " ${packages[*]} " == *" pgbouncer "* ]]; then
+        forbid_bouncer_service
     fi
     quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \

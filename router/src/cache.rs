@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -69,7 +69,8 @@ fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> P
     }
 }
 
-type Texts = LruCache<Box<str>, Arc<Planned>, RandomState>;
+/// None stands for a form that is not SQL.
+type Texts = LruCache<Box<str>, Option<Arc<Planned>>, RandomState>;
 
 /// Texts and their plans, least recently used out first. Sharded by hash, so that sessions on
 /// different cores seldom meet at a lock.
@@ -106,16 +107,43 @@ impl Cache {
         if sql.len() > Self::MAX_TEXT_BYTES {
             return Planned::analyze(sql, snapshot).map(Arc::new);
         }
-        let at = usize::try_from(self.hasher.hash_one(sql) >> 32).unwrap_or(0) % Self::SHARDS;
-        let Some(shard) = self.shards.get(at) else {
-            return Planned::analyze(sql, snapshot).map(Arc::new);
-        };
-        let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(planned) = lock().get(sql) {
-            return Ok(Arc::clone(planned));
+        if let Some(Some(planned)) = self.known(sql) {
+            return Ok(planned);
         }
         let planned = Arc::new(Planned::analyze(sql, snapshot)?);
-        lock().put(sql.into(), Arc::clone(&planned));
+        self.remember(sql, Some(Arc::clone(&planned)));
         Ok(planned)
+    }
+
+    /// As [`Self::plan`], for the form of a text; none when the form is not SQL, which is
+    /// remembered, too, or too long to be remembered.
+    #[must_use]
+    pub fn plan_form(&self, form: &str, snapshot: &Snapshot) -> Option<Arc<Planned>> {
+        if form.len() > Self::MAX_TEXT_BYTES {
+            return None;
+        }
+        if let Some(known) = self.known(form) {
+            return known;
+        }
+        let planned = Planned::analyze(form, snapshot).ok().map(Arc::new);
+        self.remember(form, planned.clone());
+        planned
+    }
+
+    fn known(&self, text: &str) -> Option<Option<Arc<Planned>>> {
+        self.texts(text)?.get(text).cloned()
+    }
+
+    fn remember(&self, text: &str, planned: Option<Arc<Planned>>) {
+        if let Some(mut texts) = self.texts(text) {
+            texts.put(text.into(), planned);
+        }
+    }
+
+    /// The part of the cache that a text belongs to.
+    fn texts(&self, text: &str) -> Option<MutexGuard<'_, Texts>> {
+        let at = usize::try_from(self.hasher.hash_one(text) >> 32).unwrap_or(0) % Self::SHARDS;
+        let shard = self.shards.get(at)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

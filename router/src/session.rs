@@ -23,6 +23,7 @@ mod control;
 mod effects;
 mod expect;
 mod extended;
+mod form;
 mod greeting;
 mod housekeeping;
 mod local;

@@ -267,8 +267,9 @@ pub fn bin() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// PostgreSQL's servers refuse to run as root.
-fn custody() -> Custody {
+/// Who runs what refuses to run as root, as PostgreSQL's servers do.
+#[must_use]
+pub fn custody() -> Custody {
     Custody {
         user: is_root().then_some(USER),
         farewell: Signal::Quit,
