@@ -136,13 +136,16 @@ impl Session {
     }
 
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        // One for the whole session: each new one takes a place in a list that all sessions share.
+        let requested = shutdown.requested();
+        tokio::pin!(requested);
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
             let frame = tokio::select! {
                 // The client first: a statement that has arrived is still served.
                 biased;
                 frame = self.client.receive() => frame,
-                () = shutdown.requested(), if idle => {
+                () = &mut requested, if idle => {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
