@@ -27,6 +27,14 @@ pub(crate) struct Bulk {
     pub(crate) peak_kib: Option<u64>,
 }
 
+/// One run.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    seconds: f64,
+    cpu_seconds: Option<f64>,
+    peak_kib: Option<u64>,
+}
+
 /// Reads the result through each subject, in rounds.
 pub(crate) async fn measure(
     subjects: &Subjects,
@@ -35,7 +43,7 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Vec<Bulk>> {
     let rows = arguments.bulk_mib * (1 << 20) / ROW_BYTES;
     let sql = format!("SELECT repeat('x', {ROW_BYTES}) FROM generate_series(1, {rows}) AS numbers");
-    let mut runs: Vec<(Subject, Vec<(f64, Option<f64>, Option<u64>)>)> =
+    let mut runs: Vec<(Subject, Vec<Run>)> =
         Subject::ALL.map(|subject| (subject, Vec::new())).into();
     for _ in 0..arguments.rounds {
         for (subject, runs) in &mut runs {
@@ -49,11 +57,11 @@ pub(crate) async fn measure(
             let after = proxy.map(usage::cpu).transpose()?;
             let used = before.zip(after).map(|(before, after)| after - before);
             let peak = proxy.map(usage::peak_kib).transpose()?;
-            runs.push((
-                took.as_secs_f64(),
-                used.map(|used| used.as_secs_f64()),
-                peak,
-            ));
+            runs.push(Run {
+                seconds: took.as_secs_f64(),
+                cpu_seconds: used.map(|used| used.as_secs_f64()),
+                peak_kib: peak,
+            });
         }
     }
     progress.done("the large result");
@@ -61,13 +69,13 @@ pub(crate) async fn measure(
         .iter()
         .map(|(subject, runs)| Bulk {
             subject: *subject,
-            seconds: median(runs.iter().map(|run| run.0)),
+            seconds: median(runs.iter().map(|run| run.seconds)),
             cpu_seconds: runs
                 .iter()
-                .map(|run| run.1)
+                .map(|run| run.cpu_seconds)
                 .collect::<Option<Vec<_>>>()
                 .map(median),
-            peak_kib: runs.iter().filter_map(|run| run.2).max(),
+            peak_kib: runs.iter().filter_map(|run| run.peak_kib).max(),
         })
         .collect())
 }
