@@ -16,15 +16,19 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod answers;
 mod attach;
 pub mod cancel;
 mod client;
 mod control;
 mod effects;
+mod encryption;
 mod expect;
 mod extended;
 mod form;
+mod forward;
 mod greeting;
+mod hints;
 mod housekeeping;
 mod local;
 mod login;
@@ -33,6 +37,7 @@ mod relay;
 mod simple;
 mod state;
 
+pub use forward::Forwarder;
 pub use login::{LoginError, log_in};
 pub use prepared::Statements;
 
@@ -68,6 +73,7 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
 }

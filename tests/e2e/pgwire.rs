@@ -13,18 +13,25 @@ use crate::suite::Suite;
 mod bounds;
 mod cancel;
 mod fidelity;
+mod hints;
 mod keys;
 mod limits;
 mod login;
+mod peers;
 mod pipeline;
 mod refusals;
 mod schema;
 mod session;
+mod shards_tls;
+mod tls;
 mod transactions;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        shards_tls::trials(suite),
+        tls::trials(suite),
+        peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
@@ -33,6 +40,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         fidelity::trials(suite),
         session::trials(suite),
         pipeline::trials(suite),
+        hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
     ]

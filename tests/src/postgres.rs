@@ -267,11 +267,16 @@ pub fn bin() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// Who runs what refuses to run as root, as PostgreSQL's servers do.
+/// Whom servers run as, if not as the tests do: they refuse to run as root.
+pub(crate) fn server_user() -> Option<&'static str> {
+    is_root().then_some(USER)
+}
+
+/// Who runs what refuses to run as root, and how it ends.
 #[must_use]
 pub fn custody() -> Custody {
     Custody {
-        user: is_root().then_some(USER),
+        user: server_user(),
         farewell: Signal::Quit,
     }
 }
@@ -301,6 +306,8 @@ fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
         "UTF8",
         "--locale=C.UTF-8",
         "--no-sync",
+        // Many servers, little data: the smallest segments there are.
+        "--wal-segsize=1",
         "-D",
     ]);
     run(&mut guard(initdb.arg(&template), custody()))?;

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 
 use crate::query::{Class, Constant, Form, Statement};
-use crate::route::{self, Parameter, Parameters, Plan, Target};
+use crate::route::{Parameter, Parameters, Plan, Target};
 use crate::view::Serving;
 
 use super::state::Transaction;
@@ -71,7 +71,7 @@ impl Session {
                 sql,
                 constants: &form.constants,
             };
-            let target = route::resolve(plan, &constants, None, &serving.snapshot).ok()?;
+            let target = self.place(statement, plan, &constants, serving).ok()?;
             Some(Located {
                 target,
                 writes: simple::writes(plan),

@@ -4,12 +4,12 @@
 use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::{Scanner, Step};
 
 use super::client::Client;
 use super::expect::{Expectations, Verdict};
 use crate::pool::Backend;
+use crate::stream::Moved;
 
 /// What is read of a backend at once, at first.
 const READ_BYTES: usize = 16 << 10;
@@ -78,27 +78,17 @@ async fn transfer(
     read_bytes: &mut usize,
 ) -> io::Result<()> {
     backend.inbound.reserve(*read_bytes);
-    let (mut reader, mut writer) = backend.stream.split();
-    let read = if outbound.is_empty() {
-        reader.read_buf(&mut backend.inbound).await?
-    } else {
-        tokio::select! {
-            // Writing first: the usual request fits the socket's buffer at once.
-            biased;
-            written = writer.write_buf(outbound) => {
-                if written? == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                return Ok(());
-            }
-            read = reader.read_buf(&mut backend.inbound) => read?,
+    match backend
+        .stream
+        .transfer(outbound, &mut backend.inbound)
+        .await?
+    {
+        Moved::Out(0) => return Err(io::ErrorKind::WriteZero.into()),
+        Moved::In(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Moved::In(read) if read >= *read_bytes => {
+            *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
         }
-    };
-    if read == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    if read >= *read_bytes {
-        *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
+        Moved::Out(_) | Moved::In(_) => {}
     }
     Ok(())
 }
