@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use router::cache::Cache;
 use router::query::Form;
-use router::route::{self, Parameter, Parameters, Plan};
+use router::route::{self, Constants, Parameter, Parameters, Plan};
 use topology::records::ShardVnodes;
 use topology::{
     Endpoint, Epoch, Group, GroupName, Key, KeyType, Parts, Placement, Shard, ShardId, ShardState,
@@ -146,13 +146,7 @@ fn route_hit_simple(rounds: u64) {
         assert!(form.read(black_box(SQL)), "the text has a form");
         let planned = cache.plan_form(&form.text, &snapshot);
         let plans = planned.expect("the form is SQL").plans(&snapshot);
-        let value = SQL.get(form.constants[0].value.clone());
-        let parameter = Parameter {
-            value: value.map(str::as_bytes),
-            binary: false,
-            type_oid: 20,
-        };
-        resolve(&plans.plans[0], parameter, &snapshot);
+        resolve(&plans.plans[0], &Constants::new(SQL, &form), &snapshot);
     }
 }
 
@@ -167,12 +161,12 @@ fn route_hit_bind(rounds: u64) {
             binary: true,
             type_oid: 20,
         };
-        resolve(&plans.plans[0], parameter, &snapshot);
+        resolve(&plans.plans[0], &One(parameter), &snapshot);
     }
 }
 
-fn resolve(plan: &Plan, parameter: Parameter<'_>, snapshot: &Snapshot) {
-    let target = route::resolve(black_box(plan), &One(parameter), None, snapshot);
+fn resolve(plan: &Plan, parameters: &dyn Parameters, snapshot: &Snapshot) {
+    let target = route::resolve(black_box(plan), parameters, None, snapshot);
     black_box(target.expect("the key has an owner"));
 }
 
