@@ -29,6 +29,7 @@ mod effects;
 mod encryption;
 mod expect;
 mod extended;
+mod form;
 mod forward;
 mod greeting;
 mod hints;
@@ -159,6 +160,9 @@ impl Session {
     }
 
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        // One for the whole session: each new one takes a place in a list that all sessions share.
+        let requested = shutdown.requested();
+        tokio::pin!(requested);
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
             if idle {
@@ -169,7 +173,7 @@ impl Session {
                 // The client first: a statement that has arrived is still served.
                 biased;
                 frame = self.client.receive() => frame,
-                () = shutdown.requested(), if idle => {
+                () = &mut requested, if idle => {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
