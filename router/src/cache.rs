@@ -3,7 +3,7 @@
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -95,7 +95,8 @@ fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> P
     }
 }
 
-type Texts = LruCache<Box<str>, Arc<Planned>, RandomState>;
+/// None stands for a form that is not SQL.
+type Texts = LruCache<Box<str>, Option<Arc<Planned>>, RandomState>;
 
 /// Texts and their plans, least recently used out first. Sharded by hash, so that sessions on
 /// different cores seldom meet at a lock.
@@ -132,17 +133,11 @@ impl Cache {
         if sql.len() > Self::MAX_TEXT_BYTES {
             return Planned::analyze(sql, snapshot).map(Arc::new);
         }
-        let at = usize::try_from(self.hasher.hash_one(sql) >> 32).unwrap_or(0) % Self::SHARDS;
-        let Some(shard) = self.shards.get(at) else {
-            return Planned::analyze(sql, snapshot).map(Arc::new);
-        };
-        let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(planned) = lock().get(sql) {
-            planned.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(Arc::clone(planned));
+        if let Some(Some(planned)) = self.known(sql) {
+            return Ok(planned);
         }
         let planned = Arc::new(Planned::analyze(sql, snapshot)?);
-        lock().put(sql.into(), Arc::clone(&planned));
+        self.remember(sql, Some(Arc::clone(&planned)));
         Ok(planned)
     }
 
@@ -154,14 +149,49 @@ impl Cache {
         let mut found = Vec::new();
         for shard in &self.shards {
             let texts = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut known: Vec<(&str, &Arc<Planned>)> = texts
-                .iter()
-                .map(|(text, planned)| (&**text, planned))
-                .collect();
+            let known = texts.iter();
+            let known = known.filter_map(|(text, planned)| Some((&**text, planned.as_ref()?)));
+            let mut known: Vec<(&str, &Arc<Planned>)> = known.collect();
             known.sort_by_key(|(_, planned)| std::cmp::Reverse(planned.hits()));
             let known = known.into_iter().take(each);
             found.extend(known.map(|(text, planned)| (text.into(), Arc::clone(planned))));
         }
         found
+    }
+
+    /// As [`Self::plan`], for the form of a text; none when the form is not SQL, which is
+    /// remembered, too, or too long to be remembered.
+    #[must_use]
+    pub fn plan_form(&self, form: &str, snapshot: &Snapshot) -> Option<Arc<Planned>> {
+        if form.len() > Self::MAX_TEXT_BYTES {
+            return None;
+        }
+        if let Some(known) = self.known(form) {
+            return known;
+        }
+        let planned = Planned::analyze(form, snapshot).ok().map(Arc::new);
+        self.remember(form, planned.clone());
+        planned
+    }
+
+    fn known(&self, text: &str) -> Option<Option<Arc<Planned>>> {
+        let known = self.texts(text)?.get(text).cloned()?;
+        if let Some(planned) = &known {
+            planned.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(known)
+    }
+
+    fn remember(&self, text: &str, planned: Option<Arc<Planned>>) {
+        if let Some(mut texts) = self.texts(text) {
+            texts.put(text.into(), planned);
+        }
+    }
+
+    /// The part of the cache that a text belongs to.
+    fn texts(&self, text: &str) -> Option<MutexGuard<'_, Texts>> {
+        let at = usize::try_from(self.hasher.hash_one(text) >> 32).unwrap_or(0) % Self::SHARDS;
+        let shard = self.shards.get(at)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

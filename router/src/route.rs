@@ -16,6 +16,7 @@ mod columns;
 mod data;
 mod ddl;
 pub mod explain;
+mod form;
 mod hint;
 mod insert;
 mod parameter;
@@ -27,6 +28,7 @@ mod tables;
 mod tests;
 mod values;
 
+pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 use tables::Tables;
 

@@ -11,6 +11,8 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wire::frontend::tag;
+use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::auth::Users;
 use crate::console::Reload;
@@ -27,6 +29,7 @@ mod effects;
 mod encryption;
 mod expect;
 mod extended;
+mod form;
 mod forward;
 mod greeting;
 mod hints;
@@ -132,9 +135,12 @@ struct Flight {
     effects: Vec<Effect>,
 }
 
+/// The name of a portal that there never is.
+const POISON: &[u8] = b"refused by the router";
+
 /// Appends a message that fails whatever the backend's state is.
 fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
-    wire::frontend::encode::execute(out, b"refused by the router", 1)
+    wire::frontend::encode::execute(out, POISON, 1)
 }
 
 impl Session {
@@ -154,6 +160,9 @@ impl Session {
     }
 
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        // One for the whole session: each new one takes a place in a list that all sessions share.
+        let requested = shutdown.requested();
+        tokio::pin!(requested);
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
             if idle {
@@ -164,7 +173,7 @@ impl Session {
                 // The client first: a statement that has arrived is still served.
                 biased;
                 frame = self.client.receive() => frame,
-                () = shutdown.requested(), if idle => {
+                () = &mut requested, if idle => {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
@@ -194,6 +203,13 @@ impl Session {
 
     /// Handles one message; false when it was the last one.
     async fn handle(&mut self, frame: Frame) -> Result<bool, Ended> {
+        let body_bytes = frame.body().len();
+        if tag::SMALL.contains(frame.tag()) && body_bytes > MAX_SMALL_MESSAGE_BYTES {
+            // A backend would close the connection over it.
+            let text = format!("message of {body_bytes} bytes is too long for its type");
+            self.fatal(&Error::Protocol(text)).await?;
+            return Ok(false);
+        }
         match frame.tag() {
             b'Q' => self.simple_query(&frame).await?,
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
@@ -224,6 +240,9 @@ impl Session {
     }
 
     async fn refuse_function_call(&mut self) -> Result<(), Ended> {
+        if !self.begin_simple().await? {
+            return Ok(());
+        }
         let refusal = crate::route::Refusal {
             sqlstate: "0A000",
             message: "the function call message is not supported by the router".to_owned(),

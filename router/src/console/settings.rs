@@ -24,7 +24,7 @@ pub(super) fn list(config: &Config) -> Vec<Setting> {
     list
 }
 
-fn fixed(key: &'static str, value: impl ToString) -> Setting {
+fn fixed(key: &'static str, value: &impl ToString) -> Setting {
     Setting {
         key,
         value: value.to_string(),
@@ -32,7 +32,7 @@ fn fixed(key: &'static str, value: impl ToString) -> Setting {
     }
 }
 
-fn changeable(key: &'static str, value: impl ToString) -> Setting {
+fn changeable(key: &'static str, value: &impl ToString) -> Setting {
     Setting {
         changeable: true,
         ..fixed(key, value)
@@ -57,39 +57,42 @@ fn fronts(config: &Config) -> Vec<Setting> {
     let limits = pgwire.limits;
     vec![
         fixed("server.host", &http.host),
-        fixed("server.port", http.port),
-        fixed("server.read_timeout", time(http.read_timeout)),
-        fixed("server.write_timeout", time(http.write_timeout)),
-        fixed("server.idle_timeout", time(http.idle_timeout)),
+        fixed("server.port", &http.port),
+        fixed("server.read_timeout", &time(http.read_timeout)),
+        fixed("server.write_timeout", &time(http.write_timeout)),
+        fixed("server.idle_timeout", &time(http.idle_timeout)),
         fixed("pgwire.host", &pgwire.host),
-        fixed("pgwire.port", pgwire.port),
-        fixed("pgwire.auth.method", auth),
-        changeable("pgwire.auth.users", format!("{} users", pgwire.users.len())),
-        fixed("pgwire.admin_users", pgwire.admin_users.join(",")),
+        fixed("pgwire.port", &pgwire.port),
+        fixed("pgwire.auth.method", &auth),
+        changeable(
+            "pgwire.auth.users",
+            &format!("{} users", pgwire.users.len()),
+        ),
+        fixed("pgwire.admin_users", &pgwire.admin_users.join(",")),
         fixed(
             "pgwire.max_client_connections",
-            pgwire.max_client_connections,
+            &pgwire.max_client_connections,
         ),
         fixed(
             "pgwire.max_prepared_statements",
-            pgwire.max_prepared_statements,
+            &pgwire.max_prepared_statements,
         ),
-        fixed("pgwire.max_message_bytes", pgwire.max_message_bytes),
-        fixed("pgwire.login_timeout", time(pgwire.login_timeout)),
+        fixed("pgwire.max_message_bytes", &pgwire.max_message_bytes),
+        fixed("pgwire.login_timeout", &time(pgwire.login_timeout)),
         fixed("pgwire.advertise_address", &pgwire.advertise_address),
         fixed(
             "pgwire.require_tls",
-            pgwire.require_tls.unwrap_or(config.security.tls.is_some()),
+            &pgwire.require_tls.unwrap_or(config.security.tls.is_some()),
         ),
-        fixed("pgwire.client_idle_timeout", limit(limits.client_idle)),
-        fixed("pgwire.query_timeout", limit(limits.query)),
+        fixed("pgwire.client_idle_timeout", &limit(limits.client_idle)),
+        fixed("pgwire.query_timeout", &limit(limits.query)),
         fixed(
             "pgwire.idle_in_transaction_timeout",
-            limit(limits.idle_in_transaction),
+            &limit(limits.idle_in_transaction),
         ),
-        fixed("pgwire.transaction_timeout", limit(limits.transaction)),
+        fixed("pgwire.transaction_timeout", &limit(limits.transaction)),
         fixed("grpc.host", &grpc.host),
-        fixed("grpc.port", grpc.port),
+        fixed("grpc.port", &grpc.port),
     ]
 }
 
@@ -107,42 +110,48 @@ fn ground(config: &Config) -> Vec<Setting> {
         Mode::VerifyFull => "verify-full",
     };
     let mut list = vec![
-        fixed("shards_tls.sslmode", mode),
-        fixed("metadata.endpoints", metadata.endpoints.join(",")),
-        fixed("metadata.timeout", time(metadata.timeout)),
-        fixed("sharding.replica_policy", policy),
-        fixed("sharding.max_connections", sharding.max_connections),
-        fixed("sharding.connection_ttl", time(sharding.connection_ttl)),
-        fixed("sharding.connect_timeout", time(sharding.connect_timeout)),
-        fixed("sharding.checkout_timeout", time(sharding.checkout_timeout)),
-        fixed("sharding.max_waiting", sharding.max_waiting),
+        fixed("shards_tls.sslmode", &mode),
+        fixed("metadata.endpoints", &metadata.endpoints.join(",")),
+        fixed("metadata.timeout", &time(metadata.timeout)),
+        fixed("sharding.replica_policy", &policy),
+        fixed("sharding.max_connections", &sharding.max_connections),
+        fixed("sharding.connection_ttl", &time(sharding.connection_ttl)),
+        fixed("sharding.connect_timeout", &time(sharding.connect_timeout)),
+        fixed(
+            "sharding.checkout_timeout",
+            &time(sharding.checkout_timeout),
+        ),
+        fixed("sharding.max_waiting", &sharding.max_waiting),
         fixed(
             "sharding.max_cached_statements",
-            sharding.max_cached_statements,
+            &sharding.max_cached_statements,
         ),
-        fixed("security.enable_tls", security.tls.is_some()),
-        fixed("security.enable_rbac", security.enable_rbac),
+        fixed("security.enable_tls", &security.tls.is_some()),
+        fixed("security.enable_rbac", &security.enable_rbac),
         fixed(
             "observability.metrics_port",
-            config.observability.metrics_port,
+            &config.observability.metrics_port,
         ),
         fixed(
             "observability.enable_tracing",
-            config.observability.enable_tracing,
+            &config.observability.enable_tracing,
         ),
         changeable("observability.log_level", &config.observability.log_level),
         fixed(
             "shutdown.drain_deadline",
-            time(config.shutdown.drain_deadline),
+            &time(config.shutdown.drain_deadline),
         ),
     ];
     if let Some(tls) = &security.tls {
         let client_ca = tls.client_ca_path.as_ref();
         let client_ca = client_ca.map(|path| path.display().to_string());
         list.extend([
-            fixed("security.tls_cert_path", tls.cert_path.display()),
-            fixed("security.tls_key_path", tls.key_path.display()),
-            fixed("security.tls_client_ca_path", client_ca.unwrap_or_default()),
+            fixed("security.tls_cert_path", &tls.cert_path.display()),
+            fixed("security.tls_key_path", &tls.key_path.display()),
+            fixed(
+                "security.tls_client_ca_path",
+                &client_ca.unwrap_or_default(),
+            ),
         ]);
     }
     list

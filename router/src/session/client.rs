@@ -1,9 +1,15 @@
 //! The client's side of a session: its socket, its frames, what is waiting to be written to it.
+//!
+//! Most clients of a router are idle, so that what an idle one holds counts most: no buffer at all.
+//! What arrives is read into a buffer of the thread and copied out to the size it has.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use wire::frame::{HEADER_BYTES, Header};
 use wire::startup::Parameters;
 
@@ -62,10 +68,15 @@ pub(super) struct Client {
     midway: bool,
 }
 
-impl Client {
-    /// What is read at once.
-    const READ_BYTES: usize = 8 << 10;
+/// What is read at once.
+const READ_BYTES: usize = 16 << 10;
 
+thread_local! {
+    /// Where every client of this thread is read to; borrowed for the time of one system call.
+    static ARRIVING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+impl Client {
     /// A client on a fresh connection; `inbound` holds what was read of it already.
     #[must_use]
     pub(super) fn new(stream: Stream, inbound: BytesMut, max_message_bytes: usize) -> Self {
@@ -87,8 +98,7 @@ impl Client {
             if let Some(frame) = self.buffered()? {
                 return Ok(Some(frame));
             }
-            self.inbound.reserve(Self::READ_BYTES);
-            if self.stream.read_buf(&mut self.inbound).await? == 0 {
+            if self.read().await? == 0 {
                 let clean = self.inbound.is_empty();
                 return if clean {
                     Ok(None)
@@ -97,6 +107,31 @@ impl Client {
                 };
             }
         }
+    }
+
+    /// Reads what has arrived, at least a byte; none when the client closed the connection.
+    async fn read(&mut self) -> io::Result<usize> {
+        if !self.inbound.is_empty() {
+            // The rest of a message whose beginning is there goes to its place at once.
+            self.inbound.reserve(READ_BYTES);
+            return self.stream.read_buf(&mut self.inbound).await;
+        }
+        self.inbound = BytesMut::new();
+        if self.outbound.is_empty() {
+            self.outbound = BytesMut::new();
+        }
+        let (stream, inbound) = (&mut self.stream, &mut self.inbound);
+        poll_fn(|context| {
+            ARRIVING.with_borrow_mut(|arriving| {
+                let mut buffer = ReadBuf::new(arriving);
+                let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+                read.map_ok(|()| {
+                    inbound.extend_from_slice(buffer.filled());
+                    buffer.filled().len()
+                })
+            })
+        })
+        .await
     }
 
     /// As [`Self::receive`], for a message of at most `max_body_bytes`. Not cancel-safe.
@@ -130,7 +165,7 @@ impl Client {
     /// the size of a message; then the client is not listened to any more. Cancel-safe.
     pub(super) async fn leaves(&mut self) {
         while self.inbound.len() < self.max_message_bytes {
-            self.inbound.reserve(Self::READ_BYTES);
+            self.inbound.reserve(READ_BYTES);
             if matches!(
                 self.stream.read_buf(&mut self.inbound).await,
                 Ok(0) | Err(_)
@@ -138,7 +173,7 @@ impl Client {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// A message that has been read already.
@@ -156,9 +191,13 @@ impl Client {
             self.inbound.reserve(frame_bytes - self.inbound.len());
             return Ok(None);
         }
-        Ok(Some(Frame {
-            bytes: self.inbound.split_to(frame_bytes),
-        }))
+        let bytes = if self.inbound.len() == frame_bytes {
+            // The usual case; splitting would make the buffer a shared one.
+            std::mem::take(&mut self.inbound)
+        } else {
+            self.inbound.split_to(frame_bytes)
+        };
+        Ok(Some(Frame { bytes }))
     }
 
     /// Writes what is waiting.

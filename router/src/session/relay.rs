@@ -11,8 +11,11 @@ use super::expect::{Expectations, Verdict};
 use crate::pool::Backend;
 use crate::stream::Moved;
 
-/// What is read of a backend at once.
+/// What is read of a backend at once, at first.
 const READ_BYTES: usize = 16 << 10;
+
+/// What is read at once of a backend that fills the buffer each time.
+const MAX_READ_BYTES: usize = 128 << 10;
 
 /// Longest message of a backend that must be seen whole: anything but rows and COPY data.
 const MAX_WHOLE_BYTES: usize = 16 << 20;
@@ -60,12 +63,17 @@ pub(super) async fn exchange(
     expected: &mut Expectations,
     scanner: &mut Scanner,
 ) -> Result<(), RelayError> {
+    let mut read_bytes = READ_BYTES;
     loop {
         pass_on(client, backend, expected, scanner).await?;
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
+            if read_bytes > READ_BYTES {
+                // A large result is over; the next one of this backend is a small one, as a rule.
+                backend.inbound = BytesMut::new();
+            }
             return Ok(());
         }
-        transfer(backend, outbound)
+        transfer(backend, outbound, &mut read_bytes)
             .await
             .map_err(|source| RelayError::Backend {
                 source,
@@ -76,17 +84,26 @@ pub(super) async fn exchange(
 
 /// Writes if there is something to write, reads otherwise. While a write cannot go on, it reads
 /// too: a backend that cannot get rid of its answers stops taking requests.
-async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<()> {
-    backend.inbound.reserve(READ_BYTES);
+/// `read_bytes` grows when more was there than was read.
+async fn transfer(
+    backend: &mut Backend,
+    outbound: &mut BytesMut,
+    read_bytes: &mut usize,
+) -> io::Result<()> {
+    backend.inbound.reserve(*read_bytes);
     match backend
         .stream
         .transfer(outbound, &mut backend.inbound)
         .await?
     {
-        Moved::Out(0) => Err(io::ErrorKind::WriteZero.into()),
-        Moved::In(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Moved::Out(_) | Moved::In(_) => Ok(()),
+        Moved::Out(0) => return Err(io::ErrorKind::WriteZero.into()),
+        Moved::In(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Moved::In(read) if read >= *read_bytes => {
+            *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
+        }
+        Moved::Out(_) | Moved::In(_) => {}
     }
+    Ok(())
 }
 
 /// Handles everything that has arrived.
@@ -151,6 +168,14 @@ fn scan(
                 insert: Some(frames),
             });
         }
+        if scanner.is_at_boundary() && expected.is_empty() {
+            // All that was asked for is there. What a backend says after it, such as that it is
+            // going to end, is met by whoever asks it next.
+            return Ok(Part {
+                forward,
+                ..Part::default()
+            });
+        }
         let rest = inbound.get(forward..).unwrap_or_default();
         match scanner.next(rest).map_err(|error| error.to_string())? {
             Step::Incomplete { .. } => {
@@ -193,3 +218,6 @@ fn scan(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
