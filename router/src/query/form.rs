@@ -137,7 +137,10 @@ mod tests {
     fn form(sql: &str) -> Option<(String, Vec<&str>)> {
         let mut form = Form::default();
         form.read(sql).then(|| {
-            let values = form.constants.iter().map(|it| &sql[it.value.clone()]);
+            let values = form
+                .constants
+                .iter()
+                .map(|it| sql.get(it.value.clone()).unwrap());
             (form.text.clone(), values.collect())
         })
     }
