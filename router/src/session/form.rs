@@ -50,7 +50,7 @@ impl Session {
             let target = self.place(statement, plan, &constants, serving).ok()?;
             Some(Located {
                 target,
-                writes: simple::writes(plan),
+                writes: simple::may_write(plan, statement),
             })
         })
     }
