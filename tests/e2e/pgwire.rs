@@ -13,6 +13,7 @@ use crate::suite::Suite;
 mod bounds;
 mod cancel;
 mod fidelity;
+mod hints;
 mod keys;
 mod limits;
 mod login;
@@ -39,6 +40,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         fidelity::trials(suite),
         session::trials(suite),
         pipeline::trials(suite),
+        hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
     ]

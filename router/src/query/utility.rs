@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 
 use super::builder::{Builder, Place};
 use super::select::Handing;
-use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, setting};
+use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, set_config, setting};
 
 /// The class of a statement of `sql` and the unsafe functions that it calls.
 pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
@@ -27,7 +27,9 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn class(&mut self, node: &'a NodeEnum) -> Class {
-        self.query(node)
+        set_config::of(node)
+            .map(Class::Set)
+            .or_else(|| self.query(node))
             .or_else(|| self.around_a_query(node))
             .or_else(|| transaction(node))
             .or_else(|| setting::session(node))
@@ -141,6 +143,13 @@ impl<'a> Calls<'a> {
             Some(Some(inner)) => self.class(inner),
             Some(None) | None => Class::Other("EXPLAIN"),
         };
+        if options(&explain.options).any(is_route) {
+            return if explain.options.len() == 1 {
+                Class::ExplainRoute(Box::new(inner))
+            } else {
+                Class::Other("EXPLAIN (ROUTE) with other options")
+            };
+        }
         Class::Explain {
             analyze: options(&explain.options)
                 .filter(|option| option.defname == "analyze")
@@ -149,6 +158,11 @@ impl<'a> Calls<'a> {
             inner: Box::new(inner),
         }
     }
+}
+
+/// PostgreSQL has no such option; switched off, it is left to PostgreSQL to say so.
+fn is_route(option: &DefElem) -> bool {
+    option.defname == "route" && setting::is_on(option)
 }
 
 fn select_into<'a>(builder: &mut Builder<'a>, select: &'a SelectStmt) {

@@ -6,8 +6,9 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::control::{self, control};
+use super::effects::Effect;
 use super::state::Transaction;
-use super::{Session, local};
+use super::{Session, hints, local};
 use crate::cache::{Planned, Plans};
 use crate::query::Class;
 use crate::route::Refusal;
@@ -20,6 +21,9 @@ impl Session {
         class: &Class,
         sql: &str,
     ) -> Result<Option<Bytes>, Stopped> {
+        if let Some(name) = hints::named_by(class) {
+            return self.answer_hint(name, class).map(Some);
+        }
         match class {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
             // Otherwise a shard answers, and reports each setting that goes back.
@@ -28,14 +32,18 @@ impl Session {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
                 };
-                self.transaction = controlled.transaction;
+                let before = std::mem::replace(&mut self.transaction, controlled.transaction);
                 if self.transaction == Transaction::Idle {
-                    self.settings.end_transaction(true);
                     self.portals.clear();
                 }
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
+                let effect = match (Effect::of(class, sql), before) {
+                    (Effect::Commit, Transaction::FailedPending(_)) => Effect::Rollback,
+                    (effect, _) => effect,
+                };
+                effect.apply(&mut self.settings);
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -64,11 +72,20 @@ impl Session {
             }
             .into());
         }
+        if self.attachment.is_some() {
+            return Err(Refusal {
+                sqlstate: "25001",
+                message: "DISCARD ALL cannot be executed within a pipeline".to_owned(),
+                hint: None,
+            }
+            .into());
+        }
         self.statements.clear();
+        self.settings.hints.discard();
         Ok(local::complete("DISCARD ALL"))
     }
 
-    fn must_not_have_failed(&self) -> Result<(), Refusal> {
+    pub(super) fn must_not_have_failed(&self) -> Result<(), Refusal> {
         match self.transaction {
             Transaction::Failed | Transaction::FailedPending(_) => {
                 Err(control::in_failed_transaction())
