@@ -11,6 +11,9 @@ use platform::tls::client::ClientConfig;
 mod fronts;
 mod sharding;
 
+#[cfg(test)]
+mod tests;
+
 pub use fronts::{AuthMethod, Grpc, Http, PgWire, TimeLimits, User};
 pub use sharding::{ReplicaPolicy, Sharding};
 

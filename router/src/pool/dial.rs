@@ -93,8 +93,8 @@ mod tests {
     use platform::tls::client::{ClientConfig, Mode};
     use tokio::net::TcpListener;
 
-    /// A server that answers each connection's SSLRequest with these bytes, then `Z` once it is
-    /// sent anything more. Whoever dials may not take a byte after the answer for its own.
+    /// A server of one connection at a time, which answers its SSLRequest with these bytes and
+    /// whatever follows with a `Z`.
     async fn server(answer: &'static [u8]) -> (u16, TaskGroup) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -127,6 +127,7 @@ mod tests {
         let (port, _tasks) = server(b"N").await;
         let preferring = dialer(Mode::Prefer).dial("127.0.0.1", port).await;
         assert!(matches!(preferring, Ok(Stream::Plain(_))), "{preferring:?}");
+        drop(preferring);
         let requiring = dialer(Mode::Require).dial("127.0.0.1", port).await;
         let error = requiring.unwrap_err().to_string();
         assert!(error.contains("offers no TLS"), "{error}");
@@ -137,6 +138,7 @@ mod tests {
         let (port, _tasks) = server(b"Sthis is no TLS").await;
         let preferring = dialer(Mode::Prefer).dial("127.0.0.1", port).await;
         assert!(matches!(preferring, Ok(Stream::Plain(_))), "{preferring:?}");
+        drop(preferring);
         let requiring = dialer(Mode::Require).dial("127.0.0.1", port).await;
         assert!(
             matches!(requiring, Err(ConnectError::Tls(_))),

@@ -34,8 +34,10 @@ async fn router(cluster: &Cluster, tls: Value) -> anyhow::Result<Router> {
 
 async fn sslmode_means_what_libpq_means_by_it() -> Outcome {
     let (authority, other) = (Authority::new()?, Authority::new()?);
+    let mut settings = authority.postgres()?;
+    settings.push(("log_connections", "on".to_owned()));
     let postgres = Options {
-        settings: authority.postgres()?,
+        settings,
         ..Options::default()
     };
     let full = json!({ "sslmode": "verify-full", "root_cert_path": authority.root() });
@@ -43,6 +45,7 @@ async fn sslmode_means_what_libpq_means_by_it() -> Outcome {
         shards: 2,
         postgres,
         router_config: json!({ "shards_tls": full }),
+        manager_config: json!({ "shards_tls": full }),
         ..Plan::default()
     })
     .await?;
@@ -66,7 +69,18 @@ async fn sslmode_means_what_libpq_means_by_it() -> Outcome {
     let refused = strict.address().psql_output("SELECT 1").await?;
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     anyhow::ensure!(text.contains("TLS handshake"), "{text}");
-    everything_works_as_in_clear(&cluster).await
+    everything_works_as_in_clear(&cluster).await?;
+    let log = cluster.shard("shard-1")?.log();
+    let mut managers = log
+        .lines()
+        .filter(|line| line.contains("application_name=sharding-manager"))
+        .peekable();
+    anyhow::ensure!(managers.peek().is_some(), "no manager asked: {log}");
+    anyhow::ensure!(
+        managers.all(|line| line.contains("SSL enabled")),
+        "a manager asked in clear: {log}"
+    );
+    Ok(())
 }
 
 /// Writing, reading, much of both, and cancelling, under verify-full.

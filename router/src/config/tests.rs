@@ -1,0 +1,63 @@
+use std::collections::BTreeMap;
+
+use platform::tls::client::Mode;
+
+use super::Config;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, &BTreeMap::new()).map_err(|violations| violations.to_string())
+}
+
+#[test]
+fn an_empty_file_prefers_tls_to_the_shards_and_has_none_for_clients() {
+    let config = parse("{}").unwrap();
+    assert_eq!(config.shards_tls.mode, Mode::Prefer);
+    assert_eq!(config.pgwire.require_tls, None);
+    assert!(config.security.tls.is_none());
+}
+
+#[test]
+fn what_only_tls_can_give_is_not_asked_for_without_it() {
+    let cert = r#"{"pgwire":{"auth":{"method":"cert"}},"security":{"enable_tls":true}}"#;
+    for (text, field) in [
+        (r#"{"pgwire":{"require_tls":true}}"#, "pgwire.require_tls"),
+        (cert, "pgwire.auth.method"),
+        (
+            r#"{"shards_tls":{"sslmode":"verify-full"}}"#,
+            "shards_tls.root_cert_path",
+        ),
+    ] {
+        let violations = parse(text).unwrap_err();
+        assert!(violations.contains(field), "{violations}");
+    }
+    let whole = cert.replace("true}", r#"true,"tls_client_ca_path":"ca"}"#);
+    parse(&whole).unwrap();
+    parse(r#"{"pgwire":{"require_tls":false}}"#).unwrap();
+}
+
+#[test]
+fn the_address_for_other_routers_is_the_best_that_is_known() {
+    for (text, host, expected) in [
+        ("{}", None, "127.0.0.1:6432"),
+        ("{}", Some("router-0"), "router-0:6432"),
+        (
+            r#"{"pgwire":{"host":"::1","port":7}}"#,
+            Some("x"),
+            "[::1]:7",
+        ),
+        (
+            r#"{"pgwire":{"advertise_address":"r0.internal:7000"}}"#,
+            Some("x"),
+            "r0.internal:7000",
+        ),
+    ] {
+        let env = host.map(|host| ("HOSTNAME".to_owned(), host.to_owned()));
+        let config = Config::parse(text, &env.into_iter().collect()).unwrap();
+        assert_eq!(config.pgwire.advertise_address, expected, "{text}");
+    }
+    let violations = parse(r#"{"pgwire":{"advertise_address":"nowhere"}}"#).unwrap_err();
+    assert!(
+        violations.contains("pgwire.advertise_address"),
+        "{violations}"
+    );
+}
