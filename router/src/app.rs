@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::core::Core;
 use crate::exec::Executor;
+use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::pool::{self, Credentials};
 use crate::session::{Front, Statements, cancel};
@@ -48,9 +49,9 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     tracing::info!(version = VERSION, config = %path.display(), "starting");
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
-    let parts = Parts::build(&config, &registry)?;
     // The fronts end first; what they stand on ends once they have drained.
     let (fronts, ground) = (Shutdown::new(), Shutdown::new());
+    let parts = Parts::build(&config, &registry, &fronts)?;
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
@@ -104,7 +105,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+    fn build(
+        config: &Config,
+        registry: &prometheus::Registry,
+        fronts: &Shutdown,
+    ) -> anyhow::Result<Self> {
         let store = EtcdStore::connect(etcd::Config {
             endpoints: config.metadata.endpoints.clone(),
             timeout: config.metadata.timeout,
@@ -124,7 +129,14 @@ impl Parts {
                 password: config.security.shard_password.clone(),
             },
         };
-        let (keeper, view) = Keeper::new(topology.clone(), pool, pools, metrics.clone());
+        let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
+        let (keeper, view) = Keeper::new(
+            topology.clone(),
+            pool,
+            pools,
+            metrics.clone(),
+            holding.clone(),
+        );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
         let tls = config
@@ -137,6 +149,7 @@ impl Parts {
             cache: Cache::new(config.sharding.max_cached_statements),
             config: config.clone(),
             view,
+            holding,
             metrics,
         });
         let front = Arc::new(Front {

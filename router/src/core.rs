@@ -2,6 +2,7 @@
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -10,6 +11,8 @@ use crate::view::View;
 pub struct Core {
     pub config: Config,
     pub view: View,
+    /// Statements that wait for a newer topology.
+    pub holding: Holding,
     pub cache: Cache,
     pub metrics: Metrics,
 }

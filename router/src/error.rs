@@ -2,6 +2,7 @@
 
 use platform::Kind;
 
+use crate::hold;
 use crate::pool;
 use crate::route::Refusal;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// No backend.
     #[error(transparent)]
     Pool(#[from] pool::Error),
+    /// The statement's keys are being moved.
+    #[error(transparent)]
+    Hold(#[from] hold::Error),
     /// The shard went away before it answered, and nothing that it was sent can have committed.
     #[error("shard {shard} closed the connection before it answered")]
     BackendLost {
@@ -75,6 +79,7 @@ impl Error {
             Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
             Self::Pool(pool::Error::Exhausted { .. }) => "53300",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
+            Self::Hold(error) => error.sqlstate(),
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
@@ -91,6 +96,7 @@ impl Error {
             Self::Shard { detail, .. } => detail.as_deref(),
             Self::Refused(_)
             | Self::Pool(_)
+            | Self::Hold(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
@@ -108,6 +114,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Shard { hint, .. } => hint.as_deref(),
+            Self::Hold(error) => error.hint(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
             Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
             Self::PartlyApplied { .. } => {
@@ -129,6 +136,7 @@ impl Error {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
             Self::Pool(pool::Error::Exhausted { .. })
             | Self::Pool(pool::Error::Unreachable { .. })
+            | Self::Hold(_)
             | Self::BackendLost { .. }
             | Self::NoShard
             | Self::ShuttingDown => Kind::Unavailable,

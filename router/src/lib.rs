@@ -8,6 +8,7 @@ pub mod core;
 pub mod error;
 pub mod exec;
 pub mod health;
+pub mod hold;
 pub mod ingress;
 pub mod metrics;
 pub mod pool;

@@ -24,6 +24,7 @@ mod effects;
 mod expect;
 mod extended;
 mod greeting;
+mod hold;
 mod housekeeping;
 mod local;
 mod login;

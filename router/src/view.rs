@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use platform::Shutdown;
 use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
 
+use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::pool::{self, Pool};
 
@@ -80,6 +81,7 @@ pub struct Keeper {
     config: pool::Config,
     pools: pool::metrics::Metrics,
     metrics: Metrics,
+    holding: Holding,
 }
 
 impl Keeper {
@@ -90,6 +92,7 @@ impl Keeper {
         config: pool::Config,
         pools: pool::metrics::Metrics,
         metrics: Metrics,
+        holding: Holding,
     ) -> (Self, View) {
         let view = View::default();
         (
@@ -99,6 +102,7 @@ impl Keeper {
                 config,
                 pools,
                 metrics,
+                holding,
             },
             view,
         )
@@ -137,10 +141,12 @@ impl Keeper {
         let primaries = snapshot.shards().iter().map(pool_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(&snapshot));
         self.view.0.store(Arc::new(Serving {
-            snapshot,
+            snapshot: Arc::clone(&snapshot),
             primaries,
             members,
         }));
+        // Whoever is released finds the topology in place.
+        self.holding.publish(&snapshot);
         self.metrics.epoch(epoch);
     }
 }

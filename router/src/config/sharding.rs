@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use platform::config::Section;
 
+use crate::hold;
+
 /// Whether eventual reads may go to replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplicaPolicy {
@@ -27,6 +29,8 @@ pub struct Sharding {
     pub checkout_timeout: Duration,
     /// Statements whose plan is remembered.
     pub max_cached_statements: u32,
+    /// What may wait while keys are being moved.
+    pub hold: hold::Limits,
 }
 
 impl Sharding {
@@ -47,8 +51,22 @@ impl Sharding {
             connect_timeout: section.duration("connect_timeout", Duration::from_secs(5), false),
             checkout_timeout: section.duration("checkout_timeout", Duration::from_secs(10), false),
             max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
+            hold: hold(&mut section),
         };
         section.finish();
         config
     }
+}
+
+fn hold(sharding: &mut Section) -> hold::Limits {
+    let mut section = sharding.section("hold");
+    let bytes = section.size("max_bytes", 64 << 20);
+    let waiting = section.count("max_waiting", 10_000, 1, 1_000_000);
+    let limits = hold::Limits {
+        max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        max_waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
+        max_wait: section.duration("max_wait", Duration::from_secs(10), false),
+    };
+    section.finish();
+    limits
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use platform::TaskGroup;
+use tokio::time::Instant;
 use topology::{Key, Snapshot};
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
@@ -21,6 +22,7 @@ use crate::exec::exchange::{Exchange, Terms, error_of};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, everywhere, locate};
+use crate::hold;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
@@ -41,6 +43,15 @@ pub struct Request {
     pub group: Option<String>,
     /// How long the shard may take in all.
     pub timeout: Option<Duration>,
+}
+
+impl Request {
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        let params: usize = self.params.iter().map(Param::bytes).sum();
+        let key = self.shard_key.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.sql.len() + key + params
+    }
 }
 
 /// Runs requests. Shared by the fronts that do not speak the Postgres protocol.
@@ -79,14 +90,28 @@ impl Executor {
     /// # Errors
     /// Nothing has happened, unless the error's kind is `OutcomeUnknown`.
     pub async fn execute(&self, request: Request) -> Result<Rows, Error> {
-        let begun = self.begin(request).await;
+        let begun = self.begin_in_turn(request).await;
         begun.inspect_err(|error| count(&self.core, error))
     }
 
-    async fn begin(&self, request: Request) -> Result<Rows, Error> {
+    /// Waits while the statement's keys are being moved; then it is routed anew.
+    async fn begin_in_turn(&self, request: Request) -> Result<Rows, Error> {
         if request.params.len() > MAX_PARAMETERS {
             return Err(too_many(request.params.len()).into());
         }
+        let mut since = None;
+        loop {
+            let held = match self.begin(&request).await {
+                Err(Error::Hold(hold::Error::Held(held))) => held,
+                begun => return begun,
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            let waited = self.core.holding.wait(&held, request.bytes(), since);
+            waited.await?;
+        }
+    }
+
+    async fn begin(&self, request: &Request) -> Result<Rows, Error> {
         let serving = self.core.view.load();
         let snapshot = &serving.snapshot;
         let planned = self.core.cache.plan(&request.sql, snapshot);
@@ -95,7 +120,7 @@ impl Executor {
         let writes = admission::may_write(&statement.class);
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
-        let hint = hint(&request, plan, snapshot)?;
+        let hint = hint(request, plan, snapshot)?;
         let params = Unrouted::new(&request.params);
         let target = route::resolve(plan, &params, hint.as_ref(), snapshot)?;
         let terms = Terms {
@@ -107,14 +132,19 @@ impl Executor {
             grace: self.core.config.sharding.connect_timeout,
         };
         let exchange = match target {
-            Target::Everywhere => return self.run_everywhere(serving, request, terms.limit).await,
-            Target::Shard { index, .. } => {
+            Target::Everywhere => {
+                let request = request.clone();
+                return self.run_everywhere(serving, request, terms.limit).await;
+            }
+            Target::Shard { index, token } => {
+                let checked = self.core.holding.check(snapshot, token);
+                checked.map_err(hold::Error::Held)?;
                 let pool = serving.primary(index).ok_or(Error::NoShard)?;
                 self.borrow(pool, terms).await?
             }
             Target::Any => self.borrow_any(&serving, &terms).await?,
         };
-        self.run(exchange, &request).await
+        self.run(exchange, request).await
     }
 
     async fn borrow(&self, pool: &Pool, terms: Terms) -> Result<Box<Exchange>, Error> {

@@ -3,12 +3,17 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use wire::frame::{HEADER_BYTES, Header};
+
+/// Between two looks at whether a client has left that is not read from.
+const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A socket, in clear or under TLS.
 #[derive(Debug)]
@@ -139,6 +144,30 @@ impl Client {
         }))
     }
 
+    /// Bytes that have been read and not yet handled.
+    #[must_use]
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.inbound.len()
+    }
+
+    /// Returns once the client has closed its connection, for whoever has nothing to receive
+    /// meanwhile. What the client sends is kept for later, up to a limit. Cancel-safe.
+    pub(super) async fn gone(&mut self) -> io::Error {
+        while self.inbound.len() < Self::READ_BYTES {
+            self.inbound.reserve(Self::READ_BYTES);
+            match self.stream.read_buf(&mut self.inbound).await {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+        // The rest stays with the kernel, which says all the same when the client has closed.
+        while !self.stream.is_closed_by_peer() {
+            tokio::time::sleep(CLOSED_INTERVAL).await;
+        }
+        io::ErrorKind::UnexpectedEof.into()
+    }
+
     /// Writes what is waiting.
     ///
     /// # Errors
@@ -161,6 +190,18 @@ impl Client {
             self.outbound.extend_from_slice(bytes);
         }
         self.flush().await
+    }
+}
+
+impl Stream {
+    /// Whether the peer will send no more. Costs no system call.
+    fn is_closed_by_peer(&self) -> bool {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let ready = socket.ready(Interest::READABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 }
 

@@ -97,7 +97,7 @@ impl Session {
         }
         let handled = match frame.tag() {
             tag::PARSE => self.on_parse(frame),
-            tag::BIND => self.on_bind(frame).await,
+            tag::BIND => self.bind_in_turn(frame).await,
             tag::DESCRIBE => self.on_describe(frame),
             tag::EXECUTE => self.on_execute(frame).await,
             tag::CLOSE => self.on_close(frame),
@@ -186,6 +186,16 @@ impl Session {
         }
     }
 
+    async fn bind_in_turn(&mut self, frame: &Frame) -> Result<(), Stopped> {
+        let mut since = None;
+        loop {
+            match self.on_bind(frame).await {
+                Ok(()) => return Ok(()),
+                Err(stopped) => self.wait_out(stopped, frame, &mut since).await?,
+            }
+        }
+    }
+
     async fn on_bind(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let bind = Bind::decode(frame.body())?;
         let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
@@ -204,6 +214,7 @@ impl Session {
             }
             Destination::Shard(target) => target,
         };
+        self.check_hold(&serving, target)?;
         self.attach(&serving, target).await?;
         self.run_deferred()?;
         let named = !name.is_empty();

@@ -22,9 +22,15 @@ impl Session {
             // Until Sync, as PostgreSQL does.
             return Ok(());
         }
-        let stopped = match self.run_text(frame).await {
-            Ok(()) => return Ok(()),
-            Err(stopped) => stopped,
+        let mut since = None;
+        let stopped = loop {
+            match self.run_text(frame).await {
+                Ok(()) => return Ok(()),
+                Err(stopped) => match self.wait_out(stopped, frame, &mut since).await {
+                    Ok(()) => {}
+                    Err(stopped) => break stopped,
+                },
+            }
         };
         match stopped {
             Stopped::Told(error) => self.answer_simple_error(&error).await,
@@ -93,6 +99,7 @@ impl Session {
             }
             None => Target::Any,
         };
+        self.check_hold(serving, target)?;
         self.attach(serving, target).await?;
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
@@ -125,10 +132,9 @@ impl Session {
                 continue;
             }
             self.flight.writes |= writes(plan);
-            target = match (
-                target,
-                route::resolve(plan, &NoParameters, None, &serving.snapshot)?,
-            ) {
+            let next = route::resolve(plan, &NoParameters, None, &serving.snapshot)?;
+            self.check_hold(serving, next)?;
+            target = match (target, next) {
                 (held, Target::Any) => held,
                 (Target::Any, next) => next,
                 (Target::Shard { index: held, .. }, next @ Target::Shard { index, .. })
