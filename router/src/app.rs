@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::pool::{self, Credentials};
 use crate::session::{Front, Statements, cancel};
 use crate::view::Keeper;
-use crate::{health, ingress};
+use crate::{health, ingress, replica};
 
 /// The version that probes and `/` report.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -132,7 +132,7 @@ impl Parts {
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
             topology.clone(),
-            pool,
+            (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
             holding.clone(),
@@ -151,6 +151,7 @@ impl Parts {
             view,
             holding,
             metrics,
+            replicas: replica::metrics::Metrics::register(registry)?,
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
@@ -193,6 +194,10 @@ impl Parts {
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
+        tasks.spawn(
+            "replicas",
+            replica::prober::run(Arc::clone(&core), ground.clone()),
+        );
         tasks.spawn("health", health::run(core, ground.clone()));
         let ground = ground.clone();
         tasks.spawn("readiness", async move {

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::replica;
 use crate::view::View;
 
 /// The shared parts.
@@ -15,4 +16,5 @@ pub struct Core {
     pub holding: Holding,
     pub cache: Cache,
     pub metrics: Metrics,
+    pub replicas: replica::metrics::Metrics,
 }

@@ -13,6 +13,7 @@ pub mod ingress;
 pub mod metrics;
 pub mod pool;
 pub mod query;
+pub mod replica;
 pub mod route;
 pub mod session;
 pub mod view;

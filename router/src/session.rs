@@ -30,6 +30,7 @@ mod local;
 mod login;
 mod prepared;
 mod relay;
+mod replica;
 mod simple;
 mod state;
 

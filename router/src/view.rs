@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
-use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
+use topology::{Endpoint, ShardId, ShardIndex, ShardState, Snapshot};
 
 use crate::hold::Holding;
 use crate::metrics::Metrics;
-use crate::pool::{self, Pool};
+use crate::pool::{self, Lease, Pool};
+use crate::replica::{self, Permit, Replicas};
+use crate::route::Target;
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -18,6 +20,7 @@ pub struct Serving {
     /// The topology.
     pub snapshot: Arc<Snapshot>,
     primaries: Vec<Pool>,
+    replicas: Vec<Replicas>,
     members: Vec<ShardIndex>,
 }
 
@@ -26,6 +29,49 @@ impl Serving {
     #[must_use]
     pub fn primary(&self, index: ShardIndex) -> Option<&Pool> {
         self.primaries.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// The replicas of a shard.
+    #[must_use]
+    pub fn replicas_of(&self, index: ShardIndex) -> Option<&Replicas> {
+        self.replicas.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// Borrows a backend of a replica that may answer for `target`: where any shard may, the first
+    /// that has one, beginning with shard number `first`. Counts who answers.
+    pub async fn borrow_replica(
+        &self,
+        target: Target,
+        permit: Permit,
+        first: usize,
+        metrics: &replica::metrics::Metrics,
+    ) -> Option<(Lease, ShardId)> {
+        let shards = match target {
+            Target::Shard { index, .. } => vec![index],
+            Target::Any => {
+                let mut members = self.members.clone();
+                let count = members.len().max(1);
+                members.rotate_left(first % count);
+                members
+            }
+            Target::Everywhere => return None,
+        };
+        for index in &shards {
+            let (replicas, pool) = (self.replicas_of(*index)?, self.primary(*index)?);
+            if let Some(lease) = replicas.checkout(permit).await {
+                metrics.read(pool.shard(), true);
+                return Some((lease, pool.shard().clone()));
+            }
+        }
+        let pool = self.primary(*shards.first()?)?;
+        metrics.read(pool.shard(), false);
+        None
+    }
+
+    /// The replicas of all shards.
+    #[must_use]
+    pub fn replicas(&self) -> &[Replicas] {
+        &self.replicas
     }
 
     /// Every shard that takes part, with its primary's pool: those that own a part of the ring. A
@@ -79,6 +125,7 @@ pub struct Keeper {
     topology: topology::watch::View,
     view: View,
     config: pool::Config,
+    replicas: replica::Config,
     pools: pool::metrics::Metrics,
     metrics: Metrics,
     holding: Holding,
@@ -89,7 +136,7 @@ impl Keeper {
     #[must_use]
     pub fn new(
         topology: topology::watch::View,
-        config: pool::Config,
+        (config, replicas): (pool::Config, replica::Config),
         pools: pool::metrics::Metrics,
         metrics: Metrics,
         holding: Holding,
@@ -100,6 +147,7 @@ impl Keeper {
                 topology,
                 view: view.clone(),
                 config,
+                replicas,
                 pools,
                 metrics,
                 holding,
@@ -139,10 +187,16 @@ impl Keeper {
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
+        let replicas_of = |shard: &topology::Shard| {
+            let pools = (&self.config, &self.pools);
+            Replicas::of(shard, &self.replicas, pools, &before.replicas)
+        };
+        let replicas = snapshot.shards().iter().map(replicas_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(&snapshot));
         self.view.0.store(Arc::new(Serving {
             snapshot: Arc::clone(&snapshot),
             primaries,
+            replicas,
             members,
         }));
         // Whoever is released finds the topology in place.

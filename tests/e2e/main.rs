@@ -12,6 +12,7 @@ mod drivers;
 mod faults;
 mod grpc;
 mod harness;
+mod hold;
 mod http;
 mod lifecycle;
 mod manager;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         balance::trials(&suite),
         metrics::trials(&suite),
         harness::trials(&suite),
+        hold::trials(&suite),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     suite.end();

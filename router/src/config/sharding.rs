@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use platform::config::Section;
 
-use crate::hold;
+use crate::{hold, replica};
 
 /// Whether eventual reads may go to replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum ReplicaPolicy {
 /// Section `sharding`.
 #[derive(Debug, Clone, Copy)]
 pub struct Sharding {
-    pub replica_policy: ReplicaPolicy,
+    pub replicas: replica::Config,
     /// Backends of one pool: one shard's primary, or one replica.
     pub max_connections: u32,
     /// A backend is closed once it is this old and idle.
@@ -45,7 +45,10 @@ impl Sharding {
             ("primary_only", ReplicaPolicy::PrimaryOnly),
         ];
         let config = Self {
-            replica_policy: section.choice("replica_policy", &policies, ReplicaPolicy::ReplicaOk),
+            replicas: replica::Config {
+                policy: section.choice("replica_policy", &policies, ReplicaPolicy::ReplicaOk),
+                max_lag: section.duration("max_replica_lag", Duration::from_secs(10), false),
+            },
             max_connections: section.count("max_connections", 100, 1, 10_000),
             connection_ttl: section.duration("connection_ttl", Duration::from_secs(300), false),
             connect_timeout: section.duration("connect_timeout", Duration::from_secs(5), false),

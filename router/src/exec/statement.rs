@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use platform::TaskGroup;
 use tokio::time::Instant;
-use topology::{Key, Snapshot};
+use topology::{Consistency, Key, Snapshot};
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
@@ -26,6 +26,7 @@ use crate::hold;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
+use crate::replica::Permit;
 use crate::route::{self, Plan, Refusal, Target};
 use crate::view::Serving;
 
@@ -43,6 +44,8 @@ pub struct Request {
     pub group: Option<String>,
     /// How long the shard may take in all.
     pub timeout: Option<Duration>,
+    /// How fresh a read must be.
+    pub consistency: Consistency,
 }
 
 impl Request {
@@ -131,6 +134,10 @@ impl Executor {
                 .unwrap_or(self.core.config.http.write_timeout),
             grace: self.core.config.sharding.connect_timeout,
         };
+        let permit = Permit::of(statement, plan, request.consistency);
+        if let Some(exchange) = self.borrow_replica(&serving, target, permit, &terms).await {
+            return self.run(exchange, request).await;
+        }
         let exchange = match target {
             Target::Everywhere => {
                 let request = request.clone();
@@ -151,6 +158,21 @@ impl Executor {
         let lease = pool.checkout().await.map_err(Error::Pool)?;
         let exchange = Exchange::new(lease, pool.shard().clone(), terms);
         Ok(Box::new(exchange))
+    }
+
+    /// Borrows from a replica, where there is a permit and one that is fit.
+    async fn borrow_replica(
+        &self,
+        serving: &Serving,
+        target: Target,
+        permit: Option<Permit>,
+        terms: &Terms,
+    ) -> Option<Box<Exchange>> {
+        let (permit, metrics) = (permit?, &self.core.replicas);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let borrowed = serving.borrow_replica(target, permit, first, metrics);
+        let (lease, shard) = borrowed.await?;
+        Some(Box::new(Exchange::new(lease, shard, terms.clone())))
     }
 
     /// Borrows from whichever shard has a backend, beginning with another one each time.

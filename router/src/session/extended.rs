@@ -20,6 +20,7 @@ use super::state::Transaction;
 use super::{Ended, Session, control, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
+use crate::replica::Permit;
 use crate::route::{self, Parameter, Parameters, Plan, Refusal, Target};
 use crate::session::simple::{is_neutral, not_utf8, syntax_refusal, writes};
 use crate::view::Serving;
@@ -207,15 +208,17 @@ impl Session {
         let prepared = Arc::clone(prepared);
         self.may_open(&portal)?;
         let serving = self.front.core.view.load();
-        let target = match self.target_of(&prepared, bind, &serving)? {
+        let (target, permit) = match self.target_of(&prepared, bind, &serving)? {
             Destination::Here(opened) => {
                 self.portals.insert(portal, opened);
                 return self.step(Step::Local(local::frames(encode::bind_complete)));
             }
-            Destination::Shard(target) => target,
+            Destination::Shard(target, permit) => (target, permit),
         };
-        self.check_hold(&serving, target)?;
-        self.attach(&serving, target).await?;
+        if !self.attach_replica(&serving, target, permit).await? {
+            self.check_hold(&serving, target)?;
+            self.attach(&serving, target).await?;
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
         self.ensure_prepared(&prepared, named);
@@ -276,16 +279,16 @@ impl Session {
             Transaction::FailedPending(_) => {
                 return Err(control::in_failed_transaction().into());
             }
-            Transaction::Failed => return Ok(Destination::Shard(Target::Any)),
+            Transaction::Failed => return Ok(Destination::Shard(Target::Any, None)),
             Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
-            return Ok(Destination::Shard(Target::Any));
+            return Ok(Destination::Shard(Target::Any, None));
         }
         let plans = self.plans(planned, serving);
         let Some(plan) = plans.plans.first() else {
-            return Ok(Destination::Shard(Target::Any));
+            return Ok(Destination::Shard(Target::Any, None));
         };
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
@@ -295,12 +298,9 @@ impl Session {
             bind,
             types: &prepared.parameter_types,
         };
-        Ok(Destination::Shard(route::resolve(
-            plan,
-            &bound,
-            None,
-            &serving.snapshot,
-        )?))
+        let target = route::resolve(plan, &bound, None, &serving.snapshot)?;
+        let permit = self.permit(statement, Some(plan));
+        Ok(Destination::Shard(target, permit))
     }
 
     fn on_describe(&mut self, frame: &Frame) -> Result<(), Stopped> {
@@ -526,8 +526,8 @@ impl Session {
 enum Destination {
     /// To no shard.
     Here(Portal),
-    /// To a shard.
-    Shard(Target),
+    /// To a shard; to a replica of it where there is a permit.
+    Shard(Target, Option<Permit>),
 }
 
 fn no_portal(name: &[u8]) -> Refusal {

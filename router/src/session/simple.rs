@@ -90,6 +90,7 @@ impl Session {
             let frames = self.run_everywhere(serving, statement, sql).await?;
             return self.answer_locally(&frames).await;
         }
+        let permit = self.permit(statement, plan);
         let target = match plan {
             // A failed transaction answers everything with the same error, or ends.
             _ if failed || is_neutral(class) => Target::Any,
@@ -99,8 +100,10 @@ impl Session {
             }
             None => Target::Any,
         };
-        self.check_hold(serving, target)?;
-        self.attach(serving, target).await?;
+        if !self.attach_replica(serving, target, permit).await? {
+            self.check_hold(serving, target)?;
+            self.attach(serving, target).await?;
+        }
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await

@@ -78,7 +78,13 @@ impl Router {
         let limits = config.sharding.hold;
         let holding = Holding::register(limits, &registry, shutdown.clone()).unwrap();
         let pool = pool_config(&config);
-        let (keeper, view) = Keeper::new(topology, pool, pools, metrics.clone(), holding.clone());
+        let (keeper, view) = Keeper::new(
+            topology,
+            (pool, config.sharding.replicas),
+            pools,
+            metrics.clone(),
+            holding.clone(),
+        );
         drop(tasks.spawn("pools", keeper.run(shutdown.clone())));
         tests::wait::until("the topology", tests::wait::SETTLE, || {
             let seen = view.load().snapshot.epoch() == Epoch(7);
@@ -96,6 +102,7 @@ impl Router {
             view,
             holding,
             metrics,
+            replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
         });
         Self {
             shards,
