@@ -14,7 +14,7 @@ use topology::{Consistency, Endpoint, Shard};
 
 use crate::config::ReplicaPolicy;
 use crate::pool::{self, Lease, Pool};
-use crate::query::{Class, Statement};
+use crate::query::{Class, Hints, Statement};
 use crate::route::Plan;
 
 mod lag;
@@ -38,6 +38,15 @@ impl Permit {
         // A call that is listed may write, or be about one connection.
         let reads = only_reads(&statement.class) && statement.functions.is_empty();
         (eventual && reads && !writes(plan)).then_some(Self(()))
+    }
+}
+
+/// How fresh hints want a read to be, if they say.
+#[must_use]
+pub fn asked_for(hints: &Hints) -> Option<Consistency> {
+    match hints.consistency.as_deref()? {
+        "eventual" => Some(Consistency::Eventual),
+        _ => Some(Consistency::Strong),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod answers;
 mod attach;
 pub mod cancel;
 mod client;
@@ -24,6 +25,7 @@ mod effects;
 mod expect;
 mod extended;
 mod greeting;
+mod hints;
 mod hold;
 mod housekeeping;
 mod local;

@@ -10,8 +10,10 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bounds;
 mod cancel;
 mod fidelity;
+mod hints;
 mod keys;
 mod limits;
 mod login;
@@ -24,6 +26,7 @@ mod transactions;
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),
         keys::trials(suite),
@@ -31,6 +34,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         fidelity::trials(suite),
         session::trials(suite),
         pipeline::trials(suite),
+        hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
     ]

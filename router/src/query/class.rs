@@ -69,6 +69,8 @@ pub enum Class {
         /// The statement that is explained.
         inner: Box<Class>,
     },
+    /// EXPLAIN (ROUTE): where the statement would go, answered by the router.
+    ExplainRoute(Box<Class>),
     /// LISTEN on a channel.
     Listen(String),
     /// UNLISTEN; none is UNLISTEN *.

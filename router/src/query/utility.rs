@@ -141,6 +141,13 @@ impl<'a> Calls<'a> {
             Some(Some(inner)) => self.class(inner),
             Some(None) | None => Class::Other("EXPLAIN"),
         };
+        if options(&explain.options).any(is_route) {
+            return if explain.options.len() == 1 {
+                Class::ExplainRoute(Box::new(inner))
+            } else {
+                Class::Other("EXPLAIN (ROUTE) with other options")
+            };
+        }
         Class::Explain {
             analyze: options(&explain.options)
                 .filter(|option| option.defname == "analyze")
@@ -149,6 +156,11 @@ impl<'a> Calls<'a> {
             inner: Box::new(inner),
         }
     }
+}
+
+/// PostgreSQL has no such option; switched off, it is left to PostgreSQL to say so.
+fn is_route(option: &DefElem) -> bool {
+    option.defname == "route" && setting::is_on(option)
 }
 
 fn select_into<'a>(builder: &mut Builder<'a>, select: &'a SelectStmt) {

@@ -23,6 +23,8 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Delete(data)
         | Class::Merge(data) => return data::plan(data, tables),
         Class::Ddl(change) => return ddl::plan(change, tables),
+        // It is asked where the statement itself would go.
+        Class::ExplainRoute(inner) => return self::class(inner, tables),
         Class::Explain { analyze, inner } => return explain(*analyze, inner, tables),
         Class::Begin { .. }
         | Class::Commit { .. }

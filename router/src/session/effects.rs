@@ -26,6 +26,8 @@ pub(super) enum Effect {
     Release(String, Arc<str>),
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
+    /// DISCARD ALL.
+    Discard,
     /// It does something to the transaction that is not repeated elsewhere.
     Pins,
 }
@@ -42,6 +44,7 @@ impl Effect {
             Class::Savepoint(name) => Self::Savepoint(name.clone(), sql.into()),
             Class::Release(name) => Self::Release(name.clone(), sql.into()),
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
+            Class::DiscardAll => Self::Discard,
             Class::Begin { .. } | Class::SetConstraints => Self::Pins,
             _ => Self::None,
         }
@@ -50,7 +53,10 @@ impl Effect {
     /// Whether the transaction cannot move to another shard from here on.
     #[must_use]
     pub(super) fn pins(&self) -> bool {
-        matches!(self, Self::Commit | Self::Rollback | Self::Pins)
+        matches!(
+            self,
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins
+        )
     }
 
     /// Whether the statement may end a transaction.
@@ -69,7 +75,7 @@ impl Effect {
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
-            Self::Commit | Self::Rollback | Self::Pins => false,
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins => false,
         }
     }
 
@@ -79,6 +85,7 @@ impl Effect {
             Self::None | Self::Release(..) | Self::Pins => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
+            Self::Discard => settings.discard(),
             Self::Commit => settings.end_transaction(true),
             Self::Rollback => settings.end_transaction(false),
             Self::Savepoint(name, _) => settings.savepoint(name),

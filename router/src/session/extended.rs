@@ -14,14 +14,14 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
 use super::expect::{Answer, Seen};
-use super::housekeeping::{bare_description, is_bare, no_statement};
+use super::housekeeping::no_statement;
 use super::prepared::Prepared;
 use super::state::Transaction;
-use super::{Ended, Session, control, local};
+use super::{Ended, Session, answers, control, hints, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::replica::Permit;
-use crate::route::{self, Parameter, Parameters, Plan, Refusal, Target};
+use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
 use crate::session::simple::{is_neutral, not_utf8, syntax_refusal, writes};
 use crate::view::Serving;
 
@@ -57,6 +57,8 @@ pub(super) enum Portal {
     Local(Arc<Prepared>),
     /// Of a schema change that goes to every shard.
     Everywhere(Arc<Prepared>),
+    /// Of a statement whose answer, and the description of it, are known.
+    Answered(Bytes, Bytes),
     /// On the session's backend.
     Remote(Effect),
 }
@@ -179,7 +181,7 @@ impl Session {
         };
         match prepared.statement() {
             None => true,
-            Some(statement) if is_bare(&statement.class) => true,
+            Some(statement) if answers::is_own(&statement.class) => true,
             Some(statement) => {
                 matches!(statement.class, Class::Ddl(_))
                     && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
@@ -270,7 +272,9 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
-        let here = matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+        let here = matches!(class, Class::Deallocate(_))
+            || (*class == Class::DiscardAll && self.settings.is_startup())
+            || hints::named_by(class).is_some()
             || (self.attachment.is_none() && control::is_control(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
@@ -290,6 +294,13 @@ impl Session {
         let Some(plan) = plans.plans.first() else {
             return Ok(Destination::Shard(Target::Any, None));
         };
+        if let Class::ExplainRoute(_) = class {
+            let types = &answers::parameter_types(prepared);
+            let bound = Bound { bind, types };
+            let frames = self.explain_route(statement, Some(plan), Some(&bound), serving)?;
+            let answered = Portal::Answered(frames.unwrap_or_default(), answers::heading(class)?);
+            return Ok(Destination::Here(answered));
+        }
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
@@ -298,7 +309,7 @@ impl Session {
             bind,
             types: &prepared.parameter_types,
         };
-        let target = route::resolve(plan, &bound, None, &serving.snapshot)?;
+        let target = self.place(statement, plan, &bound, serving)?;
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }
@@ -315,7 +326,7 @@ impl Session {
                 let prepared = Arc::clone(prepared);
                 let serving = self.front.core.view.load();
                 if self.is_local(&prepared, &serving) {
-                    return self.step(Step::Local(bare_description()));
+                    return self.step(Step::Local(answers::description(&prepared)?));
                 }
                 self.step(Step::Describe {
                     prepared,
@@ -324,8 +335,10 @@ impl Session {
             }
             TargetKind::Portal => match self.portals.get(name) {
                 None => Err(no_portal(name).into()),
-                Some(Portal::Local(_) | Portal::Everywhere(_)) => {
-                    self.step(Step::Local(local::frames(encode::no_data)))
+                Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading.clone())),
+                Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
+                    let heading = answers::portal_description(prepared)?;
+                    self.step(Step::Local(heading))
                 }
                 Some(Portal::Remote(_)) => {
                     self.outbound.extend_from_slice(frame.bytes());
@@ -351,6 +364,7 @@ impl Session {
                 self.note_effect(effect);
                 Ok(())
             }
+            Portal::Answered(frames, _) => self.step(Step::Local(frames)),
             Portal::Local(prepared) => self.execute_locally(&prepared),
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
         }
@@ -412,7 +426,7 @@ impl Session {
                     self.expected.forward(Answer::Close);
                     Ok(())
                 }
-                Some(Portal::Local(_) | Portal::Everywhere(_)) | None => {
+                Some(Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..)) | None => {
                     self.step(Step::Local(complete))
                 }
             },
@@ -455,6 +469,8 @@ impl Session {
                 self.forget_unprepared(&seen);
                 if synced {
                     self.finish(&seen);
+                } else if self.transaction == Transaction::Idle {
+                    self.settings.end_transaction(!self.batch.failed);
                 }
                 synced
             }

@@ -6,8 +6,9 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::control::{self, control};
-use super::state::Transaction;
-use super::{Session, local};
+use super::effects::Effect;
+use super::state::{SessionSettings, Transaction};
+use super::{Session, hints, local};
 use crate::cache::{Planned, Plans};
 use crate::query::Class;
 use crate::route::Refusal;
@@ -20,21 +21,25 @@ impl Session {
         class: &Class,
         sql: &str,
     ) -> Result<Option<Bytes>, Stopped> {
+        if let Some(name) = hints::named_by(class) {
+            return self.answer_hint(name, class).map(Some);
+        }
         match class {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
-            Class::DiscardAll => self.discard_all().map(Some),
+            // Otherwise a shard answers, and reports each setting that goes back.
+            Class::DiscardAll if self.settings.is_startup() => self.discard_all().map(Some),
             class if self.attachment.is_none() => {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
                 };
-                self.transaction = controlled.transaction;
+                let before = std::mem::replace(&mut self.transaction, controlled.transaction);
                 if self.transaction == Transaction::Idle {
-                    self.settings.end_transaction(true);
                     self.portals.clear();
                 }
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
+                follow(&before, class, &mut self.settings);
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -64,11 +69,11 @@ impl Session {
             .into());
         }
         self.statements.clear();
-        self.settings.discard();
+        self.settings.hints.discard();
         Ok(local::complete("DISCARD ALL"))
     }
 
-    fn must_not_have_failed(&self) -> Result<(), Refusal> {
+    pub(super) fn must_not_have_failed(&self) -> Result<(), Refusal> {
         match self.transaction {
             Transaction::Failed | Transaction::FailedPending(_) => {
                 Err(control::in_failed_transaction())
@@ -86,6 +91,17 @@ impl Session {
                 planned.plans_under(&serving.snapshot, &schemas)
             }
         }
+    }
+}
+
+/// What a transaction control statement that no shard saw does to the settings.
+fn follow(before: &Transaction, class: &Class, settings: &mut SessionSettings) {
+    match class {
+        Class::Commit { .. } | Class::Rollback { .. } => {
+            let failed = matches!(before, Transaction::FailedPending(_));
+            settings.end_transaction(!failed && matches!(class, Class::Commit { .. }));
+        }
+        class => Effect::of(class, "").apply(settings),
     }
 }
 

@@ -7,14 +7,16 @@ use super::attach::Stopped;
 use super::state::Transaction;
 use crate::pool::Lease;
 use crate::query::Statement;
-use crate::replica::Permit;
+use crate::replica::{self, Permit};
 use crate::route::{Plan, Target};
 use crate::view::Serving;
 
 impl Session {
     /// How fresh the answer to a statement must be.
-    fn consistency(&self, _statement: &Statement) -> Consistency {
-        Consistency::Strong
+    fn consistency(&self, statement: &Statement) -> Consistency {
+        let by_comment = replica::asked_for(&statement.hints);
+        let asked = by_comment.or_else(|| replica::asked_for(self.settings.hints.current()));
+        asked.unwrap_or_default()
     }
 
     /// A permit for a statement that may run on a replica.

@@ -8,11 +8,11 @@ use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::Answer;
 use super::state::Transaction;
-use super::{Ended, Flight, Session, control, local, poison};
+use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::query::{Class, Statement, SyntaxError};
-use crate::route::{self, NoParameters, Plan, Refusal, Target};
+use crate::route::{NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
 impl Session {
@@ -79,13 +79,16 @@ impl Session {
     ) -> Result<(), Stopped> {
         let class = &statement.class;
         if let Some(frames) = self.run_locally(class, sql)? {
-            return self.answer_locally(&frames).await;
+            return self.answer_in_rows(class, &frames).await;
         }
         if let Transaction::FailedPending(_) = self.transaction {
             return Err(control::in_failed_transaction().into());
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
+        if !failed && let Some(frames) = self.explain_route(statement, plan, None, serving)? {
+            return self.answer_in_rows(class, &frames).await;
+        }
         if !failed && plan == Some(&Plan::Everywhere) {
             let frames = self.run_everywhere(serving, statement, sql).await?;
             return self.answer_locally(&frames).await;
@@ -96,7 +99,7 @@ impl Session {
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
                 self.flight.writes = writes(plan);
-                route::resolve(plan, &NoParameters, None, &serving.snapshot)?
+                self.place(statement, plan, &NoParameters, serving)?
             }
             None => Target::Any,
         };
@@ -118,6 +121,13 @@ impl Session {
         sql: &str,
         frame: &Frame,
     ) -> Result<(), Stopped> {
+        let own = |class| answers::is_own(class) && !control::is_control(class);
+        if statements.iter().any(|statement| own(&statement.class)) {
+            return Err(alone(
+                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
+            )
+            .into());
+        }
         if plans.contains(&Plan::Everywhere) {
             return self.run_ddl_script(serving, statements, plans, sql).await;
         }
@@ -126,16 +136,13 @@ impl Session {
         for (statement, plan) in statements.iter().zip(plans) {
             let class = &statement.class;
             let own = sql.get(statement.location.clone()).unwrap_or_default();
-            if matches!(class, Class::Deallocate(_) | Class::DiscardAll) {
-                return Err(alone("DEALLOCATE and DISCARD ALL").into());
-            }
             self.check_setting(class, own)?;
             effects.push(Effect::of(class, own));
             if is_neutral(class) {
                 continue;
             }
             self.flight.writes |= writes(plan);
-            let next = route::resolve(plan, &NoParameters, None, &serving.snapshot)?;
+            let next = self.place(statement, plan, &NoParameters, serving)?;
             self.check_hold(serving, next)?;
             target = match (target, next) {
                 (held, Target::Any) => held,
@@ -170,6 +177,10 @@ impl Session {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
         }
+        for statement in statements {
+            // Under a shard hint a schema change is refused.
+            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        }
         let Some(first) = statements.first() else {
             return Ok(());
         };
@@ -184,6 +195,8 @@ impl Session {
         statement: &Statement,
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
+        // Under a shard hint a schema change is refused.
+        self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
         match &self.transaction {
             Transaction::Idle => {}
             Transaction::FailedPending(_) | Transaction::Failed => {
@@ -277,7 +290,18 @@ impl Session {
         Ok(())
     }
 
+    /// As [`Self::answer_locally`]; what has rows gets its heading.
+    async fn answer_in_rows(&mut self, class: &Class, frames: &[u8]) -> Result<(), Stopped> {
+        let heading = answers::heading(class)?;
+        self.client.outbound.extend_from_slice(&heading);
+        self.answer_locally(frames).await
+    }
+
     async fn answer_locally(&mut self, frames: &[u8]) -> Result<(), Stopped> {
+        if self.transaction == Transaction::Idle {
+            // A setting outside of a transaction block holds at once.
+            self.settings.end_transaction(true);
+        }
         self.client.outbound.extend_from_slice(frames);
         Ok(self.answer_ready().await?)
     }
@@ -312,7 +336,11 @@ pub(super) fn is_neutral(class: &Class) -> bool {
     control::is_control(class)
         || matches!(
             class,
-            Class::Set(_) | Class::Reset(_) | Class::Show(_) | Class::SetConstraints
+            Class::Set(_)
+                | Class::Reset(_)
+                | Class::Show(_)
+                | Class::SetConstraints
+                | Class::DiscardAll
         )
 }
 

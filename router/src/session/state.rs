@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::hints::HintSettings;
 use crate::pool::settings::Settings;
 
 /// Where the session's transaction stands.
@@ -175,6 +176,8 @@ pub(super) struct SessionSettings {
     savepoints: Vec<(Box<str>, Option<Arc<Settings>>)>,
     /// SET LOCAL search_path.
     local_search_path: Option<Vec<String>>,
+    /// Where the session wants its statements to run.
+    pub(super) hints: HintSettings,
 }
 
 impl SessionSettings {
@@ -223,12 +226,22 @@ impl SessionSettings {
             Some(name) => settings.restore(name, &startup),
             None => settings.clone_from(&startup),
         });
+        if name.is_none() {
+            self.hints.reset_all();
+        }
     }
 
     /// DISCARD ALL.
     pub(super) fn discard(&mut self) {
         self.committed = Arc::clone(&self.startup);
         self.end_transaction(false);
+        self.hints.discard();
+    }
+
+    /// Whether nothing was set since the start.
+    #[must_use]
+    pub(super) fn is_startup(&self) -> bool {
+        *self.current() == self.startup
     }
 
     /// Whether RESET goes back to anything but the server's own defaults.
@@ -246,10 +259,12 @@ impl SessionSettings {
     pub(super) fn savepoint(&mut self, name: &str) {
         self.savepoints
             .push((name.into(), self.uncommitted.clone()));
+        self.hints.savepoint(name);
     }
 
     /// Goes back to the settings at a savepoint.
     pub(super) fn rollback_to(&mut self, name: &str) {
+        self.hints.rollback_to(name);
         let Some(at) = self
             .savepoints
             .iter()
@@ -271,5 +286,6 @@ impl SessionSettings {
         self.uncommitted = None;
         self.local_search_path = None;
         self.savepoints.clear();
+        self.hints.end_transaction(committed);
     }
 }

@@ -72,6 +72,10 @@ const REACHES: &[(&str, Option<(&str, Reach)>)] = &[
         Some(("set_config", Reach::Nowhere)),
     ),
     ("set_config('app.user', 'x', true)", None),
+    (
+        "set_config('Sharding.key', 'x', true)",
+        Some(("set_config", Reach::Nowhere)),
+    ),
     ("lo_create(0)", Some(("lo_create", Reach::Home))),
     ("txid_current()", Some(("txid_current", Reach::OneShard))),
     (
