@@ -20,6 +20,7 @@ mod outputs;
 mod parse;
 mod scope;
 mod select;
+mod set_config;
 mod setting;
 #[cfg(test)]
 mod tests;

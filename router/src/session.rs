@@ -22,8 +22,10 @@ pub mod cancel;
 mod client;
 mod control;
 mod effects;
+mod encryption;
 mod expect;
 mod extended;
+mod forward;
 mod greeting;
 mod hints;
 mod hold;
@@ -36,6 +38,7 @@ mod replica;
 mod simple;
 mod state;
 
+pub use forward::Forwarder;
 pub use login::{LoginError, log_in};
 pub use prepared::Statements;
 
@@ -71,6 +74,7 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
 }

@@ -19,6 +19,7 @@ mod manager;
 mod metrics;
 mod outage;
 mod pgwire;
+mod replicas;
 mod suite;
 
 use suite::Suite;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
+        replicas::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
         grpc::trials(&suite),

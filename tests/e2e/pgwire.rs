@@ -17,15 +17,21 @@ mod hints;
 mod keys;
 mod limits;
 mod login;
+mod peers;
 mod pipeline;
 mod refusals;
 mod schema;
 mod session;
+mod shards_tls;
+mod tls;
 mod transactions;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        shards_tls::trials(suite),
+        tls::trials(suite),
+        peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
         login::trials(suite),

@@ -72,6 +72,7 @@ fn set(set: &VariableSetStmt) -> Class {
         name: set.name.to_lowercase(),
         local: set.is_local,
         values,
+        parameter: None,
     })
 }
 
@@ -84,6 +85,7 @@ fn set_transaction(set: &VariableSetStmt) -> Class {
             name: "transaction".to_owned(),
             local: true,
             values: Some(Vec::new()),
+            parameter: None,
         });
     }
     let mut values = Vec::new();
@@ -101,6 +103,7 @@ fn set_transaction(set: &VariableSetStmt) -> Class {
         name,
         local: false,
         values: Some(values),
+        parameter: None,
     })
 }
 

@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 
 use super::builder::{Builder, Place};
 use super::select::Handing;
-use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, setting};
+use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, set_config, setting};
 
 /// The class of a statement of `sql` and the unsafe functions that it calls.
 pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
@@ -27,7 +27,9 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn class(&mut self, node: &'a NodeEnum) -> Class {
-        self.query(node)
+        set_config::of(node)
+            .map(Class::Set)
+            .or_else(|| self.query(node))
             .or_else(|| self.around_a_query(node))
             .or_else(|| transaction(node))
             .or_else(|| setting::session(node))

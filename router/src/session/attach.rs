@@ -263,6 +263,10 @@ impl Session {
             return Err(self.lost(error));
         }
         let seen = self.expected.take_seen();
+        if seen.outdated {
+            // The schema was changed by another router, or on the shard itself.
+            self.front.statements.forget_all();
+        }
         for id in &seen.unprepared {
             lease.prepared.pop(id);
             if lease.unnamed == Some(*id) {

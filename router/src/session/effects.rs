@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Preamble, SessionSettings};
 use crate::pool::settings::Settings;
 use crate::query::{Class, Setting};
-use crate::route::Refusal;
+use crate::route::{Parameters, Refusal};
 
 /// What is to be remembered once a statement has been completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,37 @@ impl Effect {
             Class::Begin { .. } | Class::SetConstraints => Self::Pins,
             _ => Self::None,
         }
+    }
+
+    /// The effect of a statement whose parameters are known: the value of set_config may be one.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of a value that the session's settings cannot take.
+    pub(super) fn bound(
+        class: &Class,
+        sql: &str,
+        parameters: &impl Parameters,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let Class::Set(setting) = class else {
+            return Ok(Self::of(class, sql));
+        };
+        let Some(parameter) = setting.parameter else {
+            return Ok(Self::of(class, sql));
+        };
+        let value = parameters.get(parameter).and_then(|given| given.value);
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        let value = value.ok_or_else(|| unsupported(&setting.name, "NULL"))?;
+        let quoted = |text: &str| text.replace('\'', "''");
+        let sql = format!(
+            "SELECT set_config('{}', '{}', {})",
+            quoted(&setting.name),
+            quoted(value),
+            setting.local
+        );
+        let setting = setting.clone().of_value(value);
+        check(&setting, settings, &sql)?;
+        Ok(Self::Set(setting, sql.into()))
     }
 
     /// Whether the transaction cannot move to another shard from here on.
@@ -141,7 +172,9 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     let Some(value) = value else { return Ok(()) };
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     let allowed = match name.to_ascii_lowercase().as_str() {
-        "client_encoding" | "names" => is(&["utf8", "utf-8", "unicode", "sql_ascii", "default"]),
+        "client_encoding" | "names" => {
+            is_utf8(value) || ["sqlascii", "default"].contains(&&*encoding(value))
+        }
         // Statements are read with standard strings.
         "standard_conforming_strings" => is(&["on", "true", "yes", "1", "default"]),
         "transform_null_equals" => is(&["off", "false", "no", "0", "default"]),
@@ -150,11 +183,27 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     if allowed {
         return Ok(());
     }
-    Err(Refusal {
+    Err(unsupported(name, value))
+}
+
+fn unsupported(name: &str, value: &str) -> Refusal {
+    Refusal {
         sqlstate: "0A000",
         message: format!("setting \"{name}\" to \"{value}\" is not supported by the router"),
         hint: None,
-    })
+    }
+}
+
+/// Whether an encoding is what every backend is set to.
+pub(super) fn is_utf8(value: &str) -> bool {
+    matches!(&*encoding(value), "utf8" | "unicode")
+}
+
+/// The name of an encoding as PostgreSQL compares it: letters and digits alone, so that the
+/// `'utf-8'` of asyncpg, which has the quotes in the value, is one too.
+fn encoding(value: &str) -> String {
+    let kept = value.chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +215,7 @@ mod tests {
             name: name.into(),
             local,
             values: Some(vec![value.into()]),
+            parameter: None,
         }
     }
 
@@ -199,7 +249,16 @@ mod tests {
     #[test]
     fn an_encoding_that_statements_cannot_be_read_in_is_refused() {
         assert!(check_value("client_encoding", Some("LATIN1")).is_err());
-        assert!(check_value("client_encoding", Some("utf8")).is_ok());
+        for name in [
+            "utf8",
+            "UTF-8",
+            "'utf-8'",
+            "Unicode",
+            "SQL_ASCII",
+            "default",
+        ] {
+            assert!(check_value("client_encoding", Some(name)).is_ok(), "{name}");
+        }
         assert!(check_value("standard_conforming_strings", Some("off")).is_err());
     }
 }

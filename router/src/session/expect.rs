@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use wire::backend::{Diagnostic, field};
 
 /// What a message's answer ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(super) struct Seen {
     pub error: bool,
     /// Whether a message of the router's own met one, which breaks what it was sent for.
     pub own_error: bool,
+    /// Whether a statement was prepared before the schema changed what its rows are.
+    pub outdated: bool,
     /// How many Executes, or commands of a simple query, were completed.
     pub completed: usize,
     /// Whether the last command that ended was ROLLBACK.
@@ -140,7 +143,7 @@ impl Expectations {
         match tag {
             // Notices, settings and notifications come between answers.
             b'N' | b'S' | b'A' => return Some(self.between()),
-            b'E' => return self.on_error(),
+            b'E' => return self.on_error(body),
             _ => {}
         }
         let front = self.queue.front()?;
@@ -172,7 +175,8 @@ impl Expectations {
         }
     }
 
-    fn on_error(&mut self) -> Option<Verdict> {
+    fn on_error(&mut self, body: &[u8]) -> Option<Verdict> {
+        self.seen.outdated |= is_outdated(body);
         let verdict = match self.queue.front()? {
             Expected::Forward(_) => {
                 self.seen.error = true;
@@ -218,6 +222,14 @@ impl Expectations {
     pub(super) fn take_seen(&mut self) -> Seen {
         std::mem::take(&mut self.seen)
     }
+}
+
+/// Whether an error says that a prepared statement's rows are no longer what they were. Its
+/// SQLSTATE is that of many errors, and its text is in the server's language.
+fn is_outdated(body: &[u8]) -> bool {
+    let routine = Diagnostic::decode_error(body).ok();
+    let routine = routine.and_then(|error| error.field(field::ROUTINE));
+    routine.is_some_and(|routine| routine.as_bytes() == b"RevalidateCachedQuery")
 }
 
 /// Whether a frame ends an answer; `None` when it has no place in it.

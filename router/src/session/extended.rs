@@ -210,6 +210,7 @@ impl Session {
         let prepared = Arc::clone(prepared);
         self.may_open(&portal)?;
         let serving = self.front.core.view.load();
+        let effect = self.effect_of(&prepared, bind)?;
         let (target, permit) = match self.target_of(&prepared, bind, &serving)? {
             Destination::Here(opened) => {
                 self.portals.insert(portal, opened);
@@ -232,11 +233,20 @@ impl Session {
         }
         self.expected.forward(Answer::Bind);
         self.mark_unsynced();
-        let effect = prepared.statement().map_or(Effect::None, |statement| {
-            Effect::of(&statement.class, prepared.sql())
-        });
         self.portals.insert(portal, Portal::Remote(effect));
         Ok(())
+    }
+
+    fn effect_of(&self, prepared: &Prepared, bind: Bind<'_>) -> Result<Effect, Refusal> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(Effect::None);
+        };
+        let bound = Bound {
+            bind,
+            types: &prepared.parameter_types,
+        };
+        let settings = self.settings.current();
+        Effect::bound(&statement.class, prepared.sql(), &bound, settings)
     }
 
     fn may_open(&self, portal: &Bytes) -> Result<(), Refusal> {

@@ -42,7 +42,7 @@ impl Session {
             Ok(greeted) => greeted,
             Err(error) => return refuse(client, LoginError::Refused(error)).await,
         };
-        let cancel = front.sessions.register();
+        let cancel = front.sessions.register(front.forwarder.id());
         for (name, value) in &statuses {
             encode::parameter_status(&mut client.outbound, name, value);
         }
@@ -91,10 +91,7 @@ fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
 
 fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {
     effects::check_value(name, Some(value))?;
-    let is_utf8 = ["utf8", "utf-8", "unicode"]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word));
-    if name.eq_ignore_ascii_case("client_encoding") && is_utf8 {
+    if name.eq_ignore_ascii_case("client_encoding") && effects::is_utf8(value) {
         // Every backend has it already.
         return Ok(());
     }

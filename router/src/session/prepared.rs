@@ -106,4 +106,30 @@ impl Statements {
         known.insert(definition, Arc::downgrade(&prepared));
         prepared
     }
+    /// Shares nothing that was prepared before with what is prepared from now on. A backend keeps
+    /// to the columns that a statement had when it was first prepared there, so that after a change
+    /// of the schema the same text needs another name, as in a session of its own.
+    pub fn forget_all(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_definitions_share_a_statement_until_the_schema_changes() {
+        let statements = Statements::default();
+        let named =
+            |text: &'static [u8]| statements.named(Bytes::from_static(text), Vec::new(), None);
+        let first = named(b"SELECT 1\0\0\0");
+        assert_eq!(named(b"SELECT 1\0\0\0").id, first.id);
+        assert_ne!(named(b"SELECT 2\0\0\0").id, first.id);
+        statements.forget_all();
+        let second = named(b"SELECT 1\0\0\0");
+        assert_ne!(second.id, first.id);
+        assert_ne!(second.server_name, first.server_name);
+    }
 }

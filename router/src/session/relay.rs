@@ -4,12 +4,12 @@
 use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::{Scanner, Step};
 
 use super::client::Client;
 use super::expect::{Expectations, Verdict};
 use crate::pool::Backend;
+use crate::stream::Moved;
 
 /// What is read of a backend at once.
 const READ_BYTES: usize = 16 << 10;
@@ -65,26 +65,14 @@ pub(super) async fn exchange(
 /// too: a backend that cannot get rid of its answers stops taking requests.
 async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<()> {
     backend.inbound.reserve(READ_BYTES);
-    let (mut reader, mut writer) = backend.stream.split();
-    let read = if outbound.is_empty() {
-        reader.read_buf(&mut backend.inbound).await?
-    } else {
-        tokio::select! {
-            // Writing first: the usual request fits the socket's buffer at once.
-            biased;
-            written = writer.write_buf(outbound) => {
-                if written? == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                return Ok(());
-            }
-            read = reader.read_buf(&mut backend.inbound) => read?,
-        }
-    };
-    if read == 0 {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    } else {
-        Ok(())
+    match backend
+        .stream
+        .transfer(outbound, &mut backend.inbound)
+        .await?
+    {
+        Moved::Out(0) => Err(io::ErrorKind::WriteZero.into()),
+        Moved::In(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Moved::Out(_) | Moved::In(_) => Ok(()),
     }
 }
 

@@ -208,7 +208,10 @@ impl Session {
         }
         let core = &self.front.core;
         match everywhere::run(core, serving, self.settings.committed(), sql).await {
-            Ok(frames) => Ok(frames),
+            Ok(frames) => {
+                self.front.statements.forget_all();
+                Ok(frames)
+            }
             Err(everywhere::Failure::Own(error)) => Err(error.into()),
             Err(everywhere::Failure::Shard(frames)) => {
                 self.client.outbound.extend_from_slice(&frames);
