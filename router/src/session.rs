@@ -7,11 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wire::frontend::tag;
+use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::auth::Users;
+use crate::console::Reload;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
@@ -32,21 +36,27 @@ mod hold;
 mod housekeeping;
 mod local;
 mod login;
+mod operator;
+mod patience;
 mod prepared;
 mod relay;
 mod replica;
+mod roll;
 mod simple;
 mod state;
 
 pub use forward::Forwarder;
-pub use login::{LoginError, log_in};
+pub use login::{Admitted, LoginError, log_in};
+pub use operator::Operator;
 pub use prepared::Statements;
+pub use roll::Roll;
 
 use attach::Attachment;
 use client::{Client, ClientError, Frame};
 use effects::Effect;
 use expect::Expectations;
 use extended::{Batch, Portals};
+use patience::Clock;
 use prepared::Prepared;
 use state::{SessionSettings, Transaction};
 
@@ -71,9 +81,12 @@ impl From<std::io::Error> for Ended {
 #[derive(Debug)]
 pub struct Front {
     pub core: Arc<Core>,
-    pub users: Users,
+    /// Replaced as a whole when they are read again.
+    pub users: ArcSwap<Users>,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub roll: Roll,
+    pub reload: Reload,
     pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
@@ -106,6 +119,8 @@ pub struct Session {
     flight: Flight,
     batch: Batch,
     portals: Portals,
+    clock: Clock,
+    listed: roll::Entry,
     _connected: Connected,
     _slot: OwnedSemaphorePermit,
 }
@@ -121,9 +136,12 @@ struct Flight {
     effects: Vec<Effect>,
 }
 
+/// The name of a portal that there never is.
+const POISON: &[u8] = b"refused by the router";
+
 /// Appends a message that fails whatever the backend's state is.
 fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
-    wire::frontend::encode::execute(out, b"refused by the router", 1)
+    wire::frontend::encode::execute(out, POISON, 1)
 }
 
 impl Session {
@@ -145,6 +163,10 @@ impl Session {
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
+            if idle {
+                self.clock.stop();
+            }
+            let patience = self.clock.patience(idle);
             let frame = tokio::select! {
                 // The client first: a statement that has arrived is still served.
                 biased;
@@ -153,7 +175,15 @@ impl Session {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
+                error = patience.ends() => {
+                    // A transaction is rolled back by its backend's end.
+                    self.close_backend();
+                    self.front.core.metrics.refused(error.sqlstate());
+                    self.fatal(&error).await?;
+                    return Ok(());
+                }
             };
+            self.clock.start();
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
@@ -171,6 +201,13 @@ impl Session {
 
     /// Handles one message; false when it was the last one.
     async fn handle(&mut self, frame: Frame) -> Result<bool, Ended> {
+        let body_bytes = frame.body().len();
+        if tag::SMALL.contains(frame.tag()) && body_bytes > MAX_SMALL_MESSAGE_BYTES {
+            // A backend would close the connection over it.
+            let text = format!("message of {body_bytes} bytes is too long for its type");
+            self.fatal(&Error::Protocol(text)).await?;
+            return Ok(false);
+        }
         match frame.tag() {
             b'Q' => self.simple_query(&frame).await?,
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
@@ -201,6 +238,9 @@ impl Session {
     }
 
     async fn refuse_function_call(&mut self) -> Result<(), Ended> {
+        if !self.begin_simple().await? {
+            return Ok(());
+        }
         let refusal = crate::route::Refusal {
             sqlstate: "0A000",
             message: "the function call message is not supported by the router".to_owned(),

@@ -58,6 +58,10 @@ impl Serving {
         };
         for index in &shards {
             let (replicas, pool) = (self.replicas_of(*index)?, self.primary(*index)?);
+            if pool.is_paused() {
+                // An operator means the shard, not one of its servers.
+                continue;
+            }
             if let Some(lease) = replicas.checkout(permit).await {
                 metrics.read(pool.shard(), true);
                 return Some((lease, pool.shard().clone()));
@@ -72,6 +76,19 @@ impl Serving {
     #[must_use]
     pub fn replicas(&self) -> &[Replicas] {
         &self.replicas
+    }
+
+    /// As [`Self::active`], without those that an operator has paused unless all are.
+    #[must_use]
+    pub fn ready(&self) -> Vec<(ShardIndex, &Pool)> {
+        let running: Vec<(ShardIndex, &Pool)> = self
+            .active()
+            .filter(|(_, pool)| !pool.is_paused())
+            .collect();
+        if running.is_empty() {
+            return self.active().collect();
+        }
+        running
     }
 
     /// Every shard that takes part, with its primary's pool: those that own a part of the ring. A

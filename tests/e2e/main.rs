@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 mod balance;
+mod console;
 mod drivers;
 mod faults;
 mod grpc;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         manager::trials(&suite),
         pgwire::trials(&suite),
         replicas::trials(&suite),
+        console::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
         grpc::trials(&suite),

@@ -214,6 +214,7 @@ impl Login {
             statuses: statuses.into(),
             reusable: true,
             spoiled: false,
+            place: None,
         })
     }
 }

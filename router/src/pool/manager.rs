@@ -7,12 +7,14 @@ use topology::Endpoint;
 
 use super::backend::Backend;
 use super::connect::{ConnectError, Login};
+use super::roster::Roster;
 
 /// Makes backends of one server and remembers why the last attempt failed.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     login: Arc<Login>,
     failure: Arc<watch::Sender<ConnectError>>,
+    roster: Roster,
 }
 
 impl Connector {
@@ -28,6 +30,7 @@ impl Connector {
         Self {
             login: Arc::new(login),
             failure: Arc::new(watch::Sender::new(ConnectError::Never)),
+            roster: Roster::default(),
         }
     }
 
@@ -35,6 +38,11 @@ impl Connector {
     pub(super) fn read_only(mut self) -> Self {
         Arc::make_mut(&mut self.login).read_only = true;
         self
+    }
+
+    /// The backends that live.
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Tells each failed attempt from now on.
@@ -48,10 +56,14 @@ impl bb8::ManageConnection for Connector {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Backend, ConnectError> {
-        self.login.run().await.inspect_err(|error| {
+        let _login = self.roster.login();
+        let generation = self.roster.generation();
+        let mut backend = self.login.run().await.inspect_err(|error| {
             tracing::warn!(endpoint = %self.login.endpoint, %error, "shard refused a connection");
             self.failure.send_replace(error.clone());
-        })
+        })?;
+        backend.place = Some(self.roster.enter(&backend, generation));
+        Ok(backend)
     }
 
     async fn is_valid(&self, _backend: &mut Backend) -> Result<(), ConnectError> {
@@ -59,6 +71,8 @@ impl bb8::ManageConnection for Connector {
     }
 
     fn has_broken(&self, backend: &mut Backend) -> bool {
-        !backend.reusable
+        // Called when a loan ends.
+        backend.end_loan();
+        !backend.reusable || backend.is_outdated()
     }
 }

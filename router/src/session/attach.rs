@@ -9,8 +9,10 @@ use std::sync::Arc;
 use topology::{ShardId, ShardIndex};
 
 use super::effects::Effect;
-use super::expect::{Answer, Expectations, Seen};
-use super::relay::{RelayError, exchange};
+use super::expect::{Answer, Seen};
+use super::extended::Portal;
+use super::patience::{Imposed, given_up};
+use super::relay::{self, RelayError, exchange};
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
@@ -102,6 +104,7 @@ impl Session {
             self.move_away().await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
+        let _waiting = pool.is_busy().then(|| self.listed.waits());
         let lease = pool.checkout().await.map_err(Error::Pool)?;
         self.begin_on(lease, pool.shard().clone(), None).await
     }
@@ -109,13 +112,14 @@ impl Session {
     /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
     /// session, so that sessions spread.
     async fn attach_any(&mut self, serving: &Serving) -> Result<(), Stopped> {
-        let pools: Vec<(ShardIndex, &Pool)> = serving.active().collect();
+        let pools: Vec<(ShardIndex, &Pool)> = serving.ready();
         let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
         let mut last = Error::NoShard;
         for step in 0..pools.len() {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
+            let _waiting = pool.is_busy().then(|| self.listed.waits());
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
@@ -207,7 +211,6 @@ impl Session {
             self.expected.drop_answer(Answer::Ready);
             let seen = self.exchange().await?;
             self.apply_effects(&seen);
-            self.forget_unprepared(&seen);
             let expected = if in_block { b'T' } else { b'I' };
             if seen.error || seen.status != Some(expected) {
                 return Err(self.leave_failed(in_block));
@@ -228,6 +231,9 @@ impl Session {
         } else {
             self.settings.end_transaction(true);
         }
+        // Those that are left had been made for another statement, on the backend that goes.
+        self.portals
+            .retain(|_, portal| !matches!(portal, Portal::Remote(_)));
         self.release();
         Ok(())
     }
@@ -252,13 +258,30 @@ impl Session {
             return Ok(self.expected.take_seen());
         };
         let lease = &mut attachment.lease;
+        let connect_timeout = self.front.core.config.sharding.connect_timeout;
+        let limit = self.clock.answer_limit(&lease.cancel, connect_timeout);
+        let mut scanner = relay::scanner();
         let relayed = exchange(
             &mut self.client,
             lease,
             &mut self.outbound,
             &mut self.expected,
-        )
-        .await;
+            &mut scanner,
+        );
+        let relayed = match limit {
+            None => relayed.await,
+            Some(limit) => match limit.impose(relayed).await {
+                Imposed::InTime(relayed) => relayed,
+                Imposed::Cancelled(relayed) => {
+                    // The request may still be on its way.
+                    lease.forbid_reuse();
+                    relayed
+                }
+                Imposed::Silent { limit } => {
+                    Err(given_up(&self.client, scanner.is_at_boundary(), limit))
+                }
+            },
+        };
         if let Err(error) = relayed {
             return Err(self.lost(error));
         }
@@ -273,10 +296,20 @@ impl Session {
                 lease.unnamed = None;
             }
         }
-        if seen.close_skipped {
-            // It still holds a statement that its list no longer has.
-            lease.forbid_reuse();
+        for id in &seen.unclosed {
+            if lease
+                .prepared
+                .push(*id, ())
+                .is_some_and(|(gone, ())| gone != *id)
+            {
+                // It holds one more statement than its list has room for.
+                lease.forbid_reuse();
+            }
         }
+        if seen.outdated {
+            self.front.statements.forget_all();
+        }
+        self.batch.undo(&seen.undone, &mut self.statements);
         Ok(seen)
     }
 
@@ -308,10 +341,11 @@ impl Session {
             .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
-        let told = self.expected.take_seen().error;
+        self.expected.abandon();
+        let seen = self.expected.take_seen();
+        self.batch.undo(&seen.undone, &mut self.statements);
         self.close_backend();
         self.outbound.clear();
-        self.expected = Expectations::default();
         self.settings.end_transaction(false);
         if in_block && !flight.ends {
             self.transaction = Transaction::FailedPending(Preamble::new("BEGIN"));
@@ -323,22 +357,37 @@ impl Session {
             RelayError::Backend {
                 source,
                 within_message,
-            } => (source, within_message),
+            } => (Ok(source), within_message),
+            RelayError::Late {
+                limit,
+                within_message,
+            } => (Err(Error::Timeout(limit)), within_message),
         };
         let Some(shard) = shard else {
             return Error::NoShard.into();
         };
-        tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
+        let lost = match source {
+            Ok(source) => {
+                tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
+                Error::BackendLost {
+                    shard: shard.clone(),
+                }
+            }
+            Err(late) => {
+                tracing::warn!(%shard, error = %late, "gave a backend up: it answers no cancel");
+                late
+            }
+        };
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
         let error = if flight.ends && (in_block || flight.writes) {
             Error::OutcomeUnknown { shard }
         } else {
-            Error::BackendLost { shard }
+            lost
         };
         if within_message {
             Stopped::Ended(Ended::Broken(error))
-        } else if told {
+        } else if seen.error {
             Stopped::Answered
         } else {
             error.into()
@@ -363,7 +412,7 @@ impl Session {
         self.transaction = Transaction::from_status(seen.status.unwrap_or(b'I'));
         if self.transaction == Transaction::Idle {
             self.settings
-                .end_transaction(!seen.error && !seen.rolled_back);
+                .end_transaction(!seen.error && !seen.rolled_back());
             self.portals.clear();
             self.release();
         }
@@ -374,9 +423,10 @@ impl Session {
         let count = seen.completed.min(self.flight.effects.len());
         let completed: Vec<Effect> = self.flight.effects.drain(..count).collect();
         for (at, effect) in completed.iter().enumerate() {
-            let rolled_back = seen.rolled_back && at + 1 == completed.len();
             match effect {
-                Effect::Commit if rolled_back => Effect::Rollback.apply(&mut self.settings),
+                Effect::Commit if seen.is_rollback(at) => {
+                    Effect::Rollback.apply(&mut self.settings);
+                }
                 effect => effect.apply(&mut self.settings),
             }
             if *effect == Effect::Discard {
@@ -389,8 +439,7 @@ impl Session {
                 attachment.lease.prepared.clear();
                 attachment.lease.unnamed = None;
             }
-            let resets = matches!(effect, Effect::Reset(..) | Effect::Discard);
-            if resets && self.settings.has_startup() {
+            if effect.undoes(self.settings.startup()) {
                 // The backend went back to the server's defaults, not to this session's.
                 attachment.lease.forbid_reuse();
             }

@@ -11,6 +11,7 @@ use wire::startup::Parameters;
 
 use super::client::Client;
 use super::login::{LoginError, refuse};
+use super::patience::Clock;
 use super::state::{SessionSettings, Transaction};
 use super::{Batch, Expectations, Flight, Front, Session, effects, local};
 use crate::error::Error;
@@ -50,7 +51,9 @@ impl Session {
         encode::backend_key_data(&mut client.outbound, key.process_id, &key.secret)?;
         local::ready(&mut client.outbound, b'I');
         client.flush().await?;
+        let listed = front.roll.enter(client.visitor(parameters), key);
         let connected = front.core.metrics.connected("pgwire");
+        let clock = Clock::new(front.core.config.pgwire.limits);
         Ok(Self {
             front,
             client,
@@ -64,6 +67,8 @@ impl Session {
             flight: Flight::default(),
             batch: Batch::default(),
             portals: HashMap::new(),
+            clock,
+            listed,
             _connected: connected,
             _slot: slot,
         })
@@ -97,11 +102,7 @@ fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusa
     }
     settings.insert_value(name, value);
     if name.eq_ignore_ascii_case("search_path") {
-        let schemas: Vec<String> = value
-            .split(',')
-            .map(|schema| schema.trim().trim_matches('"').to_owned())
-            .collect();
-        settings.set_search_path(&schemas);
+        settings.set_search_path(&schemas(value));
     }
     if settings.bytes() > Settings::MAX_BYTES {
         return Err(Refusal {
@@ -114,6 +115,26 @@ fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusa
         });
     }
     Ok(())
+}
+
+/// The schemas of a `search_path`, as PostgreSQL reads it: quoted names stand as they are, others in
+/// lower case.
+fn schemas(path: &str) -> Vec<String> {
+    let (mut schemas, mut schema) = (Vec::new(), String::new());
+    let mut quoted = false;
+    let mut rest = path.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => schema.extend(rest.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => schemas.push(std::mem::take(&mut schema)),
+            c if quoted => schema.push(c),
+            c if c.is_ascii_whitespace() => {}
+            c => schema.push(c.to_ascii_lowercase()),
+        }
+    }
+    schemas.push(schema);
+    schemas
 }
 
 /// The settings in the `options` of a start-up packet: `-c name=value` and `--name=value`, with
@@ -161,7 +182,7 @@ async fn statuses(
 ) -> Result<Statuses, Error> {
     let serving = front.core.view.load();
     let mut last = Error::NoShard;
-    for (_, pool) in serving.active() {
+    for (_, pool) in serving.ready() {
         let mut lease = match pool.checkout().await {
             Ok(lease) => lease,
             Err(error) => {
@@ -254,5 +275,14 @@ mod tests {
             [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]
         );
         assert!(command_line("-S 1").is_err());
+    }
+
+    #[test]
+    fn schemas_are_read_as_postgres_reads_them() {
+        assert_eq!(
+            schemas(r#" Sales, "Old, ""Sales""" ,public"#),
+            ["sales", r#"Old, "Sales""#, "public"]
+        );
+        assert_eq!(schemas(r#""$user", public"#), ["$user", "public"]);
     }
 }

@@ -29,7 +29,7 @@ impl Session {
             | Transaction::Open
             | Transaction::Failed => return None,
         }
-        if self.settings.current().may_write_by_default() {
+        if self.settings.in_force().may_write_by_default() {
             return None;
         }
         Permit::of(statement, plan?, self.consistency(statement))
