@@ -112,6 +112,23 @@ struct Parts {
     verifier: Option<Verifier>,
 }
 
+/// What the pools of all servers share.
+fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
+    Ok(pool::Config {
+        max_connections: config.sharding.max_connections,
+        connection_ttl: config.sharding.connection_ttl,
+        connect_timeout: config.sharding.connect_timeout,
+        checkout_timeout: config.sharding.checkout_timeout,
+        max_waiting: config.sharding.max_waiting,
+        max_prepared_statements: config.pgwire.max_prepared_statements,
+        credentials: Credentials {
+            user: config.security.shard_user.clone(),
+            password: config.security.shard_password.clone(),
+        },
+        dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+    })
+}
+
 impl Parts {
     fn build(
         config: &Config,
@@ -129,19 +146,7 @@ impl Parts {
         let peers = Peers::new(store, config.pgwire.advertise_address.clone());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
-        let pool = pool::Config {
-            max_connections: config.sharding.max_connections,
-            connection_ttl: config.sharding.connection_ttl,
-            connect_timeout: config.sharding.connect_timeout,
-            checkout_timeout: config.sharding.checkout_timeout,
-            max_waiting: config.sharding.max_waiting,
-            max_prepared_statements: config.pgwire.max_prepared_statements,
-            credentials: Credentials {
-                user: config.security.shard_user.clone(),
-                password: config.security.shard_password.clone(),
-            },
-            dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
-        };
+        let pool = pool_config(config)?;
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
             topology.clone(),

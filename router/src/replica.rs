@@ -108,7 +108,7 @@ impl Replicas {
             ReplicaPolicy::PrimaryOnly => &[],
         };
         let replica = |endpoint: &Endpoint| {
-            let mut known = known.iter().map(|&it| it);
+            let mut known = known.iter().copied();
             let known = known.find(|it| it.pool.is_of(&shard.id, endpoint));
             known.map_or_else(|| Replica::new(shard, endpoint, pools), Replica::clone)
         };

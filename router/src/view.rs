@@ -176,7 +176,7 @@ impl Keeper {
     /// Follows the topology until shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
-            self.apply(self.topology.snapshot());
+            self.apply(&self.topology.snapshot());
             tokio::select! {
                 // Shutdown first, so that a busy topology cannot delay it.
                 biased;
@@ -187,7 +187,7 @@ impl Keeper {
     }
 
     /// Makes the pools of a snapshot, keeping those of servers that are still in it.
-    fn apply(&self, snapshot: Arc<Snapshot>) {
+    fn apply(&self, snapshot: &Arc<Snapshot>) {
         let before = self.view.load();
         let known: HashMap<&Endpoint, &Pool> = before
             .primaries
@@ -209,15 +209,15 @@ impl Keeper {
             Replicas::of(shard, &self.replicas, pools, &before.replicas)
         };
         let replicas = snapshot.shards().iter().map(replicas_of).collect();
-        let (epoch, members) = (snapshot.epoch(), members(&snapshot));
+        let (epoch, members) = (snapshot.epoch(), members(snapshot));
         self.view.0.store(Arc::new(Serving {
-            snapshot: Arc::clone(&snapshot),
+            snapshot: Arc::clone(snapshot),
             primaries,
             replicas,
             members,
         }));
         // Whoever is released finds the topology in place.
-        self.holding.publish(&snapshot);
+        self.holding.publish(snapshot);
         self.metrics.epoch(epoch);
     }
 }

@@ -11,7 +11,7 @@ use topology::Epoch;
 use wire::backend::{DataRow, tag};
 
 use super::lag::{self, Measured};
-use super::{Replica, metrics::Metrics};
+use super::{Replica, Replicas, metrics::Metrics};
 use crate::core::Core;
 use crate::exec::conversation::{self, Message};
 use crate::pool::Lease;
@@ -52,7 +52,7 @@ pub async fn run(core: Arc<Core>, shutdown: Shutdown) {
 }
 
 async fn round(serving: &Serving, metrics: &Metrics) {
-    let replicas = serving.replicas().iter().flat_map(|all| all.all());
+    let replicas = serving.replicas().iter().flat_map(Replicas::all);
     join_all(replicas.map(|replica| look(replica, metrics))).await;
 }
 
