@@ -22,12 +22,13 @@ use crate::config::Config;
 use crate::console::Reload;
 use crate::core::Core;
 use crate::exec::Executor;
+use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer};
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::view::Keeper;
-use crate::{health, ingress};
+use crate::{health, ingress, replica};
 
 /// The version that probes and `/` report.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -53,9 +54,9 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
     let reloading = (path.to_owned(), logging);
-    let parts = Parts::build(&config, &registry, reloading)?;
     // The fronts end first; what they stand on ends once they have drained.
     let (fronts, ground) = (Shutdown::new(), Shutdown::new());
+    let parts = Parts::build(&config, &registry, reloading, &fronts)?;
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
@@ -111,11 +112,29 @@ struct Parts {
     verifier: Option<Verifier>,
 }
 
+/// What the pools of all servers share.
+fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
+    Ok(pool::Config {
+        max_connections: config.sharding.max_connections,
+        connection_ttl: config.sharding.connection_ttl,
+        connect_timeout: config.sharding.connect_timeout,
+        checkout_timeout: config.sharding.checkout_timeout,
+        max_waiting: config.sharding.max_waiting,
+        max_prepared_statements: config.pgwire.max_prepared_statements,
+        credentials: Credentials {
+            user: config.security.shard_user.clone(),
+            password: config.security.shard_password.clone(),
+        },
+        dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+    })
+}
+
 impl Parts {
     fn build(
         config: &Config,
         registry: &prometheus::Registry,
         (path, logging): (PathBuf, telemetry::Handle),
+        fronts: &Shutdown,
     ) -> anyhow::Result<Self> {
         let store = EtcdStore::connect(etcd::Config {
             endpoints: config.metadata.endpoints.clone(),
@@ -127,20 +146,15 @@ impl Parts {
         let peers = Peers::new(store, config.pgwire.advertise_address.clone());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
-        let pool = pool::Config {
-            max_connections: config.sharding.max_connections,
-            connection_ttl: config.sharding.connection_ttl,
-            connect_timeout: config.sharding.connect_timeout,
-            checkout_timeout: config.sharding.checkout_timeout,
-            max_waiting: config.sharding.max_waiting,
-            max_prepared_statements: config.pgwire.max_prepared_statements,
-            credentials: Credentials {
-                user: config.security.shard_user.clone(),
-                password: config.security.shard_password.clone(),
-            },
-            dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
-        };
-        let (keeper, view) = Keeper::new(topology.clone(), pool, pools, metrics.clone());
+        let pool = pool_config(config)?;
+        let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
+        let (keeper, view) = Keeper::new(
+            topology.clone(),
+            (pool, config.sharding.replicas),
+            pools,
+            metrics.clone(),
+            holding.clone(),
+        );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
         let tls = config
@@ -153,7 +167,9 @@ impl Parts {
             cache: Cache::new(config.sharding.max_cached_statements),
             config: config.clone(),
             view,
+            holding,
             metrics,
+            replicas: replica::metrics::Metrics::register(registry)?,
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
@@ -202,6 +218,10 @@ impl Parts {
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
+        tasks.spawn(
+            "replicas",
+            replica::prober::run(Arc::clone(&core), ground.clone()),
+        );
         tasks.spawn("health", health::run(core, ground.clone()));
         let ground = ground.clone();
         tasks.spawn("readiness", async move {

@@ -2,7 +2,9 @@
 
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::replica;
 use crate::view::View;
 
 /// The shared parts.
@@ -10,6 +12,9 @@ use crate::view::View;
 pub struct Core {
     pub config: Config,
     pub view: View,
+    /// Statements that wait for a newer topology.
+    pub holding: Holding,
     pub cache: Cache,
     pub metrics: Metrics,
+    pub replicas: replica::metrics::Metrics,
 }

@@ -2,6 +2,7 @@
 
 use platform::Kind;
 
+use crate::hold;
 use crate::pool;
 use crate::route::Refusal;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// No backend.
     #[error(transparent)]
     Pool(#[from] pool::Error),
+    /// The statement's keys are being moved.
+    #[error(transparent)]
+    Hold(#[from] hold::Error),
     /// The shard went away before it answered, and nothing that it was sent can have committed.
     #[error("shard {shard} closed the connection before it answered")]
     BackendLost {
@@ -103,6 +107,7 @@ impl Error {
                 | pool::Error::Paused { .. },
             ) => "53400",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
+            Self::Hold(error) => error.sqlstate(),
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
@@ -122,6 +127,7 @@ impl Error {
             Self::Shard { detail, .. } => detail.as_deref(),
             Self::Refused(_)
             | Self::Pool(_)
+            | Self::Hold(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
@@ -140,6 +146,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Shard { hint, .. } => hint.as_deref(),
+            Self::Hold(error) => error.hint(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
             Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
             Self::PartlyApplied { .. } => {
@@ -160,9 +167,11 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
-            Self::Pool(_) | Self::BackendLost { .. } | Self::NoShard | Self::ShuttingDown => {
-                Kind::Unavailable
-            }
+            Self::Pool(_)
+            | Self::Hold(_)
+            | Self::BackendLost { .. }
+            | Self::NoShard
+            | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,

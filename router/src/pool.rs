@@ -31,6 +31,9 @@ use bb8::PooledConnection;
 use gate::{Gate, Turned};
 use manager::Connector;
 
+/// Enough for a new backend of a server that is well.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// What every pool of this router shares.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -116,6 +119,28 @@ impl Pool {
         metrics: &metrics::Metrics,
     ) -> Self {
         let connector = Connector::new(endpoint.clone(), &config);
+        Self::of(shard, endpoint, config, connector, metrics)
+    }
+
+    /// As [`Self::new`], of backends on which transactions only read.
+    #[must_use]
+    pub fn read_only(
+        shard: ShardId,
+        endpoint: Endpoint,
+        config: Config,
+        metrics: &metrics::Metrics,
+    ) -> Self {
+        let connector = Connector::new(endpoint.clone(), &config).read_only();
+        Self::of(shard, endpoint, config, connector, metrics)
+    }
+
+    fn of(
+        shard: ShardId,
+        endpoint: Endpoint,
+        config: Config,
+        connector: Connector,
+        metrics: &metrics::Metrics,
+    ) -> Self {
         let backends = bb8::Pool::builder()
             .max_size(config.max_connections)
             .test_on_check_out(false)
@@ -153,6 +178,12 @@ impl Pool {
         &self.shared.shard
     }
 
+    /// Whether it is the pool of this server of this shard.
+    #[must_use]
+    pub fn is_of(&self, shard: &ShardId, endpoint: &Endpoint) -> bool {
+        self.shared.shard == *shard && self.shared.endpoint == *endpoint
+    }
+
     /// How many backends there are, and how many of them are idle.
     #[must_use]
     pub fn size(&self) -> (u32, u32) {
@@ -179,6 +210,24 @@ impl Pool {
                 return Ok(Lease::new(backend, shared.metrics.clone(), pass));
             }
             backend.reusable = false;
+        }
+    }
+
+    /// As [`Self::checkout`], for a caller that has another pool to ask: none when all backends are
+    /// in use, or no answer comes at once.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn checkout_at_once(&self) -> Result<Option<Lease>, Error> {
+        let (connections, idle) = self.size();
+        if idle == 0 && connections >= self.shared.config.max_connections {
+            return Ok(None);
+        }
+        match tokio::time::timeout(AT_ONCE, self.checkout()).await {
+            Ok(Ok(lease)) => Ok(Some(lease)),
+            Ok(Err(Error::Exhausted { .. } | Error::Crowded { .. } | Error::Paused { .. }))
+            | Err(_) => Ok(None),
+            Ok(Err(error @ Error::Unreachable { .. })) => Err(error),
         }
     }
 

@@ -32,7 +32,7 @@ pub use class::{Class, CopyStatement, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
-pub use hint::{Hints, parameters};
+pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::FutureExt as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -60,6 +60,17 @@ impl Stream {
             // A record that carries no data, such as a ticket, is no news.
             Self::Tls(stream) => stream.read(&mut byte).now_or_never().is_some(),
         }
+    }
+
+    /// Whether the peer will send no more, however much of what it sent is still to be read. Costs
+    /// no system call.
+    pub fn is_closed_by_peer(&self) -> bool {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let ready = socket.ready(Interest::READABLE).now_or_never();
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Writes from `outbound` if there is something; while that cannot go on, or there is nothing,

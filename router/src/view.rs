@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
-use topology::{Endpoint, ShardIndex, ShardState, Snapshot};
+use topology::{Endpoint, ShardId, ShardIndex, ShardState, Snapshot};
 
+use crate::hold::Holding;
 use crate::metrics::Metrics;
-use crate::pool::{self, Pool};
+use crate::pool::{self, Lease, Pool};
+use crate::replica::{self, Permit, Replicas};
+use crate::route::Target;
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -17,6 +20,7 @@ pub struct Serving {
     /// The topology.
     pub snapshot: Arc<Snapshot>,
     primaries: Vec<Pool>,
+    replicas: Vec<Replicas>,
     members: Vec<ShardIndex>,
 }
 
@@ -25,6 +29,53 @@ impl Serving {
     #[must_use]
     pub fn primary(&self, index: ShardIndex) -> Option<&Pool> {
         self.primaries.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// The replicas of a shard.
+    #[must_use]
+    pub fn replicas_of(&self, index: ShardIndex) -> Option<&Replicas> {
+        self.replicas.get(usize::try_from(index.0).ok()?)
+    }
+
+    /// Borrows a backend of a replica that may answer for `target`: where any shard may, the first
+    /// that has one, beginning with shard number `first`. Counts who answers.
+    pub async fn borrow_replica(
+        &self,
+        target: Target,
+        permit: Permit,
+        first: usize,
+        metrics: &replica::metrics::Metrics,
+    ) -> Option<(Lease, ShardId)> {
+        let shards = match target {
+            Target::Shard { index, .. } => vec![index],
+            Target::Any => {
+                let mut members = self.members.clone();
+                let count = members.len().max(1);
+                members.rotate_left(first % count);
+                members
+            }
+            Target::Everywhere => return None,
+        };
+        for index in &shards {
+            let (replicas, pool) = (self.replicas_of(*index)?, self.primary(*index)?);
+            if pool.is_paused() {
+                // An operator means the shard, not one of its servers.
+                continue;
+            }
+            if let Some(lease) = replicas.checkout(permit).await {
+                metrics.read(pool.shard(), true);
+                return Some((lease, pool.shard().clone()));
+            }
+        }
+        let pool = self.primary(*shards.first()?)?;
+        metrics.read(pool.shard(), false);
+        None
+    }
+
+    /// The replicas of all shards.
+    #[must_use]
+    pub fn replicas(&self) -> &[Replicas] {
+        &self.replicas
     }
 
     /// As [`Self::active`], without those that an operator has paused unless all are.
@@ -91,8 +142,10 @@ pub struct Keeper {
     topology: topology::watch::View,
     view: View,
     config: pool::Config,
+    replicas: replica::Config,
     pools: pool::metrics::Metrics,
     metrics: Metrics,
+    holding: Holding,
 }
 
 impl Keeper {
@@ -100,9 +153,10 @@ impl Keeper {
     #[must_use]
     pub fn new(
         topology: topology::watch::View,
-        config: pool::Config,
+        (config, replicas): (pool::Config, replica::Config),
         pools: pool::metrics::Metrics,
         metrics: Metrics,
+        holding: Holding,
     ) -> (Self, View) {
         let view = View::default();
         (
@@ -110,8 +164,10 @@ impl Keeper {
                 topology,
                 view: view.clone(),
                 config,
+                replicas,
                 pools,
                 metrics,
+                holding,
             },
             view,
         )
@@ -120,7 +176,7 @@ impl Keeper {
     /// Follows the topology until shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
-            self.apply(self.topology.snapshot());
+            self.apply(&self.topology.snapshot());
             tokio::select! {
                 // Shutdown first, so that a busy topology cannot delay it.
                 biased;
@@ -131,7 +187,7 @@ impl Keeper {
     }
 
     /// Makes the pools of a snapshot, keeping those of servers that are still in it.
-    fn apply(&self, snapshot: Arc<Snapshot>) {
+    fn apply(&self, snapshot: &Arc<Snapshot>) {
         let before = self.view.load();
         let known: HashMap<&Endpoint, &Pool> = before
             .primaries
@@ -148,12 +204,20 @@ impl Keeper {
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
-        let (epoch, members) = (snapshot.epoch(), members(&snapshot));
+        let replicas_of = |shard: &topology::Shard| {
+            let pools = (&self.config, &self.pools);
+            Replicas::of(shard, &self.replicas, pools, &before.replicas)
+        };
+        let replicas = snapshot.shards().iter().map(replicas_of).collect();
+        let (epoch, members) = (snapshot.epoch(), members(snapshot));
         self.view.0.store(Arc::new(Serving {
-            snapshot,
+            snapshot: Arc::clone(snapshot),
             primaries,
+            replicas,
             members,
         }));
+        // Whoever is released finds the topology in place.
+        self.holding.publish(snapshot);
         self.metrics.epoch(epoch);
     }
 }

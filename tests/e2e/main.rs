@@ -13,12 +13,14 @@ mod drivers;
 mod faults;
 mod grpc;
 mod harness;
+mod hold;
 mod http;
 mod lifecycle;
 mod manager;
 mod metrics;
 mod outage;
 mod pgwire;
+mod replicas;
 mod suite;
 
 use suite::Suite;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
+        replicas::trials(&suite),
         console::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         balance::trials(&suite),
         metrics::trials(&suite),
         harness::trials(&suite),
+        hold::trials(&suite),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     suite.end();

@@ -94,6 +94,50 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Starts a server that follows `primary` by streaming replication.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn replica_of(primary: &Self) -> anyhow::Result<Self> {
+        let folder = Folder::shared()?;
+        let (data, port) = (folder.fresh("replica"), Port::take()?);
+        let address = primary.address();
+        make_folder(&data)?;
+        let mut backup = Command::new(bin()?.join("pg_basebackup"));
+        // The configuration file comes along, and with it the settings of the primary.
+        backup
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                USER,
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "-R",
+            ])
+            .args(["--no-sync", "-p", &address.port.to_string(), "-D"])
+            .arg(&data);
+        if let Some(password) = &address.password {
+            backup.env("PGPASSWORD", password);
+        }
+        run(&mut guard(&backup, custody()))?;
+        let mut file = std::fs::File::options()
+            .append(true)
+            .open(data.join("postgresql.conf"))?;
+        writeln!(file, "port = {}", port.number())?;
+        let mut server = Self {
+            process: None,
+            data,
+            port,
+            auth: primary.auth,
+            _folder: folder,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
     /// Where clients connect to, as the superuser, in the database [`DATABASE`].
     #[must_use]
     pub fn address(&self) -> Address {
@@ -287,15 +331,20 @@ fn is_root() -> bool {
     line.is_some_and(|ids| ids.split_whitespace().next() == Some("0"))
 }
 
-/// initdb takes seconds, a copy of its result does not.
-fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
-    let template = folder.join("template");
+/// An empty folder of the servers' user.
+fn make_folder(path: &Path) -> anyhow::Result<()> {
     let mut create = Command::new("install");
     create.args(["-d", "-m", "700"]);
     if let Some(user) = custody().user {
         create.args(["-o", user, "-g", user]);
     }
-    run(create.arg(&template))?;
+    run(create.arg(path))
+}
+
+/// initdb takes seconds, a copy of its result does not.
+fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
+    let template = folder.join("template");
+    make_folder(&template)?;
     let mut initdb = Command::new(bin()?.join("initdb"));
     initdb.args([
         "-U",

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use platform::config::Section;
 
+use crate::{hold, replica};
+
 /// Whether eventual reads may go to replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplicaPolicy {
@@ -16,7 +18,7 @@ pub enum ReplicaPolicy {
 /// Section `sharding`.
 #[derive(Debug, Clone, Copy)]
 pub struct Sharding {
-    pub replica_policy: ReplicaPolicy,
+    pub replicas: replica::Config,
     /// Backends of one pool: one shard's primary, or one replica.
     pub max_connections: u32,
     /// A backend is closed once it is this old and idle.
@@ -29,6 +31,8 @@ pub struct Sharding {
     pub max_waiting: u32,
     /// Statements whose plan is remembered.
     pub max_cached_statements: u32,
+    /// What may wait while keys are being moved.
+    pub hold: hold::Limits,
 }
 
 impl Sharding {
@@ -43,15 +47,32 @@ impl Sharding {
             ("primary_only", ReplicaPolicy::PrimaryOnly),
         ];
         let config = Self {
-            replica_policy: section.choice("replica_policy", &policies, ReplicaPolicy::ReplicaOk),
+            replicas: replica::Config {
+                policy: section.choice("replica_policy", &policies, ReplicaPolicy::ReplicaOk),
+                max_lag: section.duration("max_replica_lag", Duration::from_secs(10), false),
+            },
             max_connections: section.count("max_connections", 100, 1, 10_000),
             connection_ttl: section.duration("connection_ttl", Duration::from_secs(300), false),
             connect_timeout: section.duration("connect_timeout", Duration::from_secs(5), false),
             checkout_timeout: section.duration("checkout_timeout", Duration::from_secs(10), false),
             max_waiting: section.count("max_waiting", 10_000, 1, 1_000_000),
             max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
+            hold: hold(&mut section),
         };
         section.finish();
         config
     }
+}
+
+fn hold(sharding: &mut Section) -> hold::Limits {
+    let mut section = sharding.section("hold");
+    let bytes = section.size("max_bytes", 64 << 20);
+    let waiting = section.count("max_waiting", 10_000, 1, 1_000_000);
+    let limits = hold::Limits {
+        max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        max_waiting: usize::try_from(waiting).unwrap_or(usize::MAX),
+        max_wait: section.duration("max_wait", Duration::from_secs(10), false),
+    };
+    section.finish();
+    limits
 }

@@ -98,7 +98,7 @@ fn fronts(config: &Config) -> Vec<Setting> {
 
 fn ground(config: &Config) -> Vec<Setting> {
     let (metadata, sharding, security) = (&config.metadata, &config.sharding, &config.security);
-    let policy = match sharding.replica_policy {
+    let policy = match sharding.replicas.policy {
         ReplicaPolicy::ReplicaOk => "replica_ok",
         ReplicaPolicy::PrimaryOnly => "primary_only",
     };
@@ -114,6 +114,10 @@ fn ground(config: &Config) -> Vec<Setting> {
         fixed("metadata.endpoints", &metadata.endpoints.join(",")),
         fixed("metadata.timeout", &time(metadata.timeout)),
         fixed("sharding.replica_policy", &policy),
+        fixed("sharding.max_replica_lag", &time(sharding.replicas.max_lag)),
+        fixed("sharding.hold.max_waiting", &sharding.hold.max_waiting),
+        fixed("sharding.hold.max_bytes", &sharding.hold.max_bytes),
+        fixed("sharding.hold.max_wait", &time(sharding.hold.max_wait)),
         fixed("sharding.max_connections", &sharding.max_connections),
         fixed("sharding.connection_ttl", &time(sharding.connection_ttl)),
         fixed("sharding.connect_timeout", &time(sharding.connect_timeout)),

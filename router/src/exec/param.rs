@@ -67,6 +67,19 @@ impl InvalidParam {
 }
 
 impl Param {
+    /// About what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let more = match self {
+            Self::Null | Self::Boolean(_) => 0,
+            Self::Number(text) | Self::Text(text) | Self::Json(text) | Self::JsonArray(text) => {
+                text.len()
+            }
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Array(elements) => elements.iter().map(Self::bytes).sum(),
+        };
+        size_of::<Self>() + more
+    }
+
     /// Reads a JSON value; numbers keep all their digits.
     #[must_use]
     pub fn from_json(raw: &RawValue) -> Self {

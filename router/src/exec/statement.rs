@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use platform::TaskGroup;
+use tokio::time::Instant;
+use topology::Consistency;
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
@@ -20,9 +22,11 @@ use crate::exec::exchange::{Exchange, Terms, error_of};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, everywhere, hinted};
+use crate::hold;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
+use crate::replica::{self, Permit};
 use crate::route::{Plan, Refusal, Target};
 use crate::view::Serving;
 
@@ -40,6 +44,17 @@ pub struct Request {
     pub group: Option<String>,
     /// How long the shard may take in all.
     pub timeout: Option<Duration>,
+    /// How fresh a read must be.
+    pub consistency: Consistency,
+}
+
+impl Request {
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        let params: usize = self.params.iter().map(Param::bytes).sum();
+        let key = self.shard_key.as_ref().map_or(0, String::len);
+        size_of::<Self>() + self.sql.len() + key + params
+    }
 }
 
 /// Runs requests. Shared by the fronts that do not speak the Postgres protocol.
@@ -78,14 +93,28 @@ impl Executor {
     /// # Errors
     /// Nothing has happened, unless the error's kind is `OutcomeUnknown`.
     pub async fn execute(&self, request: Request) -> Result<Rows, Error> {
-        let begun = self.begin(request).await;
+        let begun = self.begin_in_turn(request).await;
         begun.inspect_err(|error| count(&self.core, error))
     }
 
-    async fn begin(&self, request: Request) -> Result<Rows, Error> {
+    /// Waits while the statement's keys are being moved; then it is routed anew.
+    async fn begin_in_turn(&self, request: Request) -> Result<Rows, Error> {
         if request.params.len() > MAX_PARAMETERS {
             return Err(too_many(request.params.len()).into());
         }
+        let mut since = None;
+        loop {
+            let held = match self.begin(&request).await {
+                Err(Error::Hold(hold::Error::Held(held))) => held,
+                begun => return begun,
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            let waited = self.core.holding.wait(&held, request.bytes(), since);
+            waited.await?;
+        }
+    }
+
+    async fn begin(&self, request: &Request) -> Result<Rows, Error> {
         let serving = self.core.view.load();
         let snapshot = &serving.snapshot;
         let planned = self.core.cache.plan(&request.sql, snapshot);
@@ -96,10 +125,10 @@ impl Executor {
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
         let params = Unrouted::new(&request.params);
         let planned = (statement, plan);
-        if let Some(answer) = hinted::explanation(&request, planned, &params, snapshot) {
+        if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
-        let target = hinted::target(&request, planned, &params, snapshot)?;
+        let target = hinted::target(request, planned, &params, snapshot)?;
         let terms = Terms {
             tasks: self.tasks.clone(),
             writes: writes || plan_writes(plan),
@@ -108,21 +137,46 @@ impl Executor {
                 .unwrap_or(self.core.config.http.write_timeout),
             grace: self.core.config.sharding.connect_timeout,
         };
+        let asked = replica::asked_for(&statement.hints).unwrap_or(request.consistency);
+        let permit = Permit::of(statement, plan, asked);
+        if let Some(exchange) = self.borrow_replica(&serving, target, permit, &terms).await {
+            return self.run(exchange, request).await;
+        }
         let exchange = match target {
-            Target::Everywhere => return self.run_everywhere(serving, request, terms.limit).await,
-            Target::Shard { index, .. } => {
+            Target::Everywhere => {
+                let request = request.clone();
+                return self.run_everywhere(serving, request, terms.limit).await;
+            }
+            Target::Shard { index, token } => {
+                let checked = self.core.holding.check(snapshot, token);
+                checked.map_err(hold::Error::Held)?;
                 let pool = serving.primary(index).ok_or(Error::NoShard)?;
                 self.borrow(pool, terms).await?
             }
             Target::Any => self.borrow_any(&serving, &terms).await?,
         };
-        self.run(exchange, &request).await
+        self.run(exchange, request).await
     }
 
     async fn borrow(&self, pool: &Pool, terms: Terms) -> Result<Box<Exchange>, Error> {
         let lease = pool.checkout().await.map_err(Error::Pool)?;
         let exchange = Exchange::new(lease, pool.shard().clone(), terms);
         Ok(Box::new(exchange))
+    }
+
+    /// Borrows from a replica, where there is a permit and one that is fit.
+    async fn borrow_replica(
+        &self,
+        serving: &Serving,
+        target: Target,
+        permit: Option<Permit>,
+        terms: &Terms,
+    ) -> Option<Box<Exchange>> {
+        let (permit, metrics) = (permit?, &self.core.replicas);
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let borrowed = serving.borrow_replica(target, permit, first, metrics);
+        let (lease, shard) = borrowed.await?;
+        Some(Box::new(Exchange::new(lease, shard, terms.clone())))
     }
 
     /// Borrows from whichever shard has a backend, beginning with another one each time.

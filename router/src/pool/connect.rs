@@ -74,13 +74,15 @@ impl From<std::io::Error> for ConnectError {
 }
 
 /// How backends of one server are made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
     pub(super) dialer: Dialer,
     pub(super) timeout: Duration,
     pub(super) max_prepared_statements: u32,
+    /// Whether transactions only read unless they say otherwise.
+    pub(super) read_only: bool,
 }
 
 impl Login {
@@ -96,11 +98,14 @@ impl Login {
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
         };
-        let parameters = [
+        let mut parameters = vec![
             ("user", self.credentials.user.as_str()),
             ("database", self.endpoint.database()),
             ("client_encoding", "UTF8"),
         ];
+        if self.read_only {
+            parameters.push(("default_transaction_read_only", "on"));
+        }
         encode::startup(&mut wire.outbound, &parameters)?;
         wire.send().await?;
         self.authenticate(&mut wire).await?;

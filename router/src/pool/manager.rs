@@ -25,12 +25,19 @@ impl Connector {
             dialer: config.dialer.clone(),
             timeout: config.connect_timeout,
             max_prepared_statements: config.max_prepared_statements,
+            read_only: false,
         };
         Self {
             login: Arc::new(login),
             failure: Arc::new(watch::Sender::new(ConnectError::Never)),
             roster: Roster::default(),
         }
+    }
+
+    /// Makes backends on which transactions only read.
+    pub(super) fn read_only(mut self) -> Self {
+        Arc::make_mut(&mut self.login).read_only = true;
+        self
     }
 
     /// The backends that live.

@@ -113,6 +113,13 @@ impl Settings {
         self.search_path.as_deref()
     }
 
+    /// Whether transactions were given leave to write, on servers where they only read.
+    #[must_use]
+    pub fn may_write_by_default(&self) -> bool {
+        let names = ["default_transaction_read_only", "session characteristics"];
+        names.iter().any(|name| self.entries.contains_key(*name))
+    }
+
     /// Bytes of SQL held.
     #[must_use]
     pub fn bytes(&self) -> usize {

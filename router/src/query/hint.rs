@@ -1,4 +1,5 @@
-//! Hints in the comments of a query string: `/* shard_key = 'x' */`, `/* shard = 'shard-1' */`.
+//! Hints in the comments of a query string: `/* shard_key = 'x' */`, `/* shard = 'shard-1' */`,
+//! `/* consistency = 'eventual' */`.
 //! What a hint means for a statement is decided in [`crate::route`].
 //!
 //! A comment is read as a list of `name = value`; names that are not ours are somebody else's and
@@ -15,10 +16,15 @@ pub struct Hints {
     pub shard_key: Option<String>,
     /// The id of the shard that it runs on.
     pub shard: Option<String>,
+    /// How fresh a read must be, one of [`CONSISTENCIES`].
+    pub consistency: Option<String>,
 }
 
+/// The words for how fresh a read must be.
+pub const CONSISTENCIES: [&str; 2] = ["strong", "eventual"];
+
 impl Hints {
-    /// Whether nothing is hinted at.
+    /// Whether no place is hinted at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shard_key.is_none() && self.shard.is_none()
@@ -30,6 +36,8 @@ impl Hints {
             Some(&mut self.shard_key)
         } else if name.eq_ignore_ascii_case("shard") {
             Some(&mut self.shard)
+        } else if name.eq_ignore_ascii_case("consistency") {
+            Some(&mut self.consistency)
         } else {
             None
         }
@@ -71,12 +79,11 @@ pub fn parameters(sql: &str) -> u16 {
 
 /// Whether a text is worth the scanner: most have no comment at all.
 fn may_hold_hints(sql: &str) -> bool {
-    const WORD: &[u8] = b"shard";
-    (sql.contains("/*") || sql.contains("--"))
-        && sql
-            .as_bytes()
-            .windows(WORD.len())
-            .any(|window| window.eq_ignore_ascii_case(WORD))
+    let holds = |word: &[u8]| {
+        let mut windows = sql.as_bytes().windows(word.len());
+        windows.any(|window| window.eq_ignore_ascii_case(word))
+    };
+    (sql.contains("/*") || sql.contains("--")) && (holds(b"shard") || holds(b"consistency"))
 }
 
 struct Comment<'a> {
@@ -126,6 +133,9 @@ fn read(comment: &str, hints: &mut Hints) -> Result<(), SyntaxError> {
         };
         rest = after.trim_start_matches(is_separator);
         if !after.is_empty() && rest.len() == after.len() {
+            return unreadable_when(ours, comment);
+        }
+        if name.eq_ignore_ascii_case("consistency") && !CONSISTENCIES.contains(&value.as_str()) {
             return unreadable_when(ours, comment);
         }
         match place {

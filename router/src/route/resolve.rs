@@ -172,7 +172,12 @@ impl<'a> Lookup<'a> {
         let found = owner(key, self.snapshot).ok_or_else(Refusal::no_shard)?;
         match self.found {
             Some((index, _)) if index != found.0 => Err(Refusal::several_shards()),
-            Some(_) => Ok(()),
+            // One key under a hold holds the whole statement.
+            Some(_) if self.snapshot.hold_of(found.1).is_none() => Ok(()),
+            Some(_) => {
+                self.found = Some(found);
+                Ok(())
+            }
             None => {
                 self.found = Some(found);
                 Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Attachment {
     pub(super) movable: Option<Option<Preamble>>,
     /// Whether messages of the extended protocol were sent that no Sync has followed yet.
     pub(super) unsynced: bool,
+    /// Whether it is of a replica, where only statements with a permit go.
+    pub(super) on_replica: bool,
 }
 
 /// Why a statement does not run: the client is told, or its session ends.
@@ -80,6 +82,7 @@ impl Session {
         serving: &Serving,
         target: Target,
     ) -> Result<(), Stopped> {
+        self.leave_replica().await?;
         let index = match target {
             Target::Any | Target::Everywhere => {
                 if self.attachment.is_some() {
@@ -103,7 +106,7 @@ impl Session {
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
         let _waiting = pool.is_busy().then(|| self.listed.waits());
         let lease = pool.checkout().await.map_err(Error::Pool)?;
-        self.begin_on(lease, pool, None).await
+        self.begin_on(lease, pool.shard().clone(), None).await
     }
 
     /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
@@ -126,7 +129,8 @@ impl Session {
                         | Transaction::Open
                         | Transaction::Failed => None,
                     };
-                    return self.begin_on(lease, pool, Some(preamble)).await;
+                    let shard = pool.shard().clone();
+                    return self.begin_on(lease, shard, Some(preamble)).await;
                 }
                 Err(error) => last = Error::Pool(error),
             }
@@ -135,20 +139,20 @@ impl Session {
     }
 
     /// Brings a fresh backend to where the session is: its settings, its open transaction.
-    async fn begin_on(
+    pub(super) async fn begin_on(
         &mut self,
         lease: Lease,
-        pool: &Pool,
+        shard: ShardId,
         movable: Option<Option<Preamble>>,
     ) -> Result<(), Stopped> {
         self.cancel.attach(Arc::clone(&lease.cancel));
-        let shard = pool.shard().clone();
         let mut wait = false;
         let attachment = Attachment {
             lease,
             shard,
             movable,
             unsynced: false,
+            on_replica: false,
         };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
@@ -15,6 +16,9 @@ use wire::startup::Parameters;
 
 use super::roll::Visitor;
 use crate::stream::Stream;
+
+/// Between two looks at whether a client has left that is not read from.
+const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A whole message of the client: header and body, as they came.
 #[derive(Debug)]
@@ -198,6 +202,30 @@ impl Client {
             self.inbound.split_to(frame_bytes)
         };
         Ok(Some(Frame { bytes }))
+    }
+
+    /// Bytes that have been read and not yet handled.
+    #[must_use]
+    pub(super) fn buffered_bytes(&self) -> usize {
+        self.inbound.len()
+    }
+
+    /// Returns once the client has closed its connection, for whoever has nothing to receive
+    /// meanwhile. What the client sends is kept for later, up to a limit. Cancel-safe.
+    pub(super) async fn gone(&mut self) -> io::Error {
+        while self.inbound.len() < READ_BYTES {
+            self.inbound.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.inbound).await {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+        // The rest stays with the kernel, which says all the same when the client has closed.
+        while !self.stream.is_closed_by_peer() {
+            tokio::time::sleep(CLOSED_INTERVAL).await;
+        }
+        io::ErrorKind::UnexpectedEof.into()
     }
 
     /// Writes what is waiting.

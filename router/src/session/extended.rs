@@ -83,7 +83,7 @@ impl Session {
         }
         let handled = match frame.tag() {
             tag::PARSE => self.on_parse(frame).await,
-            tag::BIND => self.on_bind(frame).await,
+            tag::BIND => self.bind_in_turn(frame).await,
             tag::DESCRIBE => self.on_describe(frame).await,
             tag::EXECUTE => self.on_execute(frame).await,
             tag::CLOSE => self.on_close(frame),

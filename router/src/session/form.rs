@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 
 use crate::query::Form;
+use crate::replica::Permit;
 use crate::route::{self, Constants, Target};
 use crate::view::Serving;
 
@@ -23,6 +24,8 @@ thread_local! {
 pub(super) struct Located {
     pub(super) target: Target,
     pub(super) writes: bool,
+    /// Set where a replica may answer.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Session {
@@ -51,6 +54,7 @@ impl Session {
             Some(Located {
                 target,
                 writes: simple::may_write(plan, statement),
+                permit: self.permit(statement, Some(plan)),
             })
         })
     }

@@ -1,5 +1,5 @@
-//! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`. The
-//! router answers these itself; no shard hears of them.
+//! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`, and
+//! `SET sharding.consistency`. The router answers these itself; no shard hears of them.
 //!
 //! Their values follow transactions and savepoints as PostgreSQL's own settings do.
 
@@ -9,18 +9,19 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::{Session, answers, local};
-use crate::query::{Class, Hints, Setting, Statement};
+use crate::query::{CONSISTENCIES, Class, Hints, Setting, Statement};
 use crate::route::{self, Hint, Origin, Parameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
 /// Most bytes of a value: more than any key has.
 const MAX_VALUE_BYTES: usize = 4 << 10;
 
-/// One of the two settings.
+/// One of the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HintName {
     Key,
     Shard,
+    Consistency,
 }
 
 impl HintName {
@@ -30,7 +31,16 @@ impl HintName {
         match name {
             "sharding.key" => Some(Self::Key),
             "sharding.shard" => Some(Self::Shard),
+            "sharding.consistency" => Some(Self::Consistency),
             _ => None,
+        }
+    }
+
+    /// What is shown when nothing was set.
+    fn default(self) -> &'static str {
+        match self {
+            Self::Key | Self::Shard => "",
+            Self::Consistency => "strong",
         }
     }
 
@@ -38,6 +48,7 @@ impl HintName {
         match self {
             Self::Key => &mut hints.shard_key,
             Self::Shard => &mut hints.shard,
+            Self::Consistency => &mut hints.consistency,
         }
     }
 }
@@ -88,7 +99,7 @@ impl HintSettings {
 
     /// RESET ALL.
     pub(super) fn reset_all(&mut self) {
-        if !self.current().is_empty() || self.open.is_some() {
+        if *self.current() != Hints::default() || self.open.is_some() {
             *self.open() = Open {
                 kept: Hints::default(),
                 now: Hints::default(),
@@ -142,6 +153,7 @@ impl Session {
         match class {
             Class::Set(setting) => {
                 let value = value_of(setting)?;
+                check_word(name, value)?;
                 if setting.local && !self.transaction.is_block() {
                     let text = "SET LOCAL can only be used in transaction blocks";
                     let code = SqlState::NO_ACTIVE_TRANSACTION;
@@ -159,8 +171,9 @@ impl Session {
                 let value = match name {
                     HintName::Key => &hints.shard_key,
                     HintName::Shard => &hints.shard,
+                    HintName::Consistency => &hints.consistency,
                 };
-                let value = value.as_deref().unwrap_or_default();
+                let value = value.as_deref().unwrap_or(name.default());
                 let mut out = answers::rows([value])?;
                 encode::command_complete(&mut out, "SHOW");
                 Ok(out.freeze())
@@ -213,6 +226,24 @@ fn value_of(setting: &Setting) -> Result<Option<&str>, Refusal> {
             message: format!("SET {} takes only one argument", setting.name),
             hint: None,
         }),
+    }
+}
+
+/// Refuses a word for the freshness of reads that is none.
+fn check_word(name: HintName, value: Option<&str>) -> Result<(), Refusal> {
+    match (name, value) {
+        (HintName::Key | HintName::Shard, _) | (HintName::Consistency, None) => Ok(()),
+        (HintName::Consistency, Some(word)) if CONSISTENCIES.contains(&word) => Ok(()),
+        (HintName::Consistency, Some(word)) => {
+            let word: String = word.chars().take(64).collect();
+            Err(Refusal {
+                sqlstate: "22023",
+                message: format!(
+                    "invalid value for parameter \"sharding.consistency\": \"{word}\""
+                ),
+                hint: Some("Available values: strong, eventual.".to_owned()),
+            })
+        }
     }
 }
 

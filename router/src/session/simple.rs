@@ -23,11 +23,20 @@ impl Session {
         if !self.begin_simple().await? {
             return Ok(());
         }
-        match self.run_text(frame).await {
-            Ok(()) => Ok(()),
-            Err(Stopped::Told(error)) => self.answer_simple_error(&error).await,
-            Err(Stopped::Answered) => self.answer_ready().await,
-            Err(Stopped::Ended(ended)) => Err(ended),
+        let mut since = None;
+        let stopped = loop {
+            match self.run_text(frame).await {
+                Ok(()) => return Ok(()),
+                Err(stopped) => match self.wait_out(stopped, frame, &mut since).await {
+                    Ok(()) => {}
+                    Err(stopped) => break stopped,
+                },
+            }
+        };
+        match stopped {
+            Stopped::Told(error) => self.answer_simple_error(&error).await,
+            Stopped::Answered => self.answer_ready().await,
+            Stopped::Ended(ended) => Err(ended),
         }
     }
 
@@ -87,7 +96,11 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         self.flight.writes = located.writes;
-        self.attach(serving, located.target).await?;
+        let replica = self.attach_replica(serving, located.target, located.permit);
+        if !replica.await? {
+            self.check_hold(serving, located.target)?;
+            self.attach(serving, located.target).await?;
+        }
         self.flight.ends = self.transaction == Transaction::Idle;
         self.forward_query(frame).await
     }
@@ -117,6 +130,7 @@ impl Session {
             let frames = self.run_everywhere(serving, statement, sql).await?;
             return self.answer_locally(&frames).await;
         }
+        let permit = self.permit(statement, plan);
         let target = match plan {
             // A failed transaction answers everything with the same error, or ends.
             _ if failed || is_neutral(class) => Target::Any,
@@ -126,7 +140,10 @@ impl Session {
             }
             None => Target::Any,
         };
-        self.attach(serving, target).await?;
+        if !self.attach_replica(serving, target, permit).await? {
+            self.check_hold(serving, target)?;
+            self.attach(serving, target).await?;
+        }
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await
@@ -185,6 +202,7 @@ impl Session {
                 let plan = anew.as_ref().unwrap_or(plan);
                 self.flight.writes |= may_write(plan, statement);
                 let next = self.place(statement, plan, &NoParameters, serving)?;
+                self.check_hold(serving, next)?;
                 target = join(target, next)?;
             }
             let effect = Effect::of(class, own);

@@ -13,6 +13,7 @@ use router::cache::Cache;
 use router::config::Config;
 use router::core::Core;
 use router::exec::Executor;
+use router::hold::Holding;
 use router::ingress::{self, Limits};
 use router::metrics::Metrics;
 use router::pool::{self, Credentials};
@@ -73,8 +74,17 @@ impl Router {
         let metrics = Metrics::register(&registry).unwrap();
         let pools = pool::metrics::Metrics::register(&registry).unwrap();
         let topology = topology::watch::View::fixed(snapshot);
-        let (keeper, view) = Keeper::new(topology, pool_config(&config), pools, metrics.clone());
         let (tasks, shutdown) = (TaskGroup::new(), Shutdown::new());
+        let limits = config.sharding.hold;
+        let holding = Holding::register(limits, &registry, shutdown.clone()).unwrap();
+        let pool = pool_config(&config);
+        let (keeper, view) = Keeper::new(
+            topology,
+            (pool, config.sharding.replicas),
+            pools,
+            metrics.clone(),
+            holding.clone(),
+        );
         drop(tasks.spawn("pools", keeper.run(shutdown.clone())));
         tests::wait::until("the topology", tests::wait::SETTLE, || {
             let seen = view.load().snapshot.epoch() == Epoch(7);
@@ -90,7 +100,9 @@ impl Router {
             cache: Cache::new(1_000),
             config,
             view,
+            holding,
             metrics,
+            replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
         });
         Self {
             shards,

@@ -142,6 +142,12 @@ fn deadline_of<T>(request: &Request<T>) -> Option<Duration> {
 
 /// The statement of a request; the shorter of its two time-outs applies.
 fn statement(request: ExecuteRequest, deadline: Option<Duration>) -> Result<exec::Request, Status> {
+    let consistency = match request.consistency() {
+        proto::router::v1::Consistency::Unspecified | proto::router::v1::Consistency::Strong => {
+            topology::Consistency::Strong
+        }
+        proto::router::v1::Consistency::Eventual => topology::Consistency::Eventual,
+    };
     let mut params = Vec::with_capacity(request.params.len());
     for (index, param) in request.params.into_iter().enumerate() {
         let unset = || Status::invalid_argument(format!("parameter ${} is not set", index + 1));
@@ -162,6 +168,7 @@ fn statement(request: ExecuteRequest, deadline: Option<Duration>) -> Result<exec
         shard_key,
         group: Some(request.group).filter(|group| !group.is_empty()),
         timeout: timeout.into_iter().chain(deadline).min(),
+        consistency,
     })
 }
 

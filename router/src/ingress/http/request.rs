@@ -61,8 +61,6 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D:
 
 impl Body {
     pub(super) fn into_request(self) -> Result<(Request, Style), ApiError> {
-        // Eventual reads may be as fresh as strong ones: the primary answers both.
-        let (Consistency::Strong | Consistency::Eventual) = self.consistency;
         let Options {
             timeout_ms,
             group,
@@ -82,6 +80,7 @@ impl Body {
             shard_key: self.shard_key.map(|raw| key_text(&raw)).transpose()?,
             group,
             timeout: timeout_ms.map(|ms| Duration::from_millis(ms.into())),
+            consistency: self.consistency,
         };
         let style = Style {
             rows,

@@ -32,6 +32,17 @@ fn a_hint_is_found_wherever_a_comment_may_stand() {
 }
 
 #[test]
+fn freshness_is_one_of_two_words() {
+    let hinted = |sql| analyze(sql).unwrap().statements.remove(0).hints;
+    let hints = hinted("SELECT 1 /* consistency = 'eventual' */");
+    assert_eq!(hints.consistency.as_deref(), Some("eventual"));
+    assert!(hints.is_empty(), "it says nothing of the place");
+    let hints = hinted("/* shard_key = 5, Consistency = strong */ SELECT 1");
+    assert_eq!(hints.consistency.as_deref(), Some("strong"));
+    assert!(refused("SELECT 1 /* consistency = 'weak' */"));
+}
+
+#[test]
 fn values_are_words_or_quoted() {
     for (text, value) in [
         ("-5", "-5"),

@@ -9,6 +9,7 @@ use wire::frontend::Bind;
 use super::Portal;
 use super::steps::Step;
 use crate::query::Class;
+use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
 use crate::session::attach::Stopped;
 use crate::session::client::Frame;
@@ -46,12 +47,23 @@ impl Parameters for Bound<'_> {
 enum Destination {
     /// To no shard.
     Here(Portal),
-    /// To a shard.
-    Shard(Target),
+    /// To a shard; to a replica of it where there is a permit.
+    Shard(Target, Option<Permit>),
 }
 
 impl Session {
-    pub(super) async fn on_bind(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    /// Waits while the keys of a Bind are being moved; then it is routed anew.
+    pub(super) async fn bind_in_turn(&mut self, frame: &Frame) -> Result<(), Stopped> {
+        let mut since = None;
+        loop {
+            match self.on_bind(frame).await {
+                Ok(()) => return Ok(()),
+                Err(stopped) => self.wait_out(stopped, frame, &mut since).await?,
+            }
+        }
+    }
+
+    async fn on_bind(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let bind = Bind::decode(frame.body())?;
         let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
         let name = bind.statement.as_bytes();
@@ -60,15 +72,18 @@ impl Session {
         let effect = self.effect_of(&prepared, bind)?;
         let destination = self.destination_of(&prepared, bind, &serving)?;
         self.may_open(&portal, &destination)?;
-        let target = match destination {
+        let (target, permit) = match destination {
             Destination::Here(opened) => {
                 self.portals.insert(portal, opened);
                 let complete = local::frames(encode::bind_complete);
                 return self.step(Step::Local(complete, None));
             }
-            Destination::Shard(target) => target,
+            Destination::Shard(target, permit) => (target, permit),
         };
-        self.attach(&serving, target).await?;
+        if !self.attach_replica(&serving, target, permit).await? {
+            self.check_hold(&serving, target)?;
+            self.attach(&serving, target).await?;
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
         self.ensure_prepared(&prepared, named);
@@ -101,7 +116,7 @@ impl Session {
     fn may_open(&self, portal: &Bytes, destination: &Destination) -> Result<(), Refusal> {
         let is_taken = match (self.portals.get(portal), destination) {
             _ if portal.is_empty() => false,
-            (None, _) | (Some(Portal::Remote(_)), Destination::Shard(_)) => portal == POISON,
+            (None, _) | (Some(Portal::Remote(_)), Destination::Shard(..)) => portal == POISON,
             (Some(_), _) => true,
         };
         if is_taken {
@@ -146,16 +161,16 @@ impl Session {
             Transaction::FailedPending(_) => {
                 return Err(control::in_failed_transaction().into());
             }
-            Transaction::Failed => return Ok(Destination::Shard(Target::Any)),
+            Transaction::Failed => return Ok(Destination::Shard(Target::Any, None)),
             Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
-            return Ok(Destination::Shard(Target::Any));
+            return Ok(Destination::Shard(Target::Any, None));
         }
         let plans = self.plans(planned, serving);
         let Some(plan) = plans.plans.first() else {
-            return Ok(Destination::Shard(Target::Any));
+            return Ok(Destination::Shard(Target::Any, None));
         };
         if let Class::ExplainRoute(_) = class {
             let types = &answers::parameter_types(prepared);
@@ -173,7 +188,8 @@ impl Session {
             types: &prepared.parameter_types,
         };
         let target = self.place(statement, plan, &bound, serving)?;
-        Ok(Destination::Shard(target))
+        let permit = self.permit(statement, Some(plan));
+        Ok(Destination::Shard(target, permit))
     }
 }
 
