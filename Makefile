@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PROFILE ?= release
 DEMO_ARGS ?=
 
-.PHONY: help tools demo test bench clean
+.PHONY: help tools drivers demo test bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -15,7 +15,7 @@ help: ## list these targets
 demo: tools ## start etcd, three shards, two managers and two routers, load data, stay until Ctrl-C
 	@PROFILE=$(PROFILE) scripts/demo.sh $(DEMO_ARGS)
 
-test: tools ## formatting, lints and all tests; installs what they need
+test: drivers ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace --bins
@@ -29,3 +29,6 @@ clean: ## remove everything that was built
 
 tools:
 	@scripts/tools.sh
+
+drivers:
+	@scripts/tools.sh drivers

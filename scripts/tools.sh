@@ -5,11 +5,21 @@
 #   PostgreSQL 15, its client tools and pgbench   from Debian's packages
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
-#   the drivers of docs/drivers.md                from Debian's packages; node-postgres by npm,
-#                                                 below <target>/tools, from its lock file
+#
+# With `drivers` as argument also the drivers that docs/drivers.md lists, from Debian's packages, and
+# node-postgres by npm, below <target>/tools.
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case "${1-}" in
+drivers) readonly with_drivers=yes ;;
+"") readonly with_drivers=no ;;
+*)
+    echo "usage: $0 [drivers]" >&2
+    exit 64
+    ;;
+esac
 
 readonly ETCD_WANTED=3.5
 readonly ETCD_SUITE=trixie
@@ -63,7 +73,6 @@ has_python_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 # What the clients below tests/e2e/clients run with. Java and Node.js of any source will do.
 missing_drivers() {
-    has_python_module psycopg2 || echo python3-psycopg2
     has_python_module asyncpg || echo python3-asyncpg
     has_python_module greenlet || echo python3-greenlet
     has_python_module sqlalchemy || echo python3-sqlalchemy
@@ -87,7 +96,10 @@ missing_packages() {
     has openssl || echo openssl
     has curl || echo curl
     has_python_module psycopg || echo python3-psycopg
-    missing_drivers
+    has_python_module psycopg2 || echo python3-psycopg2
+    if [ "$with_drivers" = yes ]; then
+        missing_drivers
+    fi
 }
 
 # Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
@@ -166,7 +178,8 @@ fi
 # registry: the one that npm is configured with serves them.
 readonly NODE_CLIENT=tests/e2e/clients/node
 readonly NODE_MODULES=$target/tools/node
-if ! cmp --silent "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"; then
+if [ "$with_drivers" = yes ] &&
+    ! cmp --silent "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"; then
     say "fetching node-postgres into $NODE_MODULES"
     mkdir -p "$NODE_MODULES"
     cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"
