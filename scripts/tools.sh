@@ -5,10 +5,10 @@
 #   PostgreSQL 15, its client tools and pgbench   from Debian's packages
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
-#
-# With `drivers` as argument also the drivers that docs/drivers.md lists, from Debian's packages, and
-# node-postgres by npm, below <target>/tools.
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
+#
+# With `drivers` as argument also the drivers that docs/drivers.md lists: from Debian's packages, and
+# node-postgres by npm, below <target>/tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
