@@ -115,7 +115,7 @@ impl Rows {
     }
 
     /// The answer to EXPLAIN (ROUTE).
-    pub(super) fn explaining(core: Arc<Core>, answer: Explanation, snapshot: &Snapshot) -> Self {
+    pub(super) fn explaining(core: Arc<Core>, answer: &Explanation, snapshot: &Snapshot) -> Self {
         let mut frames = BytesMut::new();
         for line in &answer.lines {
             // A row of one column is never too wide.

@@ -97,7 +97,7 @@ impl Executor {
         let params = Unrouted::new(&request.params);
         let planned = (statement, plan);
         if let Some(answer) = hinted::explanation(&request, planned, &params, snapshot) {
-            return Ok(Rows::explaining(Arc::clone(&self.core), answer, snapshot));
+            return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
         let target = hinted::target(&request, planned, &params, snapshot)?;
         let terms = Terms {

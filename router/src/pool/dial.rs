@@ -1,8 +1,11 @@
 //! Opens a connection to a PostgreSQL server, under TLS where that is wanted. Speaks no further
 //! than SSLRequest.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use platform::tls::client::Connector;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wire::frontend::encode;
@@ -10,6 +13,13 @@ use wire::startup::{ENCRYPTION_ACCEPTED, ENCRYPTION_REFUSED};
 
 use super::connect::ConnectError;
 use crate::stream::Stream;
+
+/// How a shard's machine that went away without a word is noticed while a session waits for an
+/// answer of it: within about a minute and a half.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// How servers are connected to: login and cancel requests alike.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +58,7 @@ impl Dialer {
 async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     Ok(stream)
 }
 

@@ -63,7 +63,7 @@ pub(super) fn is_own(class: &Class) -> bool {
 /// The types of a statement's parameters: those declared, and text where the client left them open.
 #[must_use]
 pub(super) fn parameter_types(prepared: &Prepared) -> Vec<u32> {
-    let mut types = prepared.parameter_types.clone();
+    let mut types = prepared.parameter_types.to_vec();
     let used = usize::from(query::parameters(prepared.sql()));
     types.resize(types.len().max(used), TEXT_OID);
     for oid in &mut types {

@@ -97,11 +97,7 @@ fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusa
     }
     settings.insert_value(name, value);
     if name.eq_ignore_ascii_case("search_path") {
-        let schemas: Vec<String> = value
-            .split(',')
-            .map(|schema| schema.trim().trim_matches('"').to_owned())
-            .collect();
-        settings.set_search_path(&schemas);
+        settings.set_search_path(&schemas(value));
     }
     if settings.bytes() > Settings::MAX_BYTES {
         return Err(Refusal {
@@ -114,6 +110,26 @@ fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusa
         });
     }
     Ok(())
+}
+
+/// The schemas of a `search_path`, as PostgreSQL reads it: quoted names stand as they are, others in
+/// lower case.
+fn schemas(path: &str) -> Vec<String> {
+    let (mut schemas, mut schema) = (Vec::new(), String::new());
+    let mut quoted = false;
+    let mut rest = path.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => schema.extend(rest.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => schemas.push(std::mem::take(&mut schema)),
+            c if quoted => schema.push(c),
+            c if c.is_ascii_whitespace() => {}
+            c => schema.push(c.to_ascii_lowercase()),
+        }
+    }
+    schemas.push(schema);
+    schemas
 }
 
 /// The settings in the `options` of a start-up packet: `-c name=value` and `--name=value`, with
@@ -254,5 +270,14 @@ mod tests {
             [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]
         );
         assert!(command_line("-S 1").is_err());
+    }
+
+    #[test]
+    fn schemas_are_read_as_postgres_reads_them() {
+        assert_eq!(
+            schemas(r#" Sales, "Old, ""Sales""" ,public"#),
+            ["sales", r#"Old, "Sales""#, "public"]
+        );
+        assert_eq!(schemas(r#""$user", public"#), ["$user", "public"]);
     }
 }

@@ -275,6 +275,7 @@ mod tests {
     #[test]
     fn the_empty_string_and_default_switch_a_hint_off() {
         let setting = |values: Option<&[&str]>| Setting {
+            parameter: None,
             name: "sharding.key".to_owned(),
             local: false,
             values: values.map(|values| values.iter().map(|&value| value.to_owned()).collect()),

@@ -7,7 +7,7 @@ use wire::backend::encode;
 use super::attach::Stopped;
 use super::control::{self, control};
 use super::effects::Effect;
-use super::state::{SessionSettings, Transaction};
+use super::state::Transaction;
 use super::{Session, hints, local};
 use crate::cache::{Planned, Plans};
 use crate::query::Class;
@@ -39,7 +39,11 @@ impl Session {
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
-                follow(&before, class, &mut self.settings);
+                let effect = match (Effect::of(class, sql), before) {
+                    (Effect::Commit, Transaction::FailedPending(_)) => Effect::Rollback,
+                    (effect, _) => effect,
+                };
+                effect.apply(&mut self.settings);
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -68,6 +72,14 @@ impl Session {
             }
             .into());
         }
+        if self.attachment.is_some() {
+            return Err(Refusal {
+                sqlstate: "25001",
+                message: "DISCARD ALL cannot be executed within a pipeline".to_owned(),
+                hint: None,
+            }
+            .into());
+        }
         self.statements.clear();
         self.settings.hints.discard();
         Ok(local::complete("DISCARD ALL"))
@@ -91,17 +103,6 @@ impl Session {
                 planned.plans_under(&serving.snapshot, &schemas)
             }
         }
-    }
-}
-
-/// What a transaction control statement that no shard saw does to the settings.
-fn follow(before: &Transaction, class: &Class, settings: &mut SessionSettings) {
-    match class {
-        Class::Commit { .. } | Class::Rollback { .. } => {
-            let failed = matches!(before, Transaction::FailedPending(_));
-            settings.end_transaction(!failed && matches!(class, Class::Commit { .. }));
-        }
-        class => Effect::of(class, "").apply(settings),
     }
 }
 

@@ -138,6 +138,14 @@ fn scan(
                 insert: Some(frames),
             });
         }
+        if scanner.is_at_boundary() && expected.is_empty() {
+            // All that was asked for is there. What a backend says after it, such as that it is
+            // going to end, is met by whoever asks it next.
+            return Ok(Part {
+                forward,
+                ..Part::default()
+            });
+        }
         let rest = inbound.get(forward..).unwrap_or_default();
         match scanner.next(rest).map_err(|error| error.to_string())? {
             Step::Incomplete { .. } => {
@@ -180,3 +188,6 @@ fn scan(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
