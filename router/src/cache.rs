@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -21,6 +22,7 @@ pub struct Planned {
     /// What the text is.
     pub analysis: Analysis,
     plans: ArcSwap<Plans>,
+    hits: AtomicU64,
 }
 
 /// Where each statement of a text goes at one epoch.
@@ -39,7 +41,11 @@ impl Planned {
     pub fn analyze(sql: &str, snapshot: &Snapshot) -> Result<Self, SyntaxError> {
         let analysis = query::analyze(sql)?;
         let plans = ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH));
-        Ok(Self { analysis, plans })
+        Ok(Self {
+            analysis,
+            plans,
+            hits: AtomicU64::new(0),
+        })
     }
 
     /// The plans at this snapshot's epoch, made anew when it differs from the last one's. Shard
@@ -54,10 +60,30 @@ impl Planned {
         plans
     }
 
+    /// How often the text was found.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// The plans at the epoch at which they were asked for last.
+    #[must_use]
+    pub fn newest(&self) -> Arc<Plans> {
+        self.plans.load_full()
+    }
+
     /// The plans for a session with a search path of its own. Not remembered.
     #[must_use]
     pub fn plans_under(&self, snapshot: &Snapshot, search_path: &[&str]) -> Arc<Plans> {
         Arc::new(plan_all(&self.analysis, snapshot, search_path))
+    }
+}
+
+impl Plans {
+    /// The epoch at which they hold.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 }
 
@@ -112,10 +138,30 @@ impl Cache {
         };
         let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(planned) = lock().get(sql) {
+            planned.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(Arc::clone(planned));
         }
         let planned = Arc::new(Planned::analyze(sql, snapshot)?);
         lock().put(sql.into(), Arc::clone(&planned));
         Ok(planned)
+    }
+
+    /// About so many of the texts that were found most often, in no order. Each part of the cache
+    /// is locked while it is walked, so this is for operators.
+    #[must_use]
+    pub fn most_used(&self, count: usize) -> Vec<(Box<str>, Arc<Planned>)> {
+        let each = count.div_ceil(Self::SHARDS);
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let texts = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known: Vec<(&str, &Arc<Planned>)> = texts
+                .iter()
+                .map(|(text, planned)| (&**text, planned))
+                .collect();
+            known.sort_by_key(|(_, planned)| std::cmp::Reverse(planned.hits()));
+            let known = known.into_iter().take(each);
+            found.extend(known.map(|(text, planned)| (text.into(), Arc::clone(planned))));
+        }
+        found
     }
 }

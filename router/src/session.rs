@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,7 @@ use wire::frontend::tag;
 use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::auth::Users;
+use crate::console::Reload;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
@@ -33,20 +35,26 @@ mod hints;
 mod housekeeping;
 mod local;
 mod login;
+mod operator;
+mod patience;
 mod prepared;
 mod relay;
+mod roll;
 mod simple;
 mod state;
 
 pub use forward::Forwarder;
-pub use login::{LoginError, log_in};
+pub use login::{Admitted, LoginError, log_in};
+pub use operator::Operator;
 pub use prepared::Statements;
+pub use roll::Roll;
 
 use attach::Attachment;
 use client::{Client, ClientError, Frame};
 use effects::Effect;
 use expect::Expectations;
 use extended::{Batch, Portals};
+use patience::Clock;
 use prepared::Prepared;
 use state::{SessionSettings, Transaction};
 
@@ -71,9 +79,12 @@ impl From<std::io::Error> for Ended {
 #[derive(Debug)]
 pub struct Front {
     pub core: Arc<Core>,
-    pub users: Users,
+    /// Replaced as a whole when they are read again.
+    pub users: ArcSwap<Users>,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub roll: Roll,
+    pub reload: Reload,
     pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
@@ -106,6 +117,8 @@ pub struct Session {
     flight: Flight,
     batch: Batch,
     portals: Portals,
+    clock: Clock,
+    listed: roll::Entry,
     _connected: Connected,
     _slot: OwnedSemaphorePermit,
 }
@@ -148,6 +161,10 @@ impl Session {
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
+            if idle {
+                self.clock.stop();
+            }
+            let patience = self.clock.patience(idle);
             let frame = tokio::select! {
                 // The client first: a statement that has arrived is still served.
                 biased;
@@ -156,7 +173,15 @@ impl Session {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
+                error = patience.ends() => {
+                    // A transaction is rolled back by its backend's end.
+                    self.close_backend();
+                    self.front.core.metrics.refused(error.sqlstate());
+                    self.fatal(&error).await?;
+                    return Ok(());
+                }
             };
+            self.clock.start();
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),

@@ -209,6 +209,7 @@ impl Login {
             statuses: statuses.into(),
             reusable: true,
             spoiled: false,
+            place: None,
         })
     }
 }

@@ -5,7 +5,9 @@ use std::io;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::frame::{HEADER_BYTES, Header};
+use wire::startup::Parameters;
 
+use super::roll::Visitor;
 use crate::stream::Stream;
 
 /// A whole message of the client: header and body, as they came.
@@ -56,6 +58,8 @@ pub(super) struct Client {
     /// Bytes for the client, written by [`Client::flush`].
     pub outbound: BytesMut,
     max_message_bytes: usize,
+    /// Whether a write is under way, so that the client may have read a part of it.
+    midway: bool,
 }
 
 impl Client {
@@ -70,6 +74,7 @@ impl Client {
             inbound,
             outbound: BytesMut::new(),
             max_message_bytes,
+            midway: false,
         }
     }
 
@@ -108,6 +113,34 @@ impl Client {
         received
     }
 
+    /// What the console shows of it.
+    #[must_use]
+    pub(super) fn visitor(&self, parameters: &Parameters) -> Visitor {
+        let text = |name| parameters.get(name).unwrap_or_default().to_owned();
+        Visitor {
+            user: text("user"),
+            database: text("database"),
+            application: text("application_name"),
+            peer: self.stream.socket().peer_addr().ok(),
+            encrypted: matches!(self.stream, Stream::Tls(_)),
+        }
+    }
+
+    /// Returns when the client has closed the connection. What it sends meanwhile is kept, up to
+    /// the size of a message; then the client is not listened to any more. Cancel-safe.
+    pub(super) async fn leaves(&mut self) {
+        while self.inbound.len() < self.max_message_bytes {
+            self.inbound.reserve(Self::READ_BYTES);
+            if matches!(
+                self.stream.read_buf(&mut self.inbound).await,
+                Ok(0) | Err(_)
+            ) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
     /// A message that has been read already.
     ///
     /// # Errors
@@ -133,10 +166,19 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.midway = true;
         if !self.outbound.is_empty() {
             self.stream.write_all_buf(&mut self.outbound).await?;
         }
-        self.stream.flush().await
+        self.stream.flush().await?;
+        self.midway = false;
+        Ok(())
+    }
+
+    /// Whether a write was begun and given up.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.midway
     }
 
     /// Writes bytes that are in another buffer, after what is waiting.
@@ -145,6 +187,7 @@ impl Client {
     /// When the client is gone.
     pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.outbound.is_empty() {
+            self.midway = true;
             self.stream.write_all(bytes).await?;
         } else {
             self.outbound.extend_from_slice(bytes);

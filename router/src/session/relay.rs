@@ -32,6 +32,19 @@ pub(super) enum RelayError {
         /// Whether the client has read a part of a message, so that nothing can be said to it.
         within_message: bool,
     },
+    /// The shard answered neither in time nor when it was asked to cancel.
+    #[error("no answer within {limit:?}")]
+    Late {
+        /// The limit.
+        limit: std::time::Duration,
+        /// As in [`RelayError::Backend`].
+        within_message: bool,
+    },
+}
+
+/// A scanner of what a backend says, for one exchange.
+pub(super) fn scanner() -> Scanner {
+    Scanner::backend(MAX_WHOLE_BYTES)
 }
 
 /// Sends `outbound` to the backend and relays until every expected answer has come.
@@ -45,10 +58,10 @@ pub(super) async fn exchange(
     backend: &mut Backend,
     outbound: &mut BytesMut,
     expected: &mut Expectations,
+    scanner: &mut Scanner,
 ) -> Result<(), RelayError> {
-    let mut scanner = Scanner::backend(MAX_WHOLE_BYTES);
     loop {
-        pass_on(client, backend, expected, &mut scanner).await?;
+        pass_on(client, backend, expected, scanner).await?;
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             return Ok(());
         }
