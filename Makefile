@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools demo test bench micro clean
+.PHONY: help tools drivers demo test bench micro clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -16,7 +16,7 @@ help: ## list these targets
 demo: tools ## start etcd, three shards, two managers and two routers, load data, stay until Ctrl-C
 	@PROFILE=$(PROFILE) scripts/run.sh demo $(DEMO_ARGS)
 
-test: tools ## formatting, lints and all tests; installs what they need
+test: drivers ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace --bins
@@ -35,3 +35,6 @@ clean: ## remove everything that was built
 
 tools:
 	@scripts/tools.sh
+
+drivers:
+	@scripts/tools.sh drivers

@@ -5,20 +5,32 @@
 #   PostgreSQL 15, its client tools and pgbench   from Debian's packages
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
-#   the drivers of docs/drivers.md                from Debian's packages; node-postgres by npm,
-#                                                 below <target>/tools, from its lock file
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 #
-# With the argument `bench` also what only benchmarks need:
+# With the argument `drivers` also the drivers that docs/drivers.md lists: from Debian's packages, and
+# node-postgres by npm, below <target>/tools. With the argument `bench` also what only benchmarks
+# need:
 #
 #   PgBouncer                                     the proxy that the router is compared with
 #   valgrind                                      counts instructions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+with_drivers=no
+with_bench=no
+case "${1-}" in
+drivers) with_drivers=yes ;;
+bench) with_bench=yes ;;
+"") ;;
+*)
+    echo "usage: $0 [drivers|bench]" >&2
+    exit 64
+    ;;
+esac
+
 readonly ETCD_WANTED=3.5
 readonly ETCD_SUITE=trixie
-readonly PURPOSE=${1:-test}
+readonly with_drivers with_bench
 
 say() { echo "tools: $*" >&2; }
 
@@ -69,7 +81,6 @@ has_python_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
 # What the clients below tests/e2e/clients run with. Java and Node.js of any source will do.
 missing_drivers() {
-    has_python_module psycopg2 || echo python3-psycopg2
     has_python_module asyncpg || echo python3-asyncpg
     has_python_module greenlet || echo python3-greenlet
     has_python_module sqlalchemy || echo python3-sqlalchemy
@@ -93,8 +104,11 @@ missing_packages() {
     has openssl || echo openssl
     has curl || echo curl
     has_python_module psycopg || echo python3-psycopg
-    missing_drivers
-    if [ "$PURPOSE" = bench ]; then
+    has_python_module psycopg2 || echo python3-psycopg2
+    if [ "$with_drivers" = yes ]; then
+        missing_drivers
+    fi
+    if [ "$with_bench" = yes ]; then
         has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
         has valgrind || echo valgrind
     fi
@@ -186,7 +200,8 @@ fi
 # registry: the one that npm is configured with serves them.
 readonly NODE_CLIENT=tests/e2e/clients/node
 readonly NODE_MODULES=$target/tools/node
-if ! cmp --silent "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"; then
+if [ "$with_drivers" = yes ] &&
+    ! cmp --silent "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"; then
     say "fetching node-postgres into $NODE_MODULES"
     mkdir -p "$NODE_MODULES"
     cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"

@@ -70,6 +70,10 @@ fn setting(call: &FuncCall) -> Option<Setting> {
     let Some(Val::Sval(name)) = constant(name) else {
         return None;
     };
+    // The router's own settings are no shard's, so that there would be no row to answer with.
+    if name.sval.to_lowercase().starts_with("sharding.") {
+        return None;
+    }
     let Some(Val::Boolval(local)) = constant(local) else {
         return None;
     };

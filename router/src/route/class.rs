@@ -45,8 +45,9 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         Class::SqlExecute(_) => Refusal::statement("EXECUTE").hint(EXTENDED),
         Class::Copy(_) => Refusal::statement("COPY").hint("use INSERT or SELECT by shard key"),
         Class::Listen(_) => Refusal::statement("LISTEN").hint(DIRECT),
-        Class::Unlisten(_) => Refusal::statement("UNLISTEN").hint(DIRECT),
         Class::Notify(_) => Refusal::statement("NOTIFY").hint(DIRECT),
+        // Nothing is ever listened to, and no cursor is ever open: pools send both on reset.
+        Class::Unlisten(_) | Class::Cursor("CLOSE") => return Ok(Plan::Any { writes: true }),
         Class::Cursor(word) => Refusal::statement(word).hint("use SELECT with LIMIT"),
         Class::LockTable(_) => {
             Refusal::statement("LOCK TABLE").hint("lock rows with SELECT ... FOR UPDATE")

@@ -106,7 +106,7 @@ impl Client {
             Ok(_) => format!("{:?} without {}", self.language, self.modules.join(", ")),
             Err(error) => format!("{:?}: {error}", self.language),
         };
-        Err(Unavailable(reason).into())
+        Err(Unavailable::Missing(reason).into())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::{Cluster, http};
 
 use super::client::{Client, Language, create, create_tables, everywhere_else};
-use crate::suite::{Outcome, Suite, shared};
+use crate::suite::{Outcome, Suite, Unavailable, shared};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     shared!(suite:
@@ -94,11 +94,16 @@ const ORM_REFUSED: [&str; 5] = [
 ];
 
 async fn sqlalchemy_over_psycopg_sees_no_difference(cluster: &Cluster) -> Outcome {
-    // The dialect came with SQLAlchemy 2.
     let sqlalchemy = Client {
         arguments: &["psycopg"],
-        ..client("sqlalchemy", &["sqlalchemy.dialects.postgresql.psycopg"])
+        ..client("sqlalchemy", &["sqlalchemy", "psycopg"])
     };
+    let router = cluster.router(0)?.address();
+    sqlalchemy.check_available(&router).await?;
+    let newer = client("sqlalchemy", &["sqlalchemy.dialects.postgresql.psycopg"]);
+    if newer.check_available(&router).await.is_err() {
+        return Err(Unavailable::TooOld("the psycopg dialect of SQLAlchemy 2".to_owned()).into());
+    }
     create_tables(cluster, "sqlalchemy_psycopg").await?;
     sqlalchemy.sees_no_difference(cluster).await?;
     sqlalchemy.is_refused(cluster, &ORM_REFUSED).await

@@ -311,6 +311,7 @@ fn a_set_config_that_may_not_be_run_is_no_set() {
         "select set_config($1, 'off', false)",
         "select set_config('jit', 'off', $1)",
         "select set_config('jit', null, false)",
+        "select set_config('Sharding.key', '1', false)",
         "select set_config('jit', lower('OFF'), false)",
         "select lower(set_config('jit', 'off', false))",
         "select set_config('jit', 'off', false), set_config('jit', 'on', false)",
