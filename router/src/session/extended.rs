@@ -56,7 +56,7 @@ impl Batch {
 }
 
 /// A portal of the session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Portal {
     /// Of a statement that the router answers itself.
     Local(Arc<Prepared>),
@@ -64,6 +64,8 @@ pub(super) enum Portal {
     Everywhere(Arc<Prepared>),
     /// On the session's backend.
     Remote(Effect),
+    /// Was one of the first two, and has been executed.
+    Spent,
 }
 
 /// Portals by name.
@@ -160,6 +162,7 @@ impl Session {
     fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {
         let limit = self.front.core.config.pgwire.max_prepared_statements;
         if self.statements.contains_key(name) {
+            self.must_not_have_failed()?;
             let name = String::from_utf8_lossy(name);
             return Err(Refusal {
                 sqlstate: "42P05",
@@ -209,7 +212,7 @@ impl Session {
             }
             TargetKind::Portal => match self.portals.get(name) {
                 None => Err(no_portal(name).into()),
-                Some(Portal::Local(_) | Portal::Everywhere(_)) => {
+                Some(Portal::Local(_) | Portal::Everywhere(_) | Portal::Spent) => {
                     self.step(Step::Local(local::frames(encode::no_data), None))
                 }
                 Some(Portal::Remote(_)) => {
@@ -223,19 +226,18 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self
-            .portals
-            .get(name)
-            .cloned()
-            .ok_or_else(|| no_portal(name))?;
-        match portal {
-            Portal::Remote(effect) => {
-                self.forward_to_portal(frame, Answer::Execute);
-                self.note_effect(effect);
-                Ok(())
-            }
+        let portal = self.portals.get_mut(name);
+        let portal = portal.ok_or_else(|| no_portal(name))?;
+        if let Portal::Remote(effect) = portal {
+            let effect = effect.clone();
+            self.forward_to_portal(frame, Answer::Execute);
+            self.note_effect(effect);
+            return Ok(());
+        }
+        match std::mem::replace(portal, Portal::Spent) {
             Portal::Local(prepared) => self.execute_locally(&prepared).await,
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
+            Portal::Remote(_) | Portal::Spent => Err(spent(name).into()),
         }
     }
 
@@ -302,7 +304,7 @@ impl Session {
                     self.forward_to_portal(frame, Answer::ClosePortal);
                     Ok(())
                 }
-                Some(Portal::Local(_) | Portal::Everywhere(_)) | None => {
+                Some(Portal::Local(_) | Portal::Everywhere(_) | Portal::Spent) | None => {
                     self.step(Step::Local(complete, None))
                 }
             },
@@ -341,7 +343,9 @@ impl Session {
             self.exchange().await
         };
         let answered = match exchanged {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                // An error that was flushed before it undoes the batch as well.
+                seen.error |= self.batch.failed;
                 if synced {
                     self.finish(&seen);
                 }
@@ -410,6 +414,15 @@ fn no_portal(name: &[u8]) -> Refusal {
     );
     Refusal {
         sqlstate: "34000",
+        message,
+        hint: None,
+    }
+}
+
+fn spent(name: &[u8]) -> Refusal {
+    let message = format!("portal \"{}\" cannot be run", String::from_utf8_lossy(name));
+    Refusal {
+        sqlstate: "55000",
         message,
         hint: None,
     }

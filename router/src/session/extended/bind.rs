@@ -61,6 +61,7 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let target = match destination {
             Destination::Here(opened) => {
+                takes_no_parameters(&bind)?;
                 self.portals.insert(portal, opened);
                 let complete = local::frames(encode::bind_complete);
                 return self.step(Step::Local(complete, None));
@@ -91,7 +92,9 @@ impl Session {
     fn may_open(&self, portal: &Bytes, destination: &Destination) -> Result<(), Refusal> {
         let is_taken = match (self.portals.get(portal), destination) {
             _ if portal.is_empty() => false,
-            (None, _) | (Some(Portal::Remote(_)), Destination::Shard(_)) => portal == POISON,
+            (None | Some(Portal::Spent), _) | (Some(Portal::Remote(_)), Destination::Shard(_)) => {
+                portal == POISON
+            }
             (Some(_), _) => true,
         };
         if is_taken {
@@ -160,6 +163,23 @@ impl Session {
             &serving.snapshot,
         )?))
     }
+}
+
+/// What reaches no shard, or every one, has no parameters.
+fn takes_no_parameters(bind: &Bind<'_>) -> Result<(), Refusal> {
+    let supplied = bind.parameters.len();
+    if supplied == 0 {
+        return Ok(());
+    }
+    let name = bind.statement.to_lossy();
+    Err(Refusal {
+        sqlstate: "08P01",
+        message: format!(
+            "bind message supplies {supplied} parameters, but prepared statement \"{name}\" \
+             requires 0"
+        ),
+        hint: None,
+    })
 }
 
 fn not_understood() -> Refusal {
