@@ -29,6 +29,8 @@ pub(super) struct Attachment {
     pub(super) movable: Option<Option<Preamble>>,
     /// Whether messages of the extended protocol were sent that no Sync has followed yet.
     pub(super) unsynced: bool,
+    /// Whether it was outside a transaction when it last was ready.
+    idle: bool,
 }
 
 /// Why a statement does not run: the client is told, or its session ends.
@@ -94,7 +96,7 @@ impl Session {
                 attachment.movable = None;
                 return Ok(());
             }
-            if attachment.movable.is_none() {
+            if attachment.movable.is_none() || self.transaction == Transaction::Failed {
                 return Err(crosses_shards(&attachment.shard, wanted).into());
             }
             self.move_away().await?;
@@ -117,11 +119,10 @@ impl Session {
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
-                        Transaction::Pending(preamble) => Some(preamble.clone()),
-                        Transaction::Idle
-                        | Transaction::FailedPending(_)
-                        | Transaction::Open
-                        | Transaction::Failed => None,
+                        Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
+                            Some(preamble.clone())
+                        }
+                        Transaction::Idle | Transaction::Open | Transaction::Failed => None,
                     };
                     return self.begin_on(lease, pool, Some(preamble)).await;
                 }
@@ -146,6 +147,7 @@ impl Session {
             shard,
             movable,
             unsynced: false,
+            idle: true,
         };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();
@@ -262,6 +264,9 @@ impl Session {
             return Err(self.lost(error));
         }
         let seen = self.expected.take_seen();
+        if let Some(status) = seen.status {
+            attachment.idle = status == b'I';
+        }
         for id in &seen.unprepared {
             lease.prepared.pop(id);
             if lease.unnamed == Some(*id) {
@@ -401,14 +406,17 @@ impl Session {
         }
     }
 
-    /// Gives the backend back, idle and with the session's settings in force.
+    /// Gives the backend back, idle and with the session's settings in force; one that is not idle
+    /// is closed (I6).
     pub(super) fn release(&mut self) {
         let unaimed = self.cancel.detach();
-        if let Some(mut attachment) = self.attachment.take() {
+        let Some(mut attachment) = self.attachment.take() else {
+            return;
+        };
+        let answered = self.outbound.is_empty() && self.expected.owes_nothing();
+        if unaimed && answered && attachment.idle && !attachment.unsynced {
             attachment.lease.settings = Arc::clone(self.settings.committed());
-            if unaimed {
-                attachment.lease.give_back();
-            }
+            attachment.lease.give_back();
         }
     }
 

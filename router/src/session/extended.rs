@@ -17,7 +17,7 @@ use super::expect::Answer;
 use super::housekeeping::{bare_description, is_bare, no_statement};
 use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
-use super::{Ended, Session, local};
+use super::{Ended, Session, control, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -103,7 +103,7 @@ impl Session {
 
     async fn on_parse(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let parse = Parse::decode(frame.body())?;
-        self.settle_settings().await?;
+        self.settle_batch().await?;
         let name = Bytes::copy_from_slice(parse.name.as_bytes());
         let sql = parse.sql.as_str().map_err(|_| not_utf8())?;
         if !name.is_empty() {
@@ -116,6 +116,12 @@ impl Session {
             Ok(_) | Err(SyntaxError::Syntax { .. }) => None,
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
+        let statement = planned
+            .as_ref()
+            .and_then(|it| it.analysis.statements.first());
+        if statement.is_some_and(|statement| !control::is_exit(&statement.class)) {
+            self.must_not_have_failed()?;
+        }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
         let parsed = Parsed {
@@ -146,7 +152,7 @@ impl Session {
 
     /// A statement by the client's name, to be parsed under the settings that are in force now.
     async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
-        self.settle_settings().await?;
+        self.settle_batch().await?;
         let known = self.statements.get_mut(name);
         let known = known.ok_or_else(|| no_statement(name))?;
         let settings = self.settings.in_force();

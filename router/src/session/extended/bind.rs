@@ -16,7 +16,6 @@ use crate::session::effects::Effect;
 use crate::session::expect::Answer;
 use crate::session::prepared::Prepared;
 use crate::session::simple::{is_neutral, may_write};
-use crate::session::state::Transaction;
 use crate::session::{POISON, Session, control, local};
 use crate::view::Serving;
 
@@ -128,17 +127,13 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
+        if !control::is_exit(class) {
+            self.must_not_have_failed()?;
+        }
         let here = matches!(class, Class::Deallocate(_) | Class::DiscardAll)
             || (self.attachment.is_none() && control::is_control(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
-        }
-        match self.transaction {
-            Transaction::FailedPending(_) => {
-                return Err(control::in_failed_transaction().into());
-            }
-            Transaction::Failed => return Ok(Destination::Shard(Target::Any)),
-            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
