@@ -236,6 +236,7 @@ impl Session {
     /// The client has read an error while its transaction was about to move.
     fn leave_failed(&mut self, in_block: bool) -> Stopped {
         self.close_backend();
+        self.settings.end_transaction(false);
         self.transaction = if in_block {
             Transaction::FailedPending(Preamble::new("BEGIN"))
         } else {
