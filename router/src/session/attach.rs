@@ -32,6 +32,8 @@ pub(super) struct Attachment {
     pub(super) unsynced: bool,
     /// Whether it is of a replica, where only statements with a permit go.
     pub(super) on_replica: bool,
+    /// Whether it was outside a transaction when it last was ready.
+    idle: bool,
 }
 
 /// Why a statement does not run: the client is told, or its session ends.
@@ -98,7 +100,7 @@ impl Session {
                 attachment.movable = None;
                 return Ok(());
             }
-            if attachment.movable.is_none() {
+            if attachment.movable.is_none() || self.transaction == Transaction::Failed {
                 return Err(crosses_shards(&attachment.shard, wanted).into());
             }
             self.move_away().await?;
@@ -123,11 +125,10 @@ impl Session {
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
-                        Transaction::Pending(preamble) => Some(preamble.clone()),
-                        Transaction::Idle
-                        | Transaction::FailedPending(_)
-                        | Transaction::Open
-                        | Transaction::Failed => None,
+                        Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
+                            Some(preamble.clone())
+                        }
+                        Transaction::Idle | Transaction::Open | Transaction::Failed => None,
                     };
                     let shard = pool.shard().clone();
                     return self.begin_on(lease, shard, Some(preamble)).await;
@@ -153,6 +154,7 @@ impl Session {
             movable,
             unsynced: false,
             on_replica: false,
+            idle: true,
         };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();
@@ -241,6 +243,7 @@ impl Session {
     /// The client has read an error while its transaction was about to move.
     fn leave_failed(&mut self, in_block: bool) -> Stopped {
         self.close_backend();
+        self.settings.end_transaction(false);
         self.transaction = if in_block {
             Transaction::FailedPending(Preamble::new("BEGIN"))
         } else {
@@ -286,6 +289,9 @@ impl Session {
             return Err(self.lost(error));
         }
         let seen = self.expected.take_seen();
+        if let Some(status) = seen.status {
+            attachment.idle = status == b'I';
+        }
         if seen.outdated {
             // The schema was changed by another router, or on the shard itself.
             self.front.statements.forget_all();
@@ -451,14 +457,17 @@ impl Session {
         }
     }
 
-    /// Gives the backend back, idle and with the session's settings in force.
+    /// Gives the backend back, idle and with the session's settings in force; one that is not idle
+    /// is closed (I6).
     pub(super) fn release(&mut self) {
         let unaimed = self.cancel.detach();
-        if let Some(mut attachment) = self.attachment.take() {
+        let Some(mut attachment) = self.attachment.take() else {
+            return;
+        };
+        let answered = self.outbound.is_empty() && self.expected.owes_nothing();
+        if unaimed && answered && attachment.idle && !attachment.unsynced {
             attachment.lease.settings = Arc::clone(self.settings.committed());
-            if unaimed {
-                attachment.lease.give_back();
-            }
+            attachment.lease.give_back();
         }
     }
 

@@ -45,6 +45,15 @@ pub(super) fn is_control(class: &Class) -> bool {
     )
 }
 
+/// Whether a statement of this class is still heard in a failed transaction.
+#[must_use]
+pub(super) fn is_exit(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_)
+    )
+}
+
 /// Answers a transaction control statement of a session that holds no backend; `sql` is its text.
 /// None for any other statement.
 #[must_use]

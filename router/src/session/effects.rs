@@ -96,6 +96,12 @@ impl Effect {
         matches!(self, Self::Commit)
     }
 
+    /// Whether the transaction stands elsewhere once it is completed.
+    #[must_use]
+    pub(super) fn moves_transaction(&self) -> bool {
+        matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo(_))
+    }
+
     /// Adds the statement to what has to be repeated when the transaction moves; false when it
     /// cannot be.
     #[must_use]
@@ -112,12 +118,8 @@ impl Effect {
 
     /// Whether what comes after the statement may be read under other settings.
     #[must_use]
-    pub(super) fn changes(&self, settings: &SessionSettings) -> bool {
-        match self {
-            Self::Set(..) | Self::Reset(..) | Self::Discard => true,
-            Self::Commit | Self::Rollback | Self::RollbackTo(_) => settings.is_changed(),
-            Self::None | Self::Savepoint(..) | Self::Release(..) | Self::Pins => false,
-        }
+    pub(super) fn changes(&self) -> bool {
+        matches!(self, Self::Set(..) | Self::Reset(..) | Self::Discard)
     }
 
     /// Whether it puts a setting back to a default that a start-up packet replaced, so that the

@@ -177,6 +177,13 @@ impl Expectations {
         self.queue.is_empty()
     }
 
+    /// Whether the backend has answered everything, even if something local waits.
+    #[must_use]
+    pub(super) fn owes_nothing(&self) -> bool {
+        let is_local = |entry: &Entry| matches!(entry.expected, Expected::Local(_));
+        self.queue.iter().all(is_local)
+    }
+
     /// How many entries wait.
     #[must_use]
     pub(super) fn len(&self) -> usize {

@@ -17,7 +17,7 @@ use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
-use super::{Ended, Session, answers, local};
+use super::{Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -56,7 +56,7 @@ impl Batch {
 }
 
 /// A portal of the session.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Portal {
     /// Of a statement that the router answers itself.
     Local(Arc<Prepared>),
@@ -66,6 +66,8 @@ pub(super) enum Portal {
     Answered(Bytes, Bytes),
     /// On the session's backend.
     Remote(Effect),
+    /// Was one of the first two, and has been executed.
+    Spent,
 }
 
 /// Portals by name.
@@ -103,7 +105,7 @@ impl Session {
 
     async fn on_parse(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let parse = Parse::decode(frame.body())?;
-        self.settle_settings().await?;
+        self.settle_batch().await?;
         let name = Bytes::copy_from_slice(parse.name.as_bytes());
         let sql = parse.sql.as_str().map_err(|_| not_utf8())?;
         if !name.is_empty() {
@@ -116,6 +118,12 @@ impl Session {
             Ok(_) | Err(SyntaxError::Syntax { .. }) => None,
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
+        let statement = planned
+            .as_ref()
+            .and_then(|it| it.analysis.statements.first());
+        if statement.is_some_and(|statement| !control::is_exit(&statement.class)) {
+            self.must_not_have_failed()?;
+        }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
         let parsed = Parsed {
@@ -146,7 +154,7 @@ impl Session {
 
     /// A statement by the client's name, to be parsed under the settings that are in force now.
     async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
-        self.settle_settings().await?;
+        self.settle_batch().await?;
         let known = self.statements.get_mut(name);
         let known = known.ok_or_else(|| no_statement(name))?;
         let settings = self.settings.in_force();
@@ -162,6 +170,7 @@ impl Session {
     fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {
         let limit = self.front.core.config.pgwire.max_prepared_statements;
         if self.statements.contains_key(name) {
+            self.must_not_have_failed()?;
             let name = String::from_utf8_lossy(name);
             return Err(Refusal {
                 sqlstate: "42P05",
@@ -211,7 +220,11 @@ impl Session {
             }
             TargetKind::Portal => match self.portals.get(name) {
                 None => Err(no_portal(name).into()),
-                Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading.clone(), None)),
+                Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
+                Some(Portal::Answered(_, heading)) => {
+                    let heading = heading.clone();
+                    self.step(Step::Local(heading, None))
+                }
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(prepared)?;
                     self.step(Step::Local(heading, None))
@@ -227,20 +240,19 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self
-            .portals
-            .get(name)
-            .cloned()
-            .ok_or_else(|| no_portal(name))?;
-        match portal {
-            Portal::Remote(effect) => {
-                self.forward_to_portal(frame, Answer::Execute);
-                self.note_effect(effect);
-                Ok(())
-            }
+        let portal = self.portals.get_mut(name);
+        let portal = portal.ok_or_else(|| no_portal(name))?;
+        if let Portal::Remote(effect) = portal {
+            let effect = effect.clone();
+            self.forward_to_portal(frame, Answer::Execute);
+            self.note_effect(effect);
+            return Ok(());
+        }
+        match std::mem::replace(portal, Portal::Spent) {
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Local(prepared) => self.execute_locally(&prepared).await,
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
+            Portal::Remote(_) | Portal::Spent => Err(spent(name).into()),
         }
     }
 
@@ -307,9 +319,10 @@ impl Session {
                     self.forward_to_portal(frame, Answer::ClosePortal);
                     Ok(())
                 }
-                Some(Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..)) | None => {
-                    self.step(Step::Local(complete, None))
-                }
+                Some(
+                    Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..) | Portal::Spent,
+                )
+                | None => self.step(Step::Local(complete, None)),
             },
         }
     }
@@ -346,7 +359,9 @@ impl Session {
             self.exchange().await
         };
         let answered = match exchanged {
-            Ok(seen) => {
+            Ok(mut seen) => {
+                // An error that was flushed before it undoes the batch as well.
+                seen.error |= self.batch.failed;
                 if synced {
                     self.finish(&seen);
                 } else if self.transaction == Transaction::Idle {
@@ -417,6 +432,15 @@ fn no_portal(name: &[u8]) -> Refusal {
     );
     Refusal {
         sqlstate: "34000",
+        message,
+        hint: None,
+    }
+}
+
+fn spent(name: &[u8]) -> Refusal {
+    let message = format!("portal \"{}\" cannot be run", String::from_utf8_lossy(name));
+    Refusal {
+        sqlstate: "55000",
         message,
         hint: None,
     }

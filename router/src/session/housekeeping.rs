@@ -33,9 +33,6 @@ impl Session {
                     return Ok(None);
                 };
                 let before = std::mem::replace(&mut self.transaction, controlled.transaction);
-                if self.transaction == Transaction::Idle {
-                    self.portals.clear();
-                }
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
@@ -44,6 +41,9 @@ impl Session {
                     (effect, _) => effect,
                 };
                 effect.apply(&mut self.settings);
+                if matches!(effect, Effect::Commit | Effect::Rollback) {
+                    self.portals.clear();
+                }
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -85,6 +85,7 @@ impl Session {
         Ok(local::complete("DISCARD ALL"))
     }
 
+    /// What only a transaction that has not failed may do.
     pub(super) fn must_not_have_failed(&self) -> Result<(), Refusal> {
         match self.transaction {
             Transaction::Failed | Transaction::FailedPending(_) => {

@@ -214,12 +214,6 @@ impl SessionSettings {
             .map_or(&self.committed, |changed| &changed.in_force)
     }
 
-    /// Whether the open transaction changed any.
-    #[must_use]
-    pub(super) fn is_changed(&self) -> bool {
-        self.changed.is_some()
-    }
-
     /// The schemas in which unqualified names are looked up; none is the server's default.
     #[must_use]
     pub(super) fn search_path(&self) -> Option<&[String]> {

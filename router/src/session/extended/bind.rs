@@ -17,7 +17,6 @@ use crate::session::effects::Effect;
 use crate::session::expect::Answer;
 use crate::session::prepared::Prepared;
 use crate::session::simple::{is_neutral, may_write};
-use crate::session::state::Transaction;
 use crate::session::{POISON, Session, answers, control, hints, local};
 use crate::view::Serving;
 
@@ -74,6 +73,9 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
+                if !matches!(opened, Portal::Answered(..)) {
+                    takes_no_parameters(&bind)?;
+                }
                 self.portals.insert(portal, opened);
                 let complete = local::frames(encode::bind_complete);
                 return self.step(Step::Local(complete, None));
@@ -116,7 +118,9 @@ impl Session {
     fn may_open(&self, portal: &Bytes, destination: &Destination) -> Result<(), Refusal> {
         let is_taken = match (self.portals.get(portal), destination) {
             _ if portal.is_empty() => false,
-            (None, _) | (Some(Portal::Remote(_)), Destination::Shard(..)) => portal == POISON,
+            (None | Some(Portal::Spent), _) | (Some(Portal::Remote(_)), Destination::Shard(..)) => {
+                portal == POISON
+            }
             (Some(_), _) => true,
         };
         if is_taken {
@@ -150,19 +154,15 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
+        if !control::is_exit(class) {
+            self.must_not_have_failed()?;
+        }
         let here = matches!(class, Class::Deallocate(_))
             || (*class == Class::DiscardAll && self.settings.is_startup())
             || hints::named_by(class).is_some()
             || (self.attachment.is_none() && control::is_control(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
-        }
-        match self.transaction {
-            Transaction::FailedPending(_) => {
-                return Err(control::in_failed_transaction().into());
-            }
-            Transaction::Failed => return Ok(Destination::Shard(Target::Any, None)),
-            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
@@ -191,6 +191,23 @@ impl Session {
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }
+}
+
+/// What reaches no shard, or every one, has no parameters.
+fn takes_no_parameters(bind: &Bind<'_>) -> Result<(), Refusal> {
+    let supplied = bind.parameters.len();
+    if supplied == 0 {
+        return Ok(());
+    }
+    let name = bind.statement.to_lossy();
+    Err(Refusal {
+        sqlstate: "08P01",
+        message: format!(
+            "bind message supplies {supplied} parameters, but prepared statement \"{name}\" \
+             requires 0"
+        ),
+        hint: None,
+    })
 }
 
 fn not_understood() -> Refusal {

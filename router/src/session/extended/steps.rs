@@ -8,8 +8,10 @@ use wire::frontend::TargetKind;
 
 use crate::route::Target;
 use crate::session::attach::Stopped;
-use crate::session::expect::Answer;
+use crate::session::effects::Effect;
+use crate::session::expect::{Answer, Seen};
 use crate::session::prepared::Prepared;
+use crate::session::state::Transaction;
 use crate::session::{Session, local};
 
 /// A message that needs no particular shard.
@@ -240,21 +242,45 @@ impl Session {
     /// As [`Self::flush_backend`], for what must not be done if anything before it has failed.
     pub(super) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
         self.flush_backend().await?;
+        self.go_on()
+    }
+
+    /// Where a statement goes and what it means depend on what was sent before it in the batch and
+    /// is not answered yet: on settings, and on whether the transaction has ended. Waits for that.
+    pub(super) async fn settle_batch(&mut self) -> Result<(), Stopped> {
+        let effects = &self.flight.effects;
+        if effects.iter().any(Effect::moves_transaction) {
+            // A Sync right after it ends nothing else, and its answer says where things stand.
+            self.mark_unsynced();
+            let seen = self.sync_silently().await?;
+            self.finish(&seen);
+            return self.go_on();
+        }
+        if effects.iter().any(Effect::changes) {
+            self.flush_to_go_on().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends with a Sync of the router's own what was sent without one.
+    async fn sync_silently(&mut self) -> Result<Seen, Stopped> {
+        if let Some(attachment) = &mut self.attachment
+            && std::mem::take(&mut attachment.unsynced)
+        {
+            wire::frontend::encode::sync(&mut self.outbound);
+            self.expected.drop_answer(Answer::Ready);
+        }
+        let seen = self.exchange().await?;
+        self.batch.failed |= seen.error;
+        Ok(seen)
+    }
+
+    fn go_on(&self) -> Result<(), Stopped> {
         if self.batch.failed {
             Err(Stopped::Answered)
         } else {
             Ok(())
         }
-    }
-
-    /// What a statement means depends on settings that one before it in the batch may change: waits
-    /// until that is done.
-    pub(super) async fn settle_settings(&mut self) -> Result<(), Stopped> {
-        let (effects, settings) = (&self.flight.effects, &self.settings);
-        if effects.iter().any(|effect| effect.changes(settings)) {
-            self.flush_to_go_on().await?;
-        }
-        Ok(())
     }
 
     /// Keeps a long batch from piling up in memory.
@@ -276,18 +302,13 @@ impl Session {
     pub(in crate::session) async fn close_batch(&mut self) -> Result<(), Stopped> {
         self.find_backend().await?;
         self.emit_deferred();
-        let unsynced = self
-            .attachment
-            .as_mut()
-            .is_some_and(|attachment| std::mem::take(&mut attachment.unsynced));
+        let attachment = self.attachment.as_ref();
+        let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
         if !unsynced && self.expected.is_empty() {
             return Ok(());
         }
-        if unsynced {
-            wire::frontend::encode::sync(&mut self.outbound);
-            self.expected.drop_answer(Answer::Ready);
-        }
-        let seen = self.exchange().await?;
+        self.flight.ends |= self.transaction == Transaction::Idle;
+        let seen = self.sync_silently().await?;
         self.batch = super::Batch::default();
         if unsynced {
             self.finish(&seen);
