@@ -25,7 +25,7 @@ mod tests;
 mod utility;
 mod value;
 
-pub use class::{Class, CopyStatement, Setting};
+pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
 pub use functions::{Reach, UnsafeCall};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};

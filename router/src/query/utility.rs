@@ -9,6 +9,9 @@ use super::builder::{Builder, Place};
 use super::select::Handing;
 use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, setting};
 
+/// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
+const CURSOR_WITH_HOLD: i32 = 0x20;
+
 /// The class of a statement of `sql` and the unsafe functions that it calls.
 pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
     let mut calls = Calls {
@@ -78,10 +81,10 @@ impl<'a> Calls<'a> {
                 self.walk_expressions(&it.params);
                 Some(Class::SqlExecute(it.name.clone()))
             }
-            NodeEnum::DeclareCursorStmt(it) => {
-                self.walk_query(it.query.as_deref());
-                Some(Class::Cursor("DECLARE CURSOR"))
-            }
+            NodeEnum::DeclareCursorStmt(it) => Some(Class::DeclareCursor {
+                hold: it.options & CURSOR_WITH_HOLD != 0,
+                query: Box::new(self.inner(it.query.as_deref())),
+            }),
             NodeEnum::CallStmt(it) => {
                 if let Some(call) = &it.funccall {
                     self.walk_expressions(&call.args);
@@ -122,14 +125,14 @@ impl<'a> Calls<'a> {
     }
 
     fn copy(&mut self, copy: &'a CopyStmt) -> CopyStatement {
-        if let Some(query) = copy.query.as_deref() {
-            self.walk_query(Some(query));
-        }
+        let query = copy.query.as_deref();
+        let query = query.map(|query| Box::new(self.inner(Some(query))));
         if let Some(condition) = copy.where_clause.as_deref() {
             self.walk_expressions(std::slice::from_ref(condition));
         }
         CopyStatement {
             table: copy.relation.as_ref().map(names::table),
+            query,
             from: copy.is_from,
             through_client: copy.filename.is_empty() && !copy.is_program,
             columns: names::texts(&copy.attlist),
@@ -137,16 +140,20 @@ impl<'a> Calls<'a> {
     }
 
     fn explain(&mut self, explain: &'a ExplainStmt) -> Class {
-        let inner = match explain.query.as_deref().map(|query| &query.node) {
-            Some(Some(inner)) => self.class(inner),
-            Some(None) | None => Class::Other("EXPLAIN"),
-        };
         Class::Explain {
             analyze: options(&explain.options)
                 .filter(|option| option.defname == "analyze")
                 .last()
                 .is_some_and(setting::is_on),
-            inner: Box::new(inner),
+            inner: Box::new(self.inner(explain.query.as_deref())),
+        }
+    }
+
+    /// The class of a statement that another one holds.
+    fn inner(&mut self, query: Option<&'a Node>) -> Class {
+        match query.map(|query| &query.node) {
+            Some(Some(inner)) => self.class(inner),
+            Some(None) | None => Class::Other("a statement that is not known"),
         }
     }
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use topology::{ShardId, ShardIndex};
 
+use super::client::ClientError;
 use super::effects::Effect;
 use super::expect::{Answer, Expectations, Seen};
+use super::extended::Portal;
 use super::relay::{RelayError, exchange};
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
@@ -224,6 +226,8 @@ impl Session {
         } else {
             self.settings.end_transaction(true);
         }
+        self.portals
+            .retain(|_, portal| !matches!(portal, Portal::Remote(_)));
         self.release();
         Ok(())
     }
@@ -312,6 +316,9 @@ impl Session {
         }
         let (source, within_message) = match error {
             RelayError::Client(source) => return Stopped::Ended(source.into()),
+            RelayError::Protocol(text) => {
+                return Stopped::Ended(ClientError::Protocol(text).into());
+            }
             RelayError::Backend {
                 source,
                 within_message,
@@ -334,6 +341,13 @@ impl Session {
             Stopped::Answered
         } else {
             error.into()
+        }
+    }
+
+    /// The backend holds something, such as a portal, that could not be had elsewhere.
+    pub(super) fn stay(&mut self) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.movable = None;
         }
     }
 

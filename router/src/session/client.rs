@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use wire::frame::{HEADER_BYTES, Header};
 
+use super::copy::{CopyFeed, Fed};
+
 /// A socket, in clear or under TLS.
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -67,6 +69,7 @@ pub(super) struct Client {
     /// Bytes for the client, written by [`Client::flush`].
     pub outbound: BytesMut,
     max_message_bytes: usize,
+    copy: CopyFeed,
 }
 
 impl Client {
@@ -81,6 +84,7 @@ impl Client {
             inbound,
             outbound: BytesMut::new(),
             max_message_bytes,
+            copy: CopyFeed::default(),
         }
     }
 
@@ -124,8 +128,9 @@ impl Client {
     /// # Errors
     /// When the header is not one, or announces more than the limit.
     pub(super) fn buffered(&mut self) -> Result<Option<Frame>, ClientError> {
-        let header = Header::parse(&self.inbound, self.max_message_bytes)
-            .map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let protocol = |error: wire::FrameError| ClientError::Protocol(error.to_string());
+        self.copy.discard(&mut self.inbound).map_err(protocol)?;
+        let header = Header::parse(&self.inbound, self.max_message_bytes).map_err(protocol)?;
         let Some(header) = header else {
             return Ok(None);
         };
@@ -137,6 +142,26 @@ impl Client {
         Ok(Some(Frame {
             bytes: self.inbound.split_to(frame_bytes),
         }))
+    }
+
+    /// Moves what has been read of a copy to `out`.
+    ///
+    /// # Errors
+    /// When it has no place in a copy.
+    pub(super) fn take_copy(&mut self, out: &mut BytesMut) -> Result<Fed, String> {
+        self.copy.take(&mut self.inbound, out)
+    }
+
+    /// Reads more, whatever it is. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) async fn read_more(&mut self) -> io::Result<()> {
+        self.inbound.reserve(Self::READ_BYTES);
+        match self.stream.read_buf(&mut self.inbound).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Writes what is waiting.

@@ -28,6 +28,8 @@ pub(super) enum Effect {
     RollbackTo(String),
     /// It does something to the transaction that is not repeated elsewhere.
     Pins,
+    /// COPY FROM STDIN: what follows its Execute is data.
+    CopyIn,
 }
 
 impl Effect {
@@ -42,7 +44,8 @@ impl Effect {
             Class::Savepoint(name) => Self::Savepoint(name.clone(), sql.into()),
             Class::Release(name) => Self::Release(name.clone(), sql.into()),
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
-            Class::Begin { .. } | Class::SetConstraints => Self::Pins,
+            Class::Begin { .. } | Class::SetConstraints | Class::DeclareCursor { .. } => Self::Pins,
+            Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
         }
     }
@@ -50,7 +53,10 @@ impl Effect {
     /// Whether the transaction cannot move to another shard from here on.
     #[must_use]
     pub(super) fn pins(&self) -> bool {
-        matches!(self, Self::Commit | Self::Rollback | Self::Pins)
+        matches!(
+            self,
+            Self::Commit | Self::Rollback | Self::Pins | Self::CopyIn
+        )
     }
 
     /// Whether the statement may end a transaction.
@@ -69,14 +75,14 @@ impl Effect {
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
-            Self::Commit | Self::Rollback | Self::Pins => false,
+            Self::Commit | Self::Rollback | Self::Pins | Self::CopyIn => false,
         }
     }
 
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Release(..) | Self::Pins => {}
+            Self::None | Self::Release(..) | Self::Pins | Self::CopyIn => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Commit => settings.end_transaction(true),

@@ -75,6 +75,8 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Expectations {
     queue: VecDeque<Expected>,
+    /// The backend takes copy data of the client.
+    copying_in: bool,
     /// What was seen since [`Expectations::take_seen`].
     pub seen: Seen,
 }
@@ -134,6 +136,23 @@ impl Expectations {
         matches!(self.queue.front(), Some(Expected::Forward(_)))
     }
 
+    /// Whether the backend takes copy data.
+    #[must_use]
+    pub(super) fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// The client has sent the last of its copy data.
+    pub(super) fn copy_in_was_sent(&mut self) {
+        self.copying_in = false;
+    }
+
+    /// Whether an Execute is being answered.
+    #[must_use]
+    pub(super) fn is_execute(&self) -> bool {
+        matches!(self.queue.front(), Some(Expected::Forward(Answer::Execute)))
+    }
+
     /// Takes a frame of the backend into account. `None` when nothing was asked that it could
     /// answer: the backend has lost its step.
     pub(super) fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
@@ -149,6 +168,12 @@ impl Expectations {
             Expected::Drop(answer) => (*answer, Verdict::Drop),
             Expected::Replace(_) | Expected::Local(..) => return None,
         };
+        if tag == b'G' {
+            if matches!(verdict, Verdict::Drop) {
+                return None;
+            }
+            self.copying_in = true;
+        }
         if matches!(tag, b'C' | b's' | b'I') && matches!(verdict, Verdict::Forward) {
             self.seen.completed += 1;
             self.seen.rolled_back = body.starts_with(b"ROLLBACK");
@@ -173,6 +198,7 @@ impl Expectations {
     }
 
     fn on_error(&mut self) -> Option<Verdict> {
+        self.copying_in = false;
         let verdict = match self.queue.front()? {
             Expected::Forward(_) => {
                 self.seen.error = true;

@@ -14,10 +14,11 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
 use super::expect::{Answer, Seen};
-use super::housekeeping::{bare_description, is_bare, no_statement};
+use super::housekeeping::{bare_description, is_answered_here, is_bare, is_own, no_statement};
 use super::prepared::Prepared;
 use super::state::Transaction;
 use super::{Ended, Session, control, local};
+use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{self, Parameter, Parameters, Plan, Refusal, Target};
@@ -136,7 +137,9 @@ impl Session {
         let definition = Bytes::copy_from_slice(definition);
         let types = parse.parameter_types.iter().collect();
         let statements = &self.front.statements;
-        let prepared = if name.is_empty() {
+        // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
+        let own = name.is_empty() || planned.as_deref().is_some_and(reads_cursor);
+        let prepared = if own {
             statements.unnamed(definition, types, planned)
         } else {
             statements.named(definition, types, planned)
@@ -216,6 +219,9 @@ impl Session {
         }
         self.expected.forward(Answer::Bind);
         self.mark_unsynced();
+        if !portal.is_empty() {
+            self.stay();
+        }
         let effect = prepared.statement().map_or(Effect::None, |statement| {
             Effect::of(&statement.class, prepared.sql())
         });
@@ -256,8 +262,7 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
-        let here = matches!(class, Class::Deallocate(_) | Class::DiscardAll)
-            || (self.attachment.is_none() && control::is_control(class));
+        let here = is_own(class) || (self.attachment.is_none() && is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
@@ -335,9 +340,14 @@ impl Session {
             .ok_or_else(|| no_portal(name))?;
         match portal {
             Portal::Remote(effect) => {
+                let copies = effect == Effect::CopyIn;
                 self.outbound.extend_from_slice(frame.bytes());
                 self.expected.forward(Answer::Execute);
                 self.note_effect(effect);
+                if copies {
+                    // Whether the messages behind are the copy's is known only with its answer.
+                    self.flush_backend().await?;
+                }
                 Ok(())
             }
             Portal::Local(prepared) => self.execute_locally(&prepared),
@@ -509,6 +519,11 @@ impl Session {
             }
         }
     }
+}
+
+fn reads_cursor(planned: &Planned) -> bool {
+    let first = planned.analysis.statements.first();
+    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
 }
 
 /// Where a Bind goes.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::{Scanner, Step};
 
 use super::client::Client;
+use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
 use crate::pool::Backend;
 
@@ -23,6 +24,9 @@ pub(super) enum RelayError {
     /// The client is gone: its session ends, the backend is closed.
     #[error("client connection is gone")]
     Client(#[source] io::Error),
+    /// The client sent what has no place in a copy: as before.
+    #[error("{0}")]
+    Protocol(String),
     /// The backend is gone, or what it says cannot be followed.
     #[error("backend connection is gone")]
     Backend {
@@ -52,12 +56,61 @@ pub(super) async fn exchange(
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             return Ok(());
         }
-        transfer(backend, outbound)
-            .await
-            .map_err(|source| RelayError::Backend {
-                source,
-                within_message: !scanner.is_at_boundary(),
-            })?;
+        let lost = |source| RelayError::Backend {
+            source,
+            within_message: !scanner.is_at_boundary(),
+        };
+        if expected.is_copying_in() {
+            match client.take_copy(outbound).map_err(RelayError::Protocol)? {
+                Fed::More => match copy_in(client, backend, outbound).await {
+                    Moved::ByBackend(result) => result.map_err(lost)?,
+                    Moved::ByClient(result) => result.map_err(RelayError::Client)?,
+                },
+                Fed::Ended => {
+                    expected.copy_in_was_sent();
+                    if expected.is_execute() {
+                        // The backend keeps its answer back until Flush or Sync.
+                        wire::frontend::encode::flush(outbound);
+                    }
+                }
+                Fed::Left => {
+                    return Err(RelayError::Client(io::ErrorKind::ConnectionAborted.into()));
+                }
+            }
+            continue;
+        }
+        transfer(backend, outbound).await.map_err(lost)?;
+    }
+}
+
+/// Which side something came of.
+enum Moved {
+    ByBackend(io::Result<()>),
+    ByClient(io::Result<()>),
+}
+
+/// Moves copy data: writes what waits and, while that is little, reads more of the client; always
+/// ready for what the backend has to say, such as an error that ends the copy.
+async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Moved {
+    backend.inbound.reserve(READ_BYTES);
+    let (mut reader, mut writer) = backend.stream.split();
+    let wants_more = outbound.len() < MAX_WAITING_BYTES;
+    tokio::select! {
+        biased;
+        written = writer.write_buf(outbound), if !outbound.is_empty() => {
+            Moved::ByBackend(some(written, io::ErrorKind::WriteZero))
+        }
+        read = reader.read_buf(&mut backend.inbound) => {
+            Moved::ByBackend(some(read, io::ErrorKind::UnexpectedEof))
+        }
+        read = client.read_more(), if wants_more => Moved::ByClient(read),
+    }
+}
+
+fn some(moved: io::Result<usize>, none: io::ErrorKind) -> io::Result<()> {
+    match moved? {
+        0 => Err(none.into()),
+        _ => Ok(()),
     }
 }
 

@@ -303,7 +303,14 @@ pub(super) fn is_neutral(class: &Class) -> bool {
     control::is_control(class)
         || matches!(
             class,
-            Class::Set(_) | Class::Reset(_) | Class::Show(_) | Class::SetConstraints
+            Class::Set(_)
+                | Class::Reset(_)
+                | Class::Show(_)
+                | Class::SetConstraints
+                | Class::Cursor(_)
+                // In a query string with others; each alone is answered by the router.
+                | Class::DiscardOther(_)
+                | Class::Unlisten(_)
         )
 }
 

@@ -45,7 +45,6 @@ pub(super) const GROUPS: &[Group] = &[
             "pg_try_advisory_lock_shared",
             "pg_advisory_unlock",
             "pg_advisory_unlock_shared",
-            "pg_advisory_unlock_all",
         ],
     },
     Group {
@@ -226,6 +225,8 @@ pub(super) const GROUPS: &[Group] = &[
 
 /// Functions named `pg_...` that ask nothing about one server's state, or nothing that matters.
 const STATELESS: &[&str] = &[
+    // No session lock is ever taken, so that there is none to give up; drivers send it on reset.
+    "pg_advisory_unlock_all",
     "pg_available_extension_versions",
     "pg_available_extensions",
     "pg_backend_pid",
