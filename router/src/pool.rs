@@ -16,7 +16,7 @@ pub mod metrics;
 pub mod settings;
 
 pub use backend::{Backend, CancelTarget};
-pub use connect::{ConnectError, Credentials};
+pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use lease::Lease;
 
 use manager::Connector;

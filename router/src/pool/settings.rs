@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 
+/// The setting that SET SESSION AUTHORIZATION changes.
+const USER: &str = "session_authorization";
+
+/// The setting that SET ROLE changes.
+const ROLE: &str = "role";
+
 /// Setting name → the SQL that establishes it. Equal settings are interchangeable backends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +38,7 @@ impl Settings {
 
     /// Records a setting by the statement that set it.
     pub fn insert_statement(&mut self, name: &str, sql: &str) {
+        self.forget_role_of(name);
         let sql = sql.trim_end_matches([';', ' ', '\n', '\t', '\r']);
         self.entries
             .insert(name.to_ascii_lowercase().into(), sql.into());
@@ -39,10 +46,28 @@ impl Settings {
 
     /// Forgets one setting.
     pub fn remove(&mut self, name: &str) {
+        self.forget_role_of(name);
         self.entries.remove(name.to_ascii_lowercase().as_str());
         if name.eq_ignore_ascii_case("search_path") {
             self.search_path = None;
         }
+    }
+
+    /// A role is one of the session's user, and ends when that changes.
+    fn forget_role_of(&mut self, name: &str) {
+        if name.eq_ignore_ascii_case(USER) {
+            self.entries.remove(ROLE);
+        }
+    }
+
+    /// Takes all settings from `other`, but keeps the user and the role, as RESET ALL does.
+    pub fn restore_all(&mut self, other: &Self) {
+        let identity = [USER, ROLE].map(|name| self.entries.remove_entry(name));
+        self.clone_from(other);
+        for name in [USER, ROLE] {
+            self.entries.remove(name);
+        }
+        self.entries.extend(identity.into_iter().flatten());
     }
 
     /// Takes one setting from `other`, or forgets it when `other` has none.
@@ -81,7 +106,15 @@ impl Settings {
     #[must_use]
     pub fn establish(&self) -> String {
         let mut sql = String::from("RESET SESSION AUTHORIZATION;RESET ALL");
-        for statement in self.entries.values() {
+        // The user's settings are made as the router's own user, who may make more of them; then
+        // the user, then its role.
+        let last = [USER, ROLE];
+        let settings = self
+            .entries
+            .iter()
+            .filter(|(name, _)| !last.contains(&&***name));
+        let identity = last.iter().filter_map(|name| self.entries.get(*name));
+        for statement in settings.map(|(_, sql)| sql).chain(identity) {
             sql.push(';');
             sql.push_str(statement);
         }
@@ -115,6 +148,26 @@ mod tests {
     fn a_literal_cannot_end_early() {
         assert_eq!(quote_literal("a'b"), "'a''b'");
         assert_eq!(quote_literal(r"a\'b"), r"E'a\\''b'");
+    }
+
+    #[test]
+    fn a_role_follows_its_user_and_outlives_reset_all() {
+        let mut settings = Settings::default();
+        settings.insert_statement("role", "SET ROLE a");
+        settings.insert_statement("session_authorization", "SET SESSION AUTHORIZATION b");
+        settings.insert_statement("work_mem", "SET work_mem = '5MB'");
+        let mut reset = settings.clone();
+        reset.insert_statement("role", "SET ROLE c");
+        reset.restore_all(&Settings::default());
+        assert_eq!(
+            settings.establish(),
+            "RESET SESSION AUTHORIZATION;RESET ALL;SET work_mem = '5MB';\
+             SET SESSION AUTHORIZATION b"
+        );
+        assert_eq!(
+            reset.establish(),
+            "RESET SESSION AUTHORIZATION;RESET ALL;SET SESSION AUTHORIZATION b;SET ROLE c"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use wire::{Scanner, Step};
 use super::client::Client;
 use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
-use crate::pool::Backend;
+use crate::pool::{Backend, turns_to_escape_strings};
 
 /// What is read of a backend at once.
 const READ_BYTES: usize = 16 << 10;
@@ -221,6 +221,9 @@ fn scan(
             }
             Step::Whole(frame) => {
                 let skip = frame.bytes().len();
+                if frame.tag() == b'S' && turns_to_escape_strings(frame.body()) {
+                    return Err("standard_conforming_strings was switched off".to_owned());
+                }
                 match expected.on_frame(frame.tag(), frame.body()) {
                     Some(Verdict::Forward) => forward += skip,
                     Some(Verdict::Drop) => {

@@ -221,7 +221,7 @@ impl SessionSettings {
         let startup = Arc::clone(&self.startup);
         self.change(|settings| match name {
             Some(name) => settings.restore(name, &startup),
-            None => settings.clone_from(&startup),
+            None => settings.restore_all(&startup),
         });
     }
 
