@@ -10,7 +10,10 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bound;
 mod cancel;
+mod copy;
+mod cursors;
 mod fidelity;
 mod keys;
 mod limits;
@@ -25,6 +28,9 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
         cancel::trials(suite),
+        bound::trials(suite),
+        copy::trials(suite),
+        cursors::trials(suite),
         login::trials(suite),
         keys::trials(suite),
         transactions::trials(suite),
