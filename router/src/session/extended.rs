@@ -133,6 +133,9 @@ impl Session {
             Ok(_) | Err(SyntaxError::Syntax { .. }) => None,
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
+        if let Some(planned) = &planned {
+            self.may_prepare(planned)?;
+        }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
         let types = parse.parameter_types.iter().collect();
@@ -263,6 +266,9 @@ impl Session {
         };
         let class = &statement.class;
         let here = is_own(class) || (self.attachment.is_none() && is_answered_here(class));
+        if is_own(class) {
+            self.must_not_have_failed()?;
+        }
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
@@ -316,7 +322,7 @@ impl Session {
                     named: !name.is_empty(),
                 })
             }
-            TargetKind::Portal => match self.portals.get(name) {
+            TargetKind::Portal => match self.portal(name) {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Local(_) | Portal::Everywhere(_)) => {
                     self.step(Step::Local(local::frames(encode::no_data)))
@@ -333,11 +339,7 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self
-            .portals
-            .get(name)
-            .cloned()
-            .ok_or_else(|| no_portal(name))?;
+        let portal = self.portal(name).ok_or_else(|| no_portal(name))?;
         match portal {
             Portal::Remote(effect) => {
                 let copies = effect == Effect::CopyIn;
@@ -353,6 +355,14 @@ impl Session {
             Portal::Local(prepared) => self.execute_locally(&prepared),
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
         }
+    }
+
+    /// A portal of that name. One that the router does not know may be an SQL cursor on the backend
+    /// of the open transaction, which says so if it is none.
+    fn portal(&self, name: &[u8]) -> Option<Portal> {
+        let known = self.portals.get(name).cloned();
+        let may_be_cursor = self.attachment.is_some() && self.transaction == Transaction::Open;
+        known.or_else(|| may_be_cursor.then_some(Portal::Remote(Effect::None)))
     }
 
     fn execute_locally(&mut self, prepared: &Prepared) -> Result<(), Stopped> {

@@ -94,7 +94,26 @@ impl Session {
         }
     }
 
-    fn must_not_have_failed(&self) -> Result<(), Refusal> {
+    /// What a failed transaction answers to Parse of a statement that does not end it. A backend
+    /// that has failed says so itself, unless the statement never reaches it.
+    pub(super) fn may_prepare(&self, planned: &Planned) -> Result<(), Refusal> {
+        let Some(statement) = planned.analysis.statements.first() else {
+            return Ok(());
+        };
+        let class = &statement.class;
+        let ends = matches!(
+            class,
+            Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_)
+        );
+        let here = is_own(class) || matches!(self.transaction, Transaction::FailedPending(_));
+        if here && !ends {
+            self.must_not_have_failed()
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn must_not_have_failed(&self) -> Result<(), Refusal> {
         match self.transaction {
             Transaction::Failed | Transaction::FailedPending(_) => {
                 Err(control::in_failed_transaction())
