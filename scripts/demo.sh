@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the programs and starts the demo (tests/src/bin/demo); its arguments are the demo's.
+# Builds the programs and starts the demo (tests/demo); its arguments are the demo's.
 # PROFILE=dev builds without optimisation. scripts/tools.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -29,9 +29,8 @@ pub async fn run(core: Arc<Core>, shutdown: Shutdown) {
 
 async fn round(core: &Core) {
     let serving = core.view.load();
-    let probes = serving
-        .active()
-        .map(|(_, pool)| async move { (pool.shard(), probe(pool).await) });
+    let pools = serving.all().iter();
+    let probes = pools.map(|pool| async move { (pool.shard(), probe(pool).await) });
     for (shard, healthy) in join_all(probes).await {
         core.metrics.health(shard, healthy);
     }

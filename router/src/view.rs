@@ -1,7 +1,7 @@
 //! What statements are routed by: the newest topology together with a pool for each of its
 //! servers, swapped as one, so that a shard index always meets the pools of its own snapshot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ pub struct Serving {
     /// The topology.
     pub snapshot: Arc<Snapshot>,
     primaries: Vec<Pool>,
+    members: Vec<ShardIndex>,
 }
 
 impl Serving {
@@ -26,16 +27,37 @@ impl Serving {
         self.primaries.get(usize::try_from(index.0).ok()?)
     }
 
-    /// Every shard that takes part, with its primary's pool.
+    /// Every shard that takes part, with its primary's pool: those that own a part of the ring. A
+    /// shard that has joined and owns nothing yet has none of the tables, so that neither schema
+    /// changes nor statements that any shard could answer may go there. While the ring is empty,
+    /// all shards take part.
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
-        let shards = self.snapshot.shards().iter().zip(&self.primaries);
-        (0_u32..)
-            .zip(shards)
-            .filter_map(|(index, (shard, pool))| match shard.state {
-                ShardState::Active | ShardState::Draining => Some((ShardIndex(index), pool)),
-                ShardState::Inactive => None,
-            })
+        let members = self.members.iter().copied();
+        members.filter_map(|index| Some((index, self.primary(index)?)))
     }
+
+    /// The pools of all shards, whether they take part or not.
+    #[must_use]
+    pub fn all(&self) -> &[Pool] {
+        &self.primaries
+    }
+}
+
+/// The shards that take part in a topology.
+fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
+    let owners: HashSet<ShardIndex> = snapshot
+        .ring()
+        .vnodes()
+        .iter()
+        .map(|vnode| vnode.owner)
+        .collect();
+    let takes_part = |index, state| match state {
+        ShardState::Active | ShardState::Draining => owners.is_empty() || owners.contains(&index),
+        ShardState::Inactive => false,
+    };
+    let shards = (0_u32..).map(ShardIndex).zip(snapshot.shards());
+    let members = shards.filter(|(index, shard)| takes_part(*index, shard.state));
+    members.map(|(index, _)| index).collect()
 }
 
 /// The newest [`Serving`]; cheap to clone and to read.
@@ -113,10 +135,11 @@ impl Keeper {
             ),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
-        let epoch = snapshot.epoch();
+        let (epoch, members) = (snapshot.epoch(), members(&snapshot));
         self.view.0.store(Arc::new(Serving {
             snapshot,
             primaries,
+            members,
         }));
         self.metrics.epoch(epoch);
     }

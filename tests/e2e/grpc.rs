@@ -28,6 +28,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_statement_runs_on_the_shard_of_its_key,
         values_keep_their_types,
         a_large_result_is_streamed,
+        a_result_that_is_too_large_for_one_answer_is_refused,
         errors_have_the_code_of_their_kind,
         a_key_has_a_shard,
         health_and_reflection_are_served,
@@ -224,6 +225,28 @@ async fn a_large_result_is_streamed(cluster: &Cluster) -> Outcome {
     };
     same!((count, summary.row_count), (100_000, 100_000));
     same!(parts.message().await?, None);
+    Ok(())
+}
+
+async fn a_result_that_is_too_large_for_one_answer_is_refused(cluster: &Cluster) -> Outcome {
+    cluster
+        .create("grpc_large", "k bigint PRIMARY KEY", ("k", "bigint"))
+        .await?;
+    let mut client = RouterServiceClient::new(channel(cluster).await?);
+    client
+        .execute(request("INSERT INTO grpc_large (k) VALUES (7)", vec![]))
+        .await?;
+    let sql = "SELECT repeat('x', 1 << 20) FROM grpc_large, generate_series(1, 100) WHERE k = 7";
+    let refused = client
+        .execute(request(sql, vec![]))
+        .await
+        .err()
+        .map(|error| error.code());
+    same!(refused, Some(Code::ResourceExhausted));
+    let read = client
+        .execute(request("SELECT k FROM grpc_large WHERE k = 7", vec![]))
+        .await?;
+    same!(read.into_inner().row_count, 1);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         errors_have_one_form,
         a_request_that_is_no_statement_is_refused,
         a_time_out_of_the_request_is_kept,
+        a_body_that_is_too_large_is_refused,
         the_way_of_a_key_is_shown,
         health_paths_answer,
     )
@@ -387,6 +388,19 @@ async fn a_time_out_of_the_request_is_kept(cluster: &Cluster) -> Outcome {
         Ok(())
     })
     .await
+}
+
+async fn a_body_that_is_too_large_is_refused(cluster: &Cluster) -> Outcome {
+    let body = json!({ "query": "SELECT 1", "params": ["x".repeat(128 << 20)] });
+    // The router need not read a body that it refuses, so the connection may end first.
+    if let Ok(answer) = cluster.router(0)?.execute(&body).await {
+        anyhow::ensure!(answer.status == 413, "{:?}", answer.status);
+    }
+    same!(
+        execute(cluster, &json!({ "query": "SELECT 1 AS one" })).await?["row_count"],
+        json!(1)
+    );
+    Ok(())
 }
 
 async fn the_way_of_a_key_is_shown(cluster: &Cluster) -> Outcome {

@@ -10,7 +10,7 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
-mod bound;
+mod bounds;
 mod cancel;
 mod copy;
 mod cursors;
@@ -18,6 +18,7 @@ mod fidelity;
 mod keys;
 mod limits;
 mod login;
+mod one_connection;
 mod pipeline;
 mod refusals;
 mod schema;
@@ -27,8 +28,9 @@ mod transactions;
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        bounds::trials(suite),
         cancel::trials(suite),
-        bound::trials(suite),
+        one_connection::trials(suite),
         copy::trials(suite),
         cursors::trials(suite),
         login::trials(suite),

@@ -1,8 +1,10 @@
-//! The folder of one test process, with all data of all its servers. It lies in the system's
-//! folder for temporary files, since the server user must be able to reach it.
+//! The folder of one test process, with all data of all its servers. It lies in memory where there
+//! is enough of it, and otherwise in the system's folder for temporary files: the server user must
+//! be able to reach it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -32,7 +34,7 @@ impl Folder {
             return Ok(folder);
         }
         remove_abandoned();
-        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        let path = parent().join(format!("{PREFIX}{}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
         let folder = Arc::new(Self {
@@ -66,11 +68,32 @@ impl Drop for Folder {
     }
 }
 
+/// A file system in memory: hundreds of small data folders are written and removed many times as
+/// fast there.
+const IN_MEMORY: &str = "/dev/shm";
+
+/// What a file system must have left to hold a run's folders.
+const WANTED_KIB: u64 = 4 << 20;
+
+fn parent() -> PathBuf {
+    let df = Command::new("df")
+        .args(["-k", "--output=avail", IN_MEMORY])
+        .output();
+    let text = df.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let free = text
+        .ok()
+        .and_then(|text| text.lines().last()?.trim().parse::<u64>().ok());
+    if free.is_some_and(|free| free >= WANTED_KIB) {
+        PathBuf::from(IN_MEMORY)
+    } else {
+        std::env::temp_dir()
+    }
+}
+
 /// Removes the folders of test processes that were killed before they could.
 pub fn remove_abandoned() {
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
+    let parents = [PathBuf::from(IN_MEMORY), std::env::temp_dir()];
+    let entries = parents.iter().flat_map(std::fs::read_dir).flatten();
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));

@@ -300,6 +300,8 @@ fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
         "UTF8",
         "--locale=C.UTF-8",
         "--no-sync",
+        // Many servers, little data: the smallest segments there are.
+        "--wal-segsize=1",
         "-D",
     ]);
     run(&mut guard(initdb.arg(&template), custody()))?;

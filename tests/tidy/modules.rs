@@ -161,8 +161,20 @@ fn is_part_of_its_crate(tree: &Tree, file: &File) -> bool {
         return true;
     }
     let stem = inside.trim_end_matches(".rs");
+    let program = inside
+        .strip_prefix("bin/")
+        .and_then(|rest| rest.split_once('/'));
+    if program.is_some_and(|(_, file)| file == "main.rs") {
+        return true;
+    }
     let (above, name) = match stem.rsplit_once('/') {
-        Some((above, name)) => (vec![format!("{folder}/src/{above}.rs")], name),
+        Some((above, name)) => (
+            vec![
+                format!("{folder}/src/{above}.rs"),
+                format!("{folder}/src/{above}/main.rs"),
+            ],
+            name,
+        ),
         None => (
             vec![
                 format!("{folder}/src/lib.rs"),

@@ -206,10 +206,11 @@ impl Executor {
     }
 }
 
-/// The text forms that the APIs promise, whatever the servers' own settings are. What values mean
+/// The text forms that the APIs promise, and who is asking, whatever the servers' own settings are. What values mean
 /// on the way in (time zone, order of day and month) stays the servers'.
 fn output_settings() -> Settings {
     let mut settings = Settings::default();
+    settings.insert_value("application_name", "sharding-router");
     settings.insert_value("DateStyle", "ISO");
     settings.insert_value("IntervalStyle", "iso_8601");
     settings.insert_value("bytea_output", "hex");

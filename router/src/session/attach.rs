@@ -385,10 +385,18 @@ impl Session {
                 Effect::Commit if rolled_back => Effect::Rollback.apply(&mut self.settings),
                 effect => effect.apply(&mut self.settings),
             }
+            if *effect == Effect::Discard {
+                self.statements.clear();
+            }
             let Some(attachment) = &mut self.attachment else {
                 continue;
             };
-            if matches!(effect, Effect::Reset(..)) && self.settings.has_startup() {
+            if *effect == Effect::Discard {
+                attachment.lease.prepared.clear();
+                attachment.lease.unnamed = None;
+            }
+            let resets = matches!(effect, Effect::Reset(..) | Effect::Discard);
+            if resets && self.settings.has_startup() {
                 // The backend went back to the server's defaults, not to this session's.
                 attachment.lease.forbid_reuse();
             }

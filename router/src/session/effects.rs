@@ -26,6 +26,8 @@ pub(super) enum Effect {
     Release(String, Arc<str>),
     /// ROLLBACK TO SAVEPOINT.
     RollbackTo(String),
+    /// DISCARD ALL.
+    Discard,
     /// It does something to the transaction that is not repeated elsewhere.
     Pins,
     /// COPY FROM STDIN: what follows its Execute is data.
@@ -44,6 +46,7 @@ impl Effect {
             Class::Savepoint(name) => Self::Savepoint(name.clone(), sql.into()),
             Class::Release(name) => Self::Release(name.clone(), sql.into()),
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
+            Class::DiscardAll => Self::Discard,
             Class::Begin { .. } | Class::SetConstraints | Class::DeclareCursor { .. } => Self::Pins,
             Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
@@ -55,7 +58,7 @@ impl Effect {
     pub(super) fn pins(&self) -> bool {
         matches!(
             self,
-            Self::Commit | Self::Rollback | Self::Pins | Self::CopyIn
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn
         )
     }
 
@@ -75,7 +78,7 @@ impl Effect {
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
-            Self::Commit | Self::Rollback | Self::Pins | Self::CopyIn => false,
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn => false,
         }
     }
 
@@ -85,6 +88,7 @@ impl Effect {
             Self::None | Self::Release(..) | Self::Pins | Self::CopyIn => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
+            Self::Discard => settings.discard(),
             Self::Commit => settings.end_transaction(true),
             Self::Rollback => settings.end_transaction(false),
             Self::Savepoint(name, _) => settings.savepoint(name),

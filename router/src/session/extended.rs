@@ -265,8 +265,11 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
-        let here = is_own(class) || (self.attachment.is_none() && is_answered_here(class));
-        if is_own(class) {
+        let here = match class {
+            Class::DiscardAll => self.settings.is_startup(),
+            class => is_own(class) || (self.attachment.is_none() && is_answered_here(class)),
+        };
+        if here && is_own(class) {
             self.must_not_have_failed()?;
         }
         if here {

@@ -22,7 +22,8 @@ impl Session {
     ) -> Result<Option<Bytes>, Stopped> {
         match class {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
-            Class::DiscardAll => self.discard_all().map(Some),
+            // Otherwise a shard answers, and reports each setting that goes back.
+            Class::DiscardAll if self.settings.is_startup() => self.discard_all().map(Some),
             // There are no temporary tables, no values of sequences and no listening to discard,
             // and plans of a backend are not the session's own.
             Class::DiscardOther(tag) => self.done_already(tag).map(Some),
@@ -71,7 +72,6 @@ impl Session {
             .into());
         }
         self.statements.clear();
-        self.settings.discard();
         Ok(local::complete("DISCARD ALL"))
     }
 

@@ -307,6 +307,7 @@ pub(super) fn is_neutral(class: &Class) -> bool {
                 | Class::Reset(_)
                 | Class::Show(_)
                 | Class::SetConstraints
+                | Class::DiscardAll
                 | Class::Cursor(_)
                 // In a query string with others; each alone is answered by the router.
                 | Class::DiscardOther(_)

@@ -231,6 +231,12 @@ impl SessionSettings {
         self.end_transaction(false);
     }
 
+    /// Whether nothing was set since the start.
+    #[must_use]
+    pub(super) fn is_startup(&self) -> bool {
+        *self.current() == self.startup
+    }
+
     /// Whether RESET goes back to anything but the server's own defaults.
     #[must_use]
     pub(super) fn has_startup(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
+use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
 use tests::program::Program;
@@ -232,6 +233,14 @@ async fn a_result_of_any_size_streams_in_bounded_memory() -> Outcome {
         }
     }
     same!(rows, 1_000);
+    let body = json!({ "query": many_rows, "params": [7] });
+    let answer = router.execute(&body).await?;
+    same!(answer.status.as_u16(), 200);
+    anyhow::ensure!(
+        answer.body.len() > 100_000_000,
+        "HTTP answered {} bytes",
+        answer.body.len()
+    );
     let grown = memory(&router.program, "VmHWM")?.saturating_sub(before);
     anyhow::ensure!(
         grown < 8 << 20,

@@ -18,6 +18,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         an_array_of_keys_is_looked_at_as_a_whole,
         statements_that_bind_a_session_to_a_backend_are_refused,
         a_refusal_in_a_batch_skips_to_sync,
+        several_statements_for_several_shards_are_refused_as_a_whole,
     )
     .into()
 }
@@ -205,6 +206,8 @@ async fn statements_that_bind_a_session_to_a_backend_are_refused(cluster: &Clust
         "PREPARE TRANSACTION 'a'".to_owned(),
         "DO $$ BEGIN END $$".to_owned(),
         "COPY refuse_bind FROM '/etc/passwd'".to_owned(),
+        "COPY refuse_bind FROM STDIN".to_owned(),
+        "COPY refuse_bind TO STDOUT".to_owned(),
     ];
     all_are_refused(&mut router, &statements).await
 }
@@ -234,5 +237,25 @@ async fn a_refusal_in_a_batch_skips_to_sync(cluster: &Cluster) -> Outcome {
     same!(column(&value)?, ["1"], "the batch is undone as a whole");
     let answer = router.exchange(&[update, run, sync()].concat()).await?;
     same!(tags(&answer), "12CZ");
+    Ok(())
+}
+
+async fn several_statements_for_several_shards_are_refused_as_a_whole(
+    cluster: &Cluster,
+) -> Outcome {
+    let (mut router, [here, there]) = start(cluster, "refuse_several").await?;
+    let sql = format!(
+        "UPDATE refuse_several SET v = 2 WHERE k = {here}; \
+         UPDATE refuse_several SET v = 2 WHERE k = {there}"
+    );
+    let answer = router.query(&sql).await?;
+    same!(sqlstate(&answer).as_deref(), Some("0A000"), "{answer:?}");
+    same!(status(&answer)?, 'I');
+    for key in [here, there] {
+        let answer = router
+            .query(&format!("SELECT v FROM refuse_several WHERE k = {key}"))
+            .await?;
+        same!(column(&answer)?, ["1"], "key {key}");
+    }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         ddl_reaches_every_shard,
         ddl_that_one_shard_refuses_is_done_on_none,
         ddl_is_answered_once,
+        ddl_that_would_break_the_sharding_is_refused,
         a_reference_table_is_read_on_any_shard_and_joined,
         an_unsharded_table_lives_on_its_home_shard,
     )
@@ -102,6 +103,42 @@ async fn ddl_is_answered_once(cluster: &Cluster) -> Outcome {
         .query("CREATE TABLE IF NOT EXISTS ddl_once (k bigint)")
         .await?;
     same!(tags(&answer), "NCZ", "{answer:?}");
+    Ok(())
+}
+
+async fn ddl_that_would_break_the_sharding_is_refused(cluster: &Cluster) -> Outcome {
+    cluster
+        .create("ddl_kept", "k bigint PRIMARY KEY, v int", ("k", "bigint"))
+        .await?;
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for sql in [
+        "ALTER TABLE ddl_kept DROP COLUMN k",
+        "ALTER TABLE ddl_kept RENAME COLUMN k TO key",
+        "ALTER TABLE ddl_kept ALTER COLUMN k TYPE text",
+        "ALTER TABLE ddl_kept RENAME TO ddl_renamed",
+        "ALTER TABLE ddl_kept ADD UNIQUE (v)",
+        "CREATE UNIQUE INDEX ON ddl_kept (v)",
+        "CREATE SEQUENCE ddl_sequence",
+        "CREATE TABLE ddl_serial (k bigint, id serial)",
+    ] {
+        let answer = router.query(sql).await?;
+        same!(
+            sqlstate(&answer).as_deref(),
+            Some("0A000"),
+            "{sql}: {answer:?}"
+        );
+    }
+    router.query("BEGIN").await?;
+    let answer = router.query("CREATE TABLE ddl_in_block (k bigint)").await?;
+    let code = sqlstate(&answer).unwrap_or_default();
+    anyhow::ensure!(["25001", "0A000"].contains(&code.as_str()), "{answer:?}");
+    same!(status(&answer)?, 'E');
+    same!(status(&router.query("ROLLBACK").await?)?, 'I');
+    for shard in &cluster.shards {
+        let there =
+            "SELECT to_regclass('ddl_in_block') IS NULL AND to_regclass('ddl_kept') IS NOT NULL";
+        same!(shard.psql(there).await?, "t");
+    }
     Ok(())
 }
 
