@@ -237,7 +237,7 @@ impl Session {
             let name = String::from_utf8_lossy(portal);
             return Err(Refusal {
                 sqlstate: "42P03",
-                message: format!("portal \"{name}\" already exists"),
+                message: format!("cursor \"{name}\" already exists"),
                 hint: None,
             });
         }
