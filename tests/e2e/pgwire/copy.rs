@@ -290,7 +290,7 @@ async fn copy_whose_rows_are_on_several_shards_is_refused(cluster: &Cluster) -> 
         ),
         "COPY (SELECT set_config('work_mem', '1MB', false)) TO STDOUT".to_owned(),
         format!(
-            "COPY (SELECT * FROM copy_wide WHERE k = {}) TO '/tmp/x'",
+            "COPY (SELECT * FROM copy_wide WHERE k = {}) TO '/etc/passwd'",
             keys[0]
         ),
         "COPY copy_wide FROM PROGRAM 'true'".to_owned(),

@@ -353,14 +353,15 @@ async fn portals_are_answered_byte_for_byte_as_by_the_shard(cluster: &Cluster) -
     // Flush brings each answer as soon as it is there.
     let asked = [
         parse("", ROWS, &[20]),
-        describe(b'S', ""),
         open("p", "", key),
+        // Only now is it known whose table it is, by its number there.
+        describe(b'P', "p"),
         execute("p", 1),
         execute("p", 1),
     ];
     for message in asked {
         let answers = match message.first() {
-            Some(b'D' | b'E') => 2,
+            Some(b'E') => 2,
             _ => 1,
         };
         for session in [&mut routed, &mut direct] {
