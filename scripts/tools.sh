@@ -5,6 +5,8 @@
 #   PostgreSQL 15, its client tools and pgbench   from Debian's packages
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
+#   the drivers of docs/drivers.md                from Debian's packages; node-postgres by npm,
+#                                                 below <target>/tools, from its lock file
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,6 +61,22 @@ has_libclang() {
 # The drivers are those of Debian's own Python, whichever python3 comes first on PATH.
 has_python_module() { /usr/bin/python3 -c "import $1" 2>/dev/null; }
 
+# What the clients below tests/e2e/clients run with. Java and Node.js of any source will do.
+missing_drivers() {
+    has_python_module psycopg2 || echo python3-psycopg2
+    has_python_module asyncpg || echo python3-asyncpg
+    has_python_module greenlet || echo python3-greenlet
+    has_python_module sqlalchemy || echo python3-sqlalchemy
+    has_python_module django || echo python3-django
+    /usr/bin/ruby -e 'require "pg"' 2>/dev/null || echo ruby-pg
+    has php || echo php-cli
+    { has php && php -r 'exit(extension_loaded("pdo_pgsql") ? 0 : 1);'; } || echo php-pgsql
+    { has java && java --describe-module jdk.compiler >/dev/null 2>&1; } || echo default-jdk-headless
+    [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
+    has node || echo nodejs
+    has npm || echo npm
+}
+
 missing_packages() {
     [ -n "$(postgres_bin)" ] || echo postgresql-15
     has psql || echo postgresql-client-15
@@ -69,7 +87,7 @@ missing_packages() {
     has openssl || echo openssl
     has curl || echo curl
     has_python_module psycopg || echo python3-psycopg
-    has_python_module psycopg2 || echo python3-psycopg2
+    missing_drivers
 }
 
 # Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
@@ -142,4 +160,16 @@ target=$(cargo metadata --no-deps --format-version 1 --offline |
     grep -o '"target_directory":"[^"]*"' | cut -d '"' -f 4)
 if ! is_wanted_etcd etcd && ! is_wanted_etcd "$target/tools/etcd/etcd"; then
     unpack_etcd "$target/tools/etcd"
+fi
+
+# node-postgres has no current package in Debian. The lock file names versions and checksums, and no
+# registry: the one that npm is configured with serves them.
+readonly NODE_CLIENT=tests/e2e/clients/node
+readonly NODE_MODULES=$target/tools/node
+if ! cmp --silent "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"; then
+    say "fetching node-postgres into $NODE_MODULES"
+    mkdir -p "$NODE_MODULES"
+    cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"
+    quietly npm --prefix "$NODE_MODULES" ci --ignore-scripts --no-audit --no-fund
+    cp "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"
 fi

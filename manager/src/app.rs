@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
+use crate::shards::tls::Tls;
 use crate::{audit, commit, forward, grpc, rest, shards};
 
 mod report;
@@ -181,6 +182,7 @@ async fn operations(
     let shards_config = shards::Config {
         user: security.shard_user.clone(),
         password: security.shard_password.clone(),
+        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
         connect_timeout: config.shards.connect_timeout,
         statement_timeout: config.shards.statement_timeout,
     };

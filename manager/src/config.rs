@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use platform::config::{Section, Violations};
+use platform::tls::client::ClientConfig;
 
 mod fronts;
 mod security;
@@ -27,6 +28,8 @@ pub struct Config {
     pub sharding: Sharding,
     pub leader: Leader,
     pub shards: Shards,
+    /// TLS to the shards.
+    pub shards_tls: ClientConfig,
     pub security: Security,
     pub observability: Observability,
     pub shutdown: Shutdown,
@@ -105,6 +108,7 @@ impl Config {
             sharding: Sharding::read(root),
             leader: Leader::read(root),
             shards: Shards::read(root),
+            shards_tls: ClientConfig::read(root.section("shards_tls")),
             security: Security::read(root, env),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),

@@ -7,13 +7,15 @@ use std::time::Duration;
 use platform::telemetry::error_chain;
 use platform::{Kind, Secret, TaskGroup};
 use tokio::time::timeout;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use topology::{Shard, ShardId, TableName};
 
+use self::tls::Tls;
 use crate::identifier;
 
 pub mod health;
 pub mod rows;
+pub mod tls;
 
 /// How shards are reached.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Config {
     pub user: String,
     /// Its password.
     pub password: Option<Secret>,
+    /// In clear or under TLS.
+    pub tls: Tls,
     /// Connecting, login included.
     pub connect_timeout: Duration,
     /// One question.
@@ -105,13 +109,14 @@ impl Shards {
             .port(endpoint.port())
             .dbname(endpoint.database())
             .user(&self.config.user)
+            .ssl_mode(self.config.tls.mode())
             .application_name("sharding-manager")
             .options(self.session_options());
         if let Some(password) = &self.config.password {
             settings.password(password.expose());
         }
         let limit = self.config.connect_timeout;
-        let connected = timeout(limit, settings.connect(NoTls)).await;
+        let connected = timeout(limit, settings.connect(self.config.tls.clone())).await;
         let (client, connection) = connected
             .map_err(|_| Error::Timeout {
                 shard: shard.id.clone(),

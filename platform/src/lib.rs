@@ -2,6 +2,7 @@
 //! HTTP serving, error kinds.
 #![warn(missing_docs)]
 
+pub mod advertise;
 pub mod backoff;
 pub mod bearer;
 pub mod config;

@@ -1,5 +1,5 @@
 //! TLS on the server's side: certificate, key and client CA from files, replaceable while the
-//! process runs.
+//! process runs. The other side is in [`client`]; who a certificate speaks of in [`subject`].
 //!
 //! TLS 1.2 and 1.3 with the ring provider, which is passed explicitly, so that nothing depends on
 //! a process-wide default. What is spoken inside (HTTP, PostgreSQL) only shows in [`Alpn`].
@@ -19,6 +19,9 @@ use rustls::server::danger::ClientCertVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+pub mod client;
+pub mod subject;
 
 /// A larger file is no certificate or key.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -89,6 +92,14 @@ pub enum Error {
         key_path: PathBuf,
         /// Why.
         source: rustls::Error,
+    },
+    /// A file of authorities of servers holds something that is no authority.
+    #[error("TLS file {} holds no usable authority: {reason}", path.display())]
+    BadAuthority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A file of client authorities holds something that is no authority.
     #[error("TLS file {} holds no usable client authority: {reason}", path.display())]

@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
-use platform::tls::{Acceptor, Alpn};
+use platform::tls::{Acceptor, Alpn, client};
 use platform::{Shutdown, TaskGroup};
 use tokio::net::TcpListener;
+use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
 
@@ -20,8 +21,9 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::metrics::Metrics;
-use crate::pool::{self, Credentials};
-use crate::session::{Front, Statements, cancel};
+use crate::peers::Peers;
+use crate::pool::{self, Credentials, Dialer};
+use crate::session::{Forwarder, Front, Statements, cancel};
 use crate::view::Keeper;
 use crate::{health, ingress};
 
@@ -85,7 +87,9 @@ fn warn_about(config: &Config) {
     }
     if config.pgwire.auth == crate::config::AuthMethod::Trust {
         tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
-    } else if config.pgwire.users.is_empty() {
+    } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
+        && config.pgwire.users.is_empty()
+    {
         tracing::warn!("pgwire.auth.users is empty: nobody can log in to the Postgres front");
     }
 }
@@ -94,6 +98,7 @@ fn warn_about(config: &Config) {
 struct Parts {
     core: Arc<Core>,
     front: Arc<Front>,
+    peers: Peers,
     follower: Follower,
     keeper: Keeper,
     topology: topology::watch::View,
@@ -110,7 +115,9 @@ impl Parts {
             timeout: config.metadata.timeout,
             credentials: None,
         })?;
-        let (follower, topology) = Follower::new(Arc::new(store), Backoff::default());
+        let store: Arc<dyn Store> = Arc::new(store);
+        let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+        let peers = Peers::new(store, config.pgwire.advertise_address.clone());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
         let pool = pool::Config {
@@ -123,6 +130,7 @@ impl Parts {
                 user: config.security.shard_user.clone(),
                 password: config.security.shard_password.clone(),
             },
+            dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
         };
         let (keeper, view) = Keeper::new(topology.clone(), pool, pools, metrics.clone());
         let users = Users::try_new(&config.pgwire.users)
@@ -144,6 +152,7 @@ impl Parts {
             users,
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
+            forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
         let secret = config
@@ -157,6 +166,7 @@ impl Parts {
         Ok(Self {
             core,
             front,
+            peers,
             follower,
             keeper,
             topology,
@@ -171,6 +181,7 @@ impl Parts {
         let Self {
             core,
             front: _,
+            peers,
             follower,
             keeper,
             topology,
@@ -179,6 +190,7 @@ impl Parts {
             verifier: _,
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
+        tasks.spawn("peers", peers.run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
         tasks.spawn("health", health::run(core, ground.clone()));
         let ground = ground.clone();
@@ -189,6 +201,24 @@ impl Parts {
             }
         });
     }
+}
+
+/// How the fronts of other routers are connected to: as their clients may, under TLS if this router
+/// serves it, since they share a configuration.
+fn to_routers(config: &Config) -> Result<Dialer, platform::tls::Error> {
+    let Some(own) = &config.security.tls else {
+        return Ok(Dialer::default());
+    };
+    let identity = own.client_ca_path.is_some().then(|| client::Identity {
+        cert_path: own.cert_path.clone(),
+        key_path: own.key_path.clone(),
+    });
+    let files = client::ClientConfig {
+        mode: client::Mode::Prefer,
+        root_cert_path: None,
+        identity,
+    };
+    Ok(Dialer::new(client::Connector::load(&files)?))
 }
 
 /// The bound ports of the fronts.

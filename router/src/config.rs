@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use platform::Secret;
 use platform::config::{Section, Violations};
+use platform::tls::client::ClientConfig;
 
 mod fronts;
 mod sharding;
@@ -24,6 +25,8 @@ pub struct Config {
     pub grpc: Grpc,
     pub metadata: Metadata,
     pub sharding: Sharding,
+    /// TLS to the shards.
+    pub shards_tls: ClientConfig,
     pub security: Security,
     pub observability: Observability,
     pub shutdown: Shutdown,
@@ -82,15 +85,33 @@ impl Config {
     }
 
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
-        Self {
+        let config = Self {
             http: Http::read(root),
-            pgwire: PgWire::read(root),
+            pgwire: PgWire::read(root, env),
             grpc: Grpc::read(root),
             metadata: Metadata::read(root, env),
             sharding: Sharding::read(root),
+            shards_tls: ClientConfig::read(root.section("shards_tls")),
             security: Security::read(root, env),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
+        };
+        config.check_encryption(root);
+        config
+    }
+
+    /// What the Postgres front asks of its clients and only TLS can give.
+    fn check_encryption(&self, root: &Section) {
+        let tls = self.security.tls.as_ref();
+        if self.pgwire.require_tls == Some(true) && tls.is_none() {
+            root.violation("pgwire.require_tls", "needs security.enable_tls");
+        }
+        let asks = tls.is_some_and(|tls| tls.client_ca_path.is_some());
+        if self.pgwire.auth == AuthMethod::Cert && !asks {
+            root.violation(
+                "pgwire.auth.method",
+                "cert needs security.enable_tls and security.tls_client_ca_path",
+            );
         }
     }
 }

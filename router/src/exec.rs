@@ -9,6 +9,7 @@ pub mod cancel;
 pub mod conversation;
 pub mod everywhere;
 mod exchange;
+mod hinted;
 pub mod iso;
 pub mod locate;
 pub mod param;

@@ -10,6 +10,7 @@ use topology::{Endpoint, ShardId};
 
 mod backend;
 mod connect;
+mod dial;
 mod lease;
 mod manager;
 pub mod metrics;
@@ -17,6 +18,7 @@ pub mod settings;
 
 pub use backend::{Backend, CancelTarget};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
+pub use dial::Dialer;
 pub use lease::Lease;
 
 use manager::Connector;
@@ -36,6 +38,8 @@ pub struct Config {
     pub max_prepared_statements: u32,
     /// User and password.
     pub credentials: Credentials,
+    /// In clear or under TLS.
+    pub dialer: Dialer,
 }
 
 /// Why there is no backend.
@@ -134,7 +138,7 @@ impl Pool {
     /// [`Error::Exhausted`] after the waiting time.
     pub async fn checkout(&self) -> Result<Lease, Error> {
         loop {
-            let lease = self.next_backend().await?;
+            let mut lease = self.next_backend().await?;
             if !lease.is_stale() {
                 return Ok(lease);
             }

@@ -11,6 +11,7 @@ mod expression;
 mod facts;
 mod from;
 mod functions;
+mod hint;
 mod json;
 mod literal;
 mod modify;
@@ -19,6 +20,7 @@ mod outputs;
 mod parse;
 mod scope;
 mod select;
+mod set_config;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ mod value;
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
 pub use functions::{Reach, UnsafeCall};
+pub use hint::{Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
@@ -51,6 +54,8 @@ pub struct Statement {
     pub location: Range<usize>,
     /// Calls that do not mean the same on one shard of several as on one server.
     pub functions: Vec<UnsafeCall>,
+    /// What its comments say about where it runs.
+    pub hints: Hints,
 }
 
 /// Analyses a query string of at most [`MAX_STATEMENT_BYTES`].
@@ -78,9 +83,11 @@ pub fn analyze_within(sql: &str, max_bytes: usize) -> Result<Analysis, SyntaxErr
                 class,
                 location,
                 functions,
+                hints: Hints::default(),
             });
         }
     }
+    hint::attach(sql, &mut statements)?;
     Ok(Analysis { statements })
 }
 

@@ -16,6 +16,8 @@ mod columns;
 mod copy;
 mod data;
 mod ddl;
+pub mod explain;
+mod hint;
 mod insert;
 mod lock;
 mod parameter;
@@ -27,6 +29,7 @@ mod tables;
 mod tests;
 mod values;
 
+pub use hint::{Hint, Origin};
 use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
@@ -160,5 +163,21 @@ pub fn resolve(
     hint: Option<&Key<'_>>,
     snapshot: &Snapshot,
 ) -> Result<Target, Refusal> {
-    resolve::target(plan, params, hint, snapshot)
+    resolve::by_key(plan, params, hint, snapshot)
+}
+
+/// As [`resolve`], under whatever the client hinted at.
+///
+/// # Errors
+/// The [`Refusal`] to send to the client.
+pub fn resolve_under(
+    plan: &Plan,
+    params: &dyn Parameters,
+    hint: &Hint<'_>,
+    snapshot: &Snapshot,
+) -> Result<Target, Refusal> {
+    match hint.shard {
+        None => resolve::by_key(plan, params, hint.key.as_ref(), snapshot),
+        Some(shard) => resolve::on_shard(plan, params, (shard, hint.key.as_ref()), snapshot),
+    }
 }

@@ -10,21 +10,27 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wire::frontend::tag;
+use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::auth::Users;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod answers;
 mod attach;
 pub mod cancel;
 mod client;
 mod control;
 mod copy;
 mod effects;
+mod encryption;
 mod expect;
 mod extended;
+mod forward;
 mod greeting;
+mod hints;
 mod housekeeping;
 mod local;
 mod login;
@@ -33,6 +39,7 @@ mod relay;
 mod simple;
 mod state;
 
+pub use forward::Forwarder;
 pub use login::{LoginError, log_in};
 pub use prepared::Statements;
 
@@ -68,6 +75,7 @@ pub struct Front {
     pub users: Users,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
 }
@@ -114,9 +122,12 @@ struct Flight {
     effects: Vec<Effect>,
 }
 
+/// The name of a portal that there never is.
+const POISON: &[u8] = b"refused by the router";
+
 /// Appends a message that fails whatever the backend's state is.
 fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
-    wire::frontend::encode::execute(out, b"refused by the router", 1)
+    wire::frontend::encode::execute(out, POISON, 1)
 }
 
 impl Session {
@@ -163,6 +174,13 @@ impl Session {
 
     /// Handles one message; false when it was the last one.
     async fn handle(&mut self, frame: Frame) -> Result<bool, Ended> {
+        let body_bytes = frame.body().len();
+        if tag::SMALL.contains(frame.tag()) && body_bytes > MAX_SMALL_MESSAGE_BYTES {
+            // A backend would close the connection over it.
+            let text = format!("message of {body_bytes} bytes is too long for its type");
+            self.fatal(&Error::Protocol(text)).await?;
+            return Ok(false);
+        }
         match frame.tag() {
             b'Q' => self.simple_query(&frame).await?,
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
@@ -193,6 +211,9 @@ impl Session {
     }
 
     async fn refuse_function_call(&mut self) -> Result<(), Ended> {
+        if !self.begin_simple().await? {
+            return Ok(());
+        }
         let refusal = crate::route::Refusal {
             sqlstate: "0A000",
             message: "the function call message is not supported by the router".to_owned(),

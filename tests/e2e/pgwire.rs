@@ -15,19 +15,26 @@ mod cancel;
 mod copy;
 mod cursors;
 mod fidelity;
+mod hints;
 mod keys;
 mod limits;
 mod login;
 mod one_connection;
+mod peers;
 mod pipeline;
 mod refusals;
 mod schema;
 mod session;
+mod shards_tls;
+mod tls;
 mod transactions;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         limits::trials(suite),
+        shards_tls::trials(suite),
+        tls::trials(suite),
+        peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
         one_connection::trials(suite),
@@ -39,6 +46,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         fidelity::trials(suite),
         session::trials(suite),
         pipeline::trials(suite),
+        hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
     ]

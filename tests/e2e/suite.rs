@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
@@ -21,6 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What a test comes to.
 pub(crate) type Outcome = anyhow::Result<()>;
+
+/// The error of a test that needs a program which is not installed here. It is reported as ignored
+/// with the reason, and as failed under CI, where scripts/tools.sh installs all of them.
+#[derive(Debug)]
+pub(crate) struct Unavailable(pub(crate) String);
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not installed: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unavailable {}
 
 type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
@@ -49,7 +62,7 @@ impl Suite {
         F: for<'a> FnOnce(&'a Cluster) -> Running<'a> + Send + 'static,
     {
         let suite = Arc::clone(self);
-        Trial::test(full_name(area, name), move || {
+        Trial::ignorable_test(full_name(area, name), move || {
             suite.run(async {
                 let cell = Arc::clone(&suite.lock());
                 let started =
@@ -66,17 +79,24 @@ impl Suite {
         F: FnOnce() -> Running<'static> + Send + 'static,
     {
         let suite = Arc::clone(self);
-        Trial::test(full_name(area, name), move || suite.run(test()))
+        Trial::ignorable_test(full_name(area, name), move || suite.run(test()))
     }
 
-    fn run(&self, test: impl Future<Output = Outcome>) -> Result<(), Failed> {
+    fn run(&self, test: impl Future<Output = Outcome>) -> Result<Completion, Failed> {
         let outcome = self
             .runtime
             .block_on(async { timeout(PATIENCE, test).await });
         let outcome = outcome
             .with_context(|| format!("no end within {PATIENCE:?}"))
             .flatten();
-        outcome.map_err(|error| Failed::from(format!("{error:#}")))
+        let Err(error) = outcome else {
+            return Ok(Completion::Completed);
+        };
+        let must_be_there = std::env::var("CI").is_ok_and(|value| value == "true");
+        match error.downcast_ref::<Unavailable>() {
+            Some(Unavailable(reason)) if !must_be_there => Ok(Completion::ignored_with(reason)),
+            Some(_) | None => Err(Failed::from(format!("{error:#}"))),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {

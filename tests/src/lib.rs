@@ -5,6 +5,7 @@
 //! dropped. Waiting is for a state, with a deadline; nothing sleeps and hopes. Assertions are the
 //! tests' own.
 
+pub mod authority;
 pub mod cluster;
 pub mod etcd;
 pub mod folder;

@@ -267,10 +267,14 @@ pub fn bin() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// PostgreSQL's servers refuse to run as root.
+/// Whom servers run as, if not as the tests do: they refuse to run as root.
+pub(crate) fn server_user() -> Option<&'static str> {
+    is_root().then_some(USER)
+}
+
 fn custody() -> Custody {
     Custody {
-        user: is_root().then_some(USER),
+        user: server_user(),
         farewell: Signal::Quit,
     }
 }

@@ -26,6 +26,8 @@ pub const LEADER: &str = "/sharding/v1/leader";
 pub const AUDIT: &str = "/sharding/v1/audit/";
 /// The newest audit entry's sequence number.
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
+/// Prefix of routers' records, each under its router's lease.
+pub const ROUTERS: &str = "/sharding/v1/routers/";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
@@ -63,6 +65,12 @@ pub fn hold(id: &str) -> String {
 #[must_use]
 pub fn audit(sequence: u64) -> String {
     format!("{AUDIT}{sequence:020}")
+}
+
+/// A router's record.
+#[must_use]
+pub fn router(id: u16) -> String {
+    format!("{ROUTERS}{id}")
 }
 
 /// The record of a request that was made under a client's idempotency key.

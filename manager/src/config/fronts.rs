@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use platform::advertise;
 use platform::config::Section;
 
 /// The HTTP front: section `server` of the file.
@@ -49,12 +50,12 @@ impl Grpc {
         let port = section.port("port", 50052);
         let advertise_address = section.optional_text("advertise_address");
         if let Some(address) = &advertise_address
-            && !is_host_and_port(address)
+            && advertise::split(address).is_none()
         {
             section.violation("advertise_address", "must be host:port");
         }
         section.finish();
-        let advertise_host = advertise_host(&host, env);
+        let advertise_host = advertise::host(&host, env);
         Self {
             host,
             port,
@@ -66,28 +67,9 @@ impl Grpc {
     /// The address that goes into the leader's record, for a listener on `port`.
     #[must_use]
     pub fn advertised(&self, port: u16) -> String {
-        let host = &self.advertise_host;
         match &self.advertise_address {
             Some(address) => address.clone(),
-            None if host.contains(':') => format!("[{host}]:{port}"),
-            None => format!("{host}:{port}"),
+            None => advertise::join(&self.advertise_host, port),
         }
     }
-}
-
-/// The address that is listened on, if it is one; else the host's name, which containers set.
-fn advertise_host(host: &str, env: &BTreeMap<String, String>) -> String {
-    let is_any = matches!(host, "" | "0.0.0.0" | "::" | "[::]");
-    if !is_any {
-        return host.trim_matches(['[', ']']).to_owned();
-    }
-    let name = env.get("HOSTNAME").filter(|name| !name.is_empty());
-    name.cloned().unwrap_or_else(|| "127.0.0.1".to_owned())
-}
-
-fn is_host_and_port(text: &str) -> bool {
-    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    let is_authority = text.parse::<http::uri::Authority>().is_ok() && !text.contains('@');
-    let parts = text.rsplit_once(':');
-    is_authority && parts.is_some_and(|(host, port)| !host.is_empty() && is_port(port))
 }

@@ -60,6 +60,7 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
     }
     topology.loaded().await;
     let shards = shards::Config {
+        tls: shards::tls::Tls::default(),
         user: "postgres".to_owned(),
         password: None,
         connect_timeout: Duration::from_secs(1),

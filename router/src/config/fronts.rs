@@ -1,8 +1,10 @@
 //! Where clients come in: HTTP, the Postgres wire protocol, gRPC.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use platform::Secret;
+use platform::advertise;
 use platform::config::Section;
 
 /// The HTTP front: section `server` of the file.
@@ -22,6 +24,8 @@ pub struct PgWire {
     pub port: u16,
     pub auth: AuthMethod,
     pub users: Vec<User>,
+    /// Whether clients in clear are refused; none was said, and then they are where there is TLS.
+    pub require_tls: Option<bool>,
     /// Sessions at once; the next one is refused with 53300.
     pub max_client_connections: u32,
     /// Prepared statements of one session; the next one is refused with 54000.
@@ -30,6 +34,8 @@ pub struct PgWire {
     pub max_message_bytes: u64,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// `host:port` where the other routers reach this front.
+    pub advertise_address: String,
 }
 
 /// How clients of the Postgres front prove who they are. A password never travels in clear.
@@ -39,6 +45,8 @@ pub enum AuthMethod {
     Trust,
     /// SCRAM-SHA-256 against the users of the configuration.
     ScramSha256,
+    /// A certificate whose common name is the user's.
+    Cert,
 }
 
 /// A user of the Postgres front.
@@ -72,12 +80,13 @@ impl Http {
 }
 
 impl PgWire {
-    pub(super) fn read(root: &mut Section) -> Self {
+    pub(super) fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let mut section = root.section("pgwire");
         let mut auth = section.section("auth");
         let methods = [
             ("trust", AuthMethod::Trust),
             ("scram-sha-256", AuthMethod::ScramSha256),
+            ("cert", AuthMethod::Cert),
         ];
         let method = auth.choice("method", &methods, AuthMethod::ScramSha256);
         let users = auth
@@ -86,11 +95,24 @@ impl PgWire {
             .filter_map(User::read)
             .collect();
         auth.finish();
+        let (host, port) = (section.text("host", "0.0.0.0"), section.port("port", 6432));
+        let advertise_address = section.optional_text("advertise_address");
+        if advertise_address
+            .as_deref()
+            .is_some_and(|address| advertise::split(address).is_none())
+        {
+            section.violation("advertise_address", "must be host:port");
+        }
         let config = Self {
-            host: section.text("host", "0.0.0.0"),
-            port: section.port("port", 6432),
+            advertise_address: advertise_address
+                .unwrap_or_else(|| advertise::join(&advertise::host(&host, env), port)),
+            host,
+            port,
             auth: method,
             users,
+            require_tls: section
+                .has("require_tls")
+                .then(|| section.boolean("require_tls", true)),
             max_client_connections: section.count("max_client_connections", 10_000, 1, 1_000_000),
             max_prepared_statements: section.count("max_prepared_statements", 1_000, 1, 100_000),
             max_message_bytes: section.size("max_message_bytes", 64 << 20),

@@ -81,7 +81,7 @@ fn objection(class: &Class) -> Option<(&'static str, &'static str)> {
             "a cursor would end with the request",
             "a result is streamed whatever its length",
         )),
-        Class::Explain { inner, .. } => objection(inner),
+        Class::Explain { inner, .. } | Class::ExplainRoute(inner) => objection(inner),
     }
 }
 
@@ -90,7 +90,7 @@ fn objection(class: &Class) -> Option<(&'static str, &'static str)> {
 pub fn may_write(class: &Class) -> bool {
     match class {
         Class::Select(data) => !data.writes.is_empty() || data.opaque.is_some(),
-        Class::Show(_) => false,
+        Class::Show(_) | Class::ExplainRoute(_) => false,
         Class::Explain { analyze, inner } => *analyze && may_write(inner),
         Class::Insert(_)
         | Class::Update(_)
@@ -136,6 +136,7 @@ mod tests {
             class,
             location: 0..1,
             functions: Vec::new(),
+            hints: crate::query::Hints::default(),
         };
         Analysis {
             statements: classes.into_iter().map(statement).collect(),

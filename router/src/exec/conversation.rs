@@ -19,6 +19,18 @@ pub struct Message {
 }
 
 impl Message {
+    /// Messages of the router's own, in place of a shard's.
+    pub(super) fn all_of(mut frames: Bytes) -> impl Iterator<Item = Self> {
+        std::iter::from_fn(move || {
+            let header = Header::parse(&frames, usize::MAX).ok().flatten()?;
+            let whole = frames.len() >= header.frame_bytes();
+            whole.then(|| Self {
+                tag: header.tag,
+                bytes: frames.split_to(header.frame_bytes()),
+            })
+        })
+    }
+
     /// Which message it is.
     #[must_use]
     pub fn tag(&self) -> u8 {

@@ -4,16 +4,23 @@
 //! the shard down and memory does not grow with the result.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use topology::ShardId;
-use wire::backend::{CommandComplete, DataRow, RowDescription, tag};
+use bytes::BytesMut;
+use topology::{ShardId, Snapshot};
+use wire::backend::{CommandComplete, DataRow, RowDescription, encode, tag};
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::exec::conversation::Message;
 use crate::exec::exchange::Exchange;
 use crate::exec::types::name_of;
+use crate::route::Target;
+use crate::route::explain::{self, Explanation};
+
+/// PostgreSQL's id of the type text.
+const TEXT: u32 = 25;
 
 /// Stands for the shard of a statement that ran on all of them; no shard's id.
 pub const EVERY_SHARD: &str = "*";
@@ -76,6 +83,8 @@ pub struct Rows {
 #[derive(Debug)]
 enum Source {
     Shard(Box<Exchange>),
+    /// Rows of the router's own.
+    Own(VecDeque<Message>, Summary),
     Ended(Summary),
     Broken,
 }
@@ -105,6 +114,34 @@ impl Rows {
         }
     }
 
+    /// The answer to EXPLAIN (ROUTE).
+    pub(super) fn explaining(core: Arc<Core>, answer: &Explanation, snapshot: &Snapshot) -> Self {
+        let mut frames = BytesMut::new();
+        for line in &answer.lines {
+            // A row of one column is never too wide.
+            let _written = encode::data_row(&mut frames, &[Some(line.as_bytes())]);
+        }
+        let shard = match answer.target {
+            Some(Target::Shard { index, .. }) => snapshot.shard(index).map(|it| it.id.clone()),
+            Some(Target::Any | Target::Everywhere) | None => None,
+        };
+        let summary = Summary {
+            row_count: u64::try_from(answer.lines.len()).unwrap_or(u64::MAX),
+            command_tag: "EXPLAIN".to_owned(),
+        };
+        let column = Column {
+            name: explain::COLUMN.to_owned(),
+            type_oid: TEXT,
+        };
+        Self {
+            core,
+            shard,
+            columns: [column].into(),
+            source: Source::Own(Message::all_of(frames.freeze()).collect(), summary),
+            returned: 0,
+        }
+    }
+
     /// The shard that answers, or [`EVERY_SHARD`].
     #[must_use]
     pub fn shard(&self) -> &str {
@@ -122,7 +159,7 @@ impl Rows {
     pub fn has_buffered(&self) -> bool {
         match &self.source {
             Source::Shard(exchange) => exchange.has_buffered(),
-            Source::Ended(_) | Source::Broken => true,
+            Source::Own(..) | Source::Ended(_) | Source::Broken => true,
         }
     }
 
@@ -131,8 +168,16 @@ impl Rows {
     /// # Errors
     /// The rows so far are not the whole answer, and there are no more.
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
-        let Source::Shard(exchange) = &mut self.source else {
-            return Ok(None);
+        let exchange = match &mut self.source {
+            Source::Shard(exchange) => exchange,
+            Source::Own(rows, summary) => {
+                let row = rows.pop_front().map(Row);
+                if row.is_none() {
+                    self.source = Source::Ended(std::mem::take(summary));
+                }
+                return Ok(row);
+            }
+            Source::Ended(_) | Source::Broken => return Ok(None),
         };
         match advance(exchange).await {
             Ok(Step::Row(row)) => {
@@ -172,6 +217,7 @@ impl Rows {
     pub fn may_write(&self) -> bool {
         match &self.source {
             Source::Shard(exchange) => exchange.writes(),
+            Source::Own(..) => false,
             Source::Ended(_) | Source::Broken => true,
         }
     }
@@ -181,7 +227,7 @@ impl Rows {
     pub fn summary(&self) -> Option<&Summary> {
         match &self.source {
             Source::Ended(summary) => Some(summary),
-            Source::Shard(_) | Source::Broken => None,
+            Source::Shard(_) | Source::Own(..) | Source::Broken => None,
         }
     }
 }

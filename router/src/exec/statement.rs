@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use platform::TaskGroup;
-use topology::{Key, Snapshot};
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
@@ -20,11 +19,11 @@ use crate::error::Error;
 use crate::exec::exchange::{Exchange, Terms, error_of};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
-use crate::exec::{admission, everywhere, locate};
+use crate::exec::{admission, everywhere, hinted};
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
-use crate::route::{self, Plan, Refusal, Target};
+use crate::route::{Plan, Refusal, Target};
 use crate::view::Serving;
 
 /// One statement as an API was given it.
@@ -95,9 +94,12 @@ impl Executor {
         let writes = admission::may_write(&statement.class);
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
-        let hint = hint(&request, plan, snapshot)?;
         let params = Unrouted::new(&request.params);
-        let target = route::resolve(plan, &params, hint.as_ref(), snapshot)?;
+        let planned = (statement, plan);
+        if let Some(answer) = hinted::explanation(&request, planned, &params, snapshot) {
+            return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
+        }
+        let target = hinted::target(&request, planned, &params, snapshot)?;
         let terms = Terms {
             tasks: self.tasks.clone(),
             writes: writes || plan_writes(plan),
@@ -216,35 +218,6 @@ fn output_settings() -> Settings {
     settings.insert_value("bytea_output", "hex");
     settings.insert_value("extra_float_digits", "1");
     settings
-}
-
-/// The request's key, read as the type that the statement's tables have, or the named group.
-fn hint<'a>(
-    request: &'a Request,
-    plan: &Plan,
-    snapshot: &Snapshot,
-) -> Result<Option<Key<'a>>, Error> {
-    let Some(text) = &request.shard_key else {
-        // A group that does not exist is a mistake even where nothing depends on it.
-        if request.group.is_some() {
-            locate::key_type_of(snapshot, request.group.as_deref())?;
-        }
-        return Ok(None);
-    };
-    let key_type = match plan {
-        Plan::Key { key_type, .. } | Plan::NeedsHint { key_type, .. } => *key_type,
-        Plan::Any { .. } | Plan::Home(_) | Plan::Everywhere => {
-            let key_type = locate::key_type_of(snapshot, request.group.as_deref());
-            if request.group.is_none() {
-                // Nothing depends on the key, and it may be meant as one of any group.
-                let key = key_type.map(|key_type| locate::read_key(key_type, text).ok());
-                return Ok(key.ok().flatten());
-            }
-            key_type?
-        }
-        Plan::Refused(refusal) => return Err(refusal.clone().into()),
-    };
-    Ok(Some(locate::read_key(key_type, text)?))
 }
 
 fn plan_writes(plan: &Plan) -> bool {

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
-use tokio::net::TcpStream;
 use topology::Endpoint;
 
+use super::dial::Dialer;
 use super::settings::Settings;
+use crate::stream::Stream;
 
 /// A backend as a CancelRequest addresses it.
 #[derive(Debug)]
 pub struct CancelTarget {
     /// Its server.
     pub endpoint: Endpoint,
+    /// How its server is connected to.
+    pub dialer: Dialer,
     /// Its process id there.
     pub process_id: i32,
     /// Its secret there.
@@ -24,7 +27,7 @@ pub struct CancelTarget {
 #[derive(Debug)]
 pub struct Backend {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Bytes read and not yet handled.
     pub inbound: BytesMut,
     /// The settings in force on it.
@@ -46,19 +49,7 @@ pub struct Backend {
 impl Backend {
     /// Whether the shard has closed the connection or said something nobody asked for while it
     /// was idle. Costs no system call when nothing has arrived.
-    pub(super) fn is_stale(&self) -> bool {
-        use futures_util::FutureExt as _;
-        if !self.inbound.is_empty() {
-            return true;
-        }
-        // The reactor has noted readiness already; only then is the socket asked.
-        match self.stream.readable().now_or_never() {
-            None => false,
-            Some(_) => {
-                let mut byte = [0_u8; 1];
-                let read = self.stream.try_read(&mut byte);
-                !matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-            }
-        }
+    pub(super) fn is_stale(&mut self) -> bool {
+        !self.inbound.is_empty() || self.stream.has_news()
     }
 }

@@ -8,14 +8,15 @@ use lru::LruCache;
 use platform::Secret;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use topology::Endpoint;
 use wire::Header;
 use wire::backend::{Authentication, Message};
 use wire::frontend::encode;
 
 use super::backend::{Backend, CancelTarget};
+use super::dial::Dialer;
 use super::settings::Settings;
+use crate::stream::Stream;
 
 /// Longest message that a shard sends before it is ready.
 const MAX_LOGIN_MESSAGE_BYTES: usize = 64 << 10;
@@ -38,6 +39,9 @@ pub enum ConnectError {
     /// The network said no.
     #[error("{0}")]
     Io(String),
+    /// The TLS handshake came to nothing.
+    #[error("TLS handshake: {0}")]
+    Tls(String),
     /// The time-out passed.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
@@ -80,6 +84,7 @@ impl From<std::io::Error> for ConnectError {
 pub(super) struct Login {
     pub(super) endpoint: Endpoint,
     pub(super) credentials: Credentials,
+    pub(super) dialer: Dialer,
     pub(super) timeout: Duration,
     pub(super) max_prepared_statements: u32,
 }
@@ -91,11 +96,9 @@ impl Login {
     }
 
     async fn log_in(&self) -> Result<Backend, ConnectError> {
-        let address = (self.endpoint.host(), self.endpoint.port());
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let (host, port) = (self.endpoint.host(), self.endpoint.port());
         let mut wire = Conversation {
-            stream,
+            stream: self.dialer.dial(host, port).await?,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
         };
@@ -208,6 +211,7 @@ impl Login {
             unnamed: None,
             cancel: Arc::new(CancelTarget {
                 endpoint,
+                dialer: self.dialer.clone(),
                 process_id,
                 secret,
             }),
@@ -241,7 +245,7 @@ fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ConnectError> {
 
 /// A conversation of whole messages, for login only.
 struct Conversation {
-    stream: TcpStream,
+    stream: Stream,
     inbound: BytesMut,
     outbound: BytesMut,
 }

@@ -29,6 +29,8 @@ impl Lease {
     /// Returns the backend to its pool. The caller vouches that it is outside a transaction, that
     /// every answer was read, and that `settings` names the settings in force (I6).
     pub fn give_back(mut self) {
+        // The next simple query on it drops its unnamed statement, whoever sends it.
+        self.backend.unnamed = None;
         self.backend.reusable = self.backend.inbound.is_empty() && !self.backend.spoiled;
     }
 

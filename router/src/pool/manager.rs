@@ -20,6 +20,7 @@ impl Connector {
         let login = Login {
             endpoint,
             credentials: config.credentials.clone(),
+            dialer: config.dialer.clone(),
             timeout: config.connect_timeout,
             max_prepared_statements: config.max_prepared_statements,
         };

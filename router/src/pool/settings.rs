@@ -2,12 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// The setting that SET SESSION AUTHORIZATION changes.
-const USER: &str = "session_authorization";
-
-/// The setting that SET ROLE changes.
-const ROLE: &str = "role";
-
 /// Setting name → the SQL that establishes it. Equal settings are interchangeable backends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +9,13 @@ pub struct Settings {
     /// The schemas of `search_path`, when it was set.
     search_path: Option<Vec<String>>,
 }
+
+/// Settings that RESET ALL leaves as they are, in the order in which they have to be established:
+/// a new session user forgets the role. They come last, since they may take away the right to set
+/// others.
+const IDENTITY: [&str; 2] = ["session_authorization", ROLE];
+
+const ROLE: &str = "role";
 
 impl Settings {
     /// Most bytes of SQL that a session may pile up in its settings.
@@ -38,36 +39,21 @@ impl Settings {
 
     /// Records a setting by the statement that set it.
     pub fn insert_statement(&mut self, name: &str, sql: &str) {
-        self.forget_role_of(name);
         let sql = sql.trim_end_matches([';', ' ', '\n', '\t', '\r']);
+        self.remove(name);
         self.entries
             .insert(name.to_ascii_lowercase().into(), sql.into());
     }
 
     /// Forgets one setting.
     pub fn remove(&mut self, name: &str) {
-        self.forget_role_of(name);
         self.entries.remove(name.to_ascii_lowercase().as_str());
         if name.eq_ignore_ascii_case("search_path") {
             self.search_path = None;
         }
-    }
-
-    /// A role is one of the session's user, and ends when that changes.
-    fn forget_role_of(&mut self, name: &str) {
-        if name.eq_ignore_ascii_case(USER) {
+        if name.eq_ignore_ascii_case("session_authorization") {
             self.entries.remove(ROLE);
         }
-    }
-
-    /// Takes all settings from `other`, but keeps the user and the role, as RESET ALL does.
-    pub fn restore_all(&mut self, other: &Self) {
-        let identity = [USER, ROLE].map(|name| self.entries.remove_entry(name));
-        self.clone_from(other);
-        for name in [USER, ROLE] {
-            self.entries.remove(name);
-        }
-        self.entries.extend(identity.into_iter().flatten());
     }
 
     /// Takes one setting from `other`, or forgets it when `other` has none.
@@ -80,6 +66,40 @@ impl Settings {
                 self.search_path.clone_from(&other.search_path);
             }
         }
+    }
+
+    /// Takes all from `other` but what RESET ALL leaves alone.
+    pub fn restore_all(&mut self, other: &Self) {
+        let mut entries = other.entries.clone();
+        for name in IDENTITY {
+            match self.entries.remove(name) {
+                Some(sql) => entries.insert(name.into(), sql),
+                None => entries.remove(name),
+            };
+        }
+        self.entries = entries;
+        self.search_path.clone_from(&other.search_path);
+    }
+
+    /// Whether a setting differs from the shard's own default.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Whether a statement that is parsed under either of them means the same: the constants in it
+    /// are read under the settings of that moment.
+    #[must_use]
+    pub fn read_alike(&self, other: &Self) -> bool {
+        self.of_reading().eq(other.of_reading())
+    }
+
+    /// The settings that may change what a statement means.
+    pub fn of_reading(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .map(|(name, sql)| (&**name, &**sql))
+            .filter(|(name, _)| *name != "application_name" && !name.ends_with("_timeout"))
     }
 
     /// Notes the schemas of a `search_path` that was recorded.
@@ -106,16 +126,12 @@ impl Settings {
     #[must_use]
     pub fn establish(&self) -> String {
         let mut sql = String::from("RESET SESSION AUTHORIZATION;RESET ALL");
-        // The user's settings are made as the router's own user, who may make more of them; then
-        // the user, then its role.
-        let last = [USER, ROLE];
-        let settings = self
-            .entries
-            .iter()
-            .filter(|(name, _)| !last.contains(&&***name));
-        let identity = last.iter().filter_map(|name| self.entries.get(*name));
-        for statement in settings.map(|(_, sql)| sql).chain(identity) {
-            sql.push(';');
+        let others = self.entries.iter();
+        let others = others.filter(|(name, _)| !IDENTITY.contains(&&***name));
+        let identity = IDENTITY.iter().filter_map(|name| self.entries.get(*name));
+        for statement in others.map(|(_, statement)| statement).chain(identity) {
+            // On a line of its own: the one before may end in a comment.
+            sql.push_str("\n;");
             sql.push_str(statement);
         }
         sql
@@ -151,34 +167,61 @@ mod tests {
     }
 
     #[test]
-    fn a_role_follows_its_user_and_outlives_reset_all() {
-        let mut settings = Settings::default();
-        settings.insert_statement("role", "SET ROLE a");
-        settings.insert_statement("session_authorization", "SET SESSION AUTHORIZATION b");
-        settings.insert_statement("work_mem", "SET work_mem = '5MB'");
-        let mut reset = settings.clone();
-        reset.insert_statement("role", "SET ROLE c");
-        reset.restore_all(&Settings::default());
-        assert_eq!(
-            settings.establish(),
-            "RESET SESSION AUTHORIZATION;RESET ALL;SET work_mem = '5MB';\
-             SET SESSION AUTHORIZATION b"
-        );
-        assert_eq!(
-            reset.establish(),
-            "RESET SESSION AUTHORIZATION;RESET ALL;SET SESSION AUTHORIZATION b;SET ROLE c"
-        );
-    }
-
-    #[test]
     fn establishing_starts_from_the_defaults() {
         let mut settings = Settings::default();
         settings.insert_value("TimeZone", "UTC");
         settings.insert_statement("search_path", "SET search_path TO a, b;");
         assert_eq!(
             settings.establish(),
-            "RESET SESSION AUTHORIZATION;RESET ALL;SET search_path TO a, b;\
+            "RESET SESSION AUTHORIZATION;RESET ALL\n;SET search_path TO a, b\n;\
              SELECT pg_catalog.set_config('TimeZone', 'UTC', false)"
         );
+    }
+
+    #[test]
+    fn who_the_session_is_is_established_last_and_the_role_after_the_user() {
+        let mut settings = Settings::default();
+        settings.insert_statement("session_authorization", "SET SESSION AUTHORIZATION a");
+        settings.insert_statement("role", "SET ROLE b");
+        settings.insert_statement("work_mem", "SET work_mem = '1MB'");
+        let sql = settings.establish();
+        let at = |text: &str| sql.find(text).unwrap();
+        assert!(at("work_mem") < at("AUTHORIZATION a"), "{sql}");
+        assert!(at("AUTHORIZATION a") < at("ROLE b"), "{sql}");
+    }
+
+    #[test]
+    fn a_new_session_user_forgets_the_role_and_reset_all_does_not() {
+        let mut settings = Settings::default();
+        settings.insert_statement("role", "SET ROLE b");
+        settings.insert_statement("work_mem", "SET work_mem = '1MB'");
+        settings.restore_all(&Settings::default());
+        assert!(settings.has("role") && !settings.has("work_mem"));
+        settings.insert_statement("session_authorization", "SET SESSION AUTHORIZATION a");
+        assert!(!settings.has("role"));
+        settings.insert_statement("role", "SET ROLE b");
+        settings.remove("session_authorization");
+        assert!(settings.is_empty());
+    }
+
+    #[test]
+    fn a_comment_does_not_swallow_the_next_setting() {
+        let mut settings = Settings::default();
+        settings.insert_statement("a.b", "SET a.b = 1 -- why");
+        settings.insert_statement("a.c", "SET a.c = 2");
+        assert!(settings.establish().contains("-- why\n;SET a.c"));
+    }
+
+    #[test]
+    fn names_and_timeouts_do_not_change_what_a_statement_means() {
+        let of = |name: &str| {
+            let mut settings = Settings::default();
+            settings.insert_value(name, "1");
+            settings
+        };
+        let plain = Settings::default();
+        assert!(of("application_name").read_alike(&plain));
+        assert!(of("statement_timeout").read_alike(&plain));
+        assert!(!of("TimeZone").read_alike(&plain));
     }
 }

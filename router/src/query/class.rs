@@ -69,6 +69,8 @@ pub enum Class {
         /// The statement that is explained.
         inner: Box<Class>,
     },
+    /// EXPLAIN (ROUTE): where the statement would go, answered by the router.
+    ExplainRoute(Box<Class>),
     /// LISTEN on a channel.
     Listen(String),
     /// UNLISTEN; none is UNLISTEN *.
@@ -96,7 +98,7 @@ pub enum Class {
     Other(&'static str),
 }
 
-/// A SET statement.
+/// A SET statement, or a SELECT of set_config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The setting in lower case; `transaction` for SET TRANSACTION, `session characteristics`
@@ -107,6 +109,8 @@ pub struct Setting {
     /// The values as text; empty for SET TRANSACTION and for SET ... FROM CURRENT, none for SET
     /// ... TO DEFAULT. For SET SESSION CHARACTERISTICS each setting's name and value in turn.
     pub values: Option<Vec<String>>,
+    /// The parameter of set_config, from 0, that holds the value of each execution.
+    pub parameter: Option<u16>,
 }
 
 /// A FETCH, MOVE or CLOSE.

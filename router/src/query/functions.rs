@@ -86,8 +86,14 @@ fn is_local_custom_setting(args: &[Node]) -> bool {
     let [name, _, local] = args else {
         return false;
     };
-    let is_custom = matches!(constant(name), Some(Val::Sval(name)) if name.sval.contains('.'));
+    let is_custom = matches!(constant(name), Some(Val::Sval(name)) if is_of_others(&name.sval));
     is_custom && matches!(constant(local), Some(Val::Boolval(local)) if local.boolval)
+}
+
+/// Whether a setting is neither PostgreSQL's nor the router's own, which only SET sets.
+fn is_of_others(name: &str) -> bool {
+    name.split_once('.')
+        .is_some_and(|(prefix, _)| !prefix.eq_ignore_ascii_case("sharding"))
 }
 
 fn constant(node: &Node) -> Option<&Val> {

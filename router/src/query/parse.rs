@@ -22,6 +22,12 @@ pub enum SyntaxError {
         /// The limit.
         max_bytes: usize,
     },
+    /// A comment that looks like a hint and can't be followed.
+    #[error("{message}")]
+    Hint {
+        /// Which one, and why.
+        message: String,
+    },
     /// Nested deeper than the tree's reader allows.
     #[error("statement is nested too deep to be routed")]
     TooDeep,
@@ -35,7 +41,7 @@ impl SyntaxError {
     #[must_use]
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            Self::Syntax { .. } => "42601",
+            Self::Syntax { .. } | Self::Hint { .. } => "42601",
             Self::TooLong { .. } => "54000",
             Self::TooDeep => "54001",
             Self::Nul => "22021",

@@ -78,6 +78,7 @@ fn set(set: &VariableSetStmt) -> Class {
         name: set.name.to_lowercase(),
         local: set.is_local,
         values,
+        parameter: None,
     })
 }
 
@@ -90,6 +91,7 @@ fn set_transaction(set: &VariableSetStmt) -> Class {
             name: "transaction".to_owned(),
             local: true,
             values: Some(Vec::new()),
+            parameter: None,
         });
     }
     let mut values = Vec::new();
@@ -107,6 +109,7 @@ fn set_transaction(set: &VariableSetStmt) -> Class {
         name,
         local: false,
         values: Some(values),
+        parameter: None,
     })
 }
 

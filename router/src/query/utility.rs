@@ -7,7 +7,7 @@ use pg_query::protobuf::{
 
 use super::builder::{Builder, Place};
 use super::select::Handing;
-use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, setting};
+use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, set_config, setting};
 
 /// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
 const CURSOR_WITH_HOLD: i32 = 0x20;
@@ -30,7 +30,9 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn class(&mut self, node: &'a NodeEnum) -> Class {
-        self.query(node)
+        set_config::of(node)
+            .map(Class::Set)
+            .or_else(|| self.query(node))
             .or_else(|| self.around_a_query(node))
             .or_else(|| transaction(node))
             .or_else(|| setting::session(node))
@@ -140,12 +142,20 @@ impl<'a> Calls<'a> {
     }
 
     fn explain(&mut self, explain: &'a ExplainStmt) -> Class {
+        let inner = self.inner(explain.query.as_deref());
+        if options(&explain.options).any(is_route) {
+            return if explain.options.len() == 1 {
+                Class::ExplainRoute(Box::new(inner))
+            } else {
+                Class::Other("EXPLAIN (ROUTE) with other options")
+            };
+        }
         Class::Explain {
             analyze: options(&explain.options)
                 .filter(|option| option.defname == "analyze")
                 .last()
                 .is_some_and(setting::is_on),
-            inner: Box::new(self.inner(explain.query.as_deref())),
+            inner: Box::new(inner),
         }
     }
 
@@ -156,6 +166,11 @@ impl<'a> Calls<'a> {
             Some(None) | None => Class::Other("a statement that is not known"),
         }
     }
+}
+
+/// PostgreSQL has no such option; switched off, it is left to PostgreSQL to say so.
+fn is_route(option: &DefElem) -> bool {
+    option.defname == "route" && setting::is_on(option)
 }
 
 fn select_into<'a>(builder: &mut Builder<'a>, select: &'a SelectStmt) {

@@ -34,6 +34,8 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
             return inside("DECLARE CURSOR", query, tables);
         }
         Class::LockTable(locked) => return lock::plan(locked, tables),
+        // It is asked where the statement itself would go.
+        Class::ExplainRoute(inner) => return self::class(inner, tables),
         Class::Explain { analyze, inner } => return explain(*analyze, inner, tables),
         Class::Begin { .. }
         | Class::Commit { .. }

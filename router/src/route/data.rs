@@ -217,7 +217,7 @@ fn no_key(table: Sharded<'_>) -> Refusal {
         "table \"{table}\" is sharded by \"{column}\", and the statement does not show its value"
     ))
     .hint(format!(
-        "add \"{column} = <value>\"; HTTP and gRPC calls may give it as shard_key instead"
+        "add \"{column} = <value>\", or name it in a comment: /* shard_key = <value> */"
     ))
 }
 

@@ -1,7 +1,7 @@
 //! The wording of refusals. What is refused is decided elsewhere.
 
 use topology::key::InvalidKey;
-use topology::{KeyType, TableName};
+use topology::{KeyType, ShardIndex, Snapshot, TableName};
 
 use super::tables::shown;
 use super::{KeyColumn, Refusal};
@@ -152,6 +152,50 @@ impl Refusal {
         Self::unsupported(format!(
             "hint is a key of type {found}, the shard key is of type {wanted}"
         ))
+    }
+
+    /// A shard hint beside something that another shard has.
+    pub(super) fn shard_differs(hinted: ShardIndex, found: ShardIndex, at: &Snapshot) -> Self {
+        let id = |index| at.shard(index).map_or("none", |shard| shard.id.as_str());
+        Self::unsupported(format!(
+            "hint names shard {}, and the statement is for shard {}",
+            id(hinted),
+            id(found)
+        ))
+        .hint("leave the hint out, or give it the statement's shard")
+    }
+
+    /// A write under a shard hint, of rows whose keys are not shown.
+    pub(super) fn write_without_key() -> Self {
+        Self::unsupported(
+            "a statement that writes or locks rows under a shard hint must show its shard key",
+        )
+        .hint("add the shard key to the statement, or hint at it with /* shard_key = <value> */")
+    }
+
+    /// A schema change under a shard hint.
+    pub(super) fn change_under_shard_hint() -> Self {
+        Self::unsupported("a schema change goes to every shard and takes no shard hint")
+            .hint("leave the hint out, or RESET sharding.shard")
+    }
+
+    /// A hint whose key is none.
+    pub(super) fn hint_key(named: &str, error: &InvalidKey) -> Self {
+        Self {
+            sqlstate: sqlstate_of(error),
+            message: format!("{named}: {error}"),
+            hint: None,
+        }
+    }
+
+    /// A hint at a shard that there is not.
+    pub(super) fn hint_shard(named: &str, id: &str) -> Self {
+        let id: String = id.chars().take(64).collect();
+        Self {
+            sqlstate: "22023",
+            message: format!("{named}: shard \"{id}\" does not exist"),
+            hint: Some("\"shardctl shards list\" names the shards".to_owned()),
+        }
     }
 
     /// Nowhere to go.

@@ -6,7 +6,7 @@ use topology::{Key, KeyType, ShardIndex, Snapshot, Token, hash};
 use super::{KeyColumn, KeySource, Parameters, Plan, Refusal, Target, parameter};
 
 /// See [`super::resolve`].
-pub(super) fn target(
+pub(super) fn by_key(
     plan: &Plan,
     params: &dyn Parameters,
     hint: Option<&Key<'_>>,
@@ -44,6 +44,48 @@ pub(super) fn target(
         Plan::Everywhere if snapshot.shards().is_empty() => Err(Refusal::no_shard()),
         Plan::Everywhere => Ok(Target::Everywhere),
         Plan::Refused(refusal) => Err(refusal.clone()),
+    }
+}
+
+/// See [`super::resolve_under`]: what was hinted at is a shard, and perhaps a key as well.
+///
+/// Every key that is seen must be one of that shard. What shows none is run there all the same when
+/// it only reads: the client asked for that shard's rows.
+pub(super) fn on_shard(
+    plan: &Plan,
+    params: &dyn Parameters,
+    (shard, key): (ShardIndex, Option<&Key<'_>>),
+    snapshot: &Snapshot,
+) -> Result<Target, Refusal> {
+    let found = match (plan, key) {
+        (
+            Plan::NeedsHint {
+                key_type,
+                sources,
+                writes,
+                ..
+            },
+            None,
+        ) => {
+            if *writes {
+                return Err(Refusal::write_without_key());
+            }
+            let mut lookup = Lookup::new(snapshot, *key_type, None)?;
+            lookup.take_all(sources, params, None)?;
+            lookup.target().unwrap_or(Target::Any)
+        }
+        (Plan::Everywhere, _) => return Err(Refusal::change_under_shard_hint()),
+        _ => by_key(plan, params, key, snapshot)?,
+    };
+    match found {
+        Target::Shard { index, .. } if index != shard => {
+            Err(Refusal::shard_differs(shard, index, snapshot))
+        }
+        Target::Shard { .. } => Ok(found),
+        Target::Any | Target::Everywhere => Ok(Target::Shard {
+            index: shard,
+            token: None,
+        }),
     }
 }
 

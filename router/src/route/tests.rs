@@ -4,4 +4,5 @@ mod cluster;
 mod corpus;
 mod ddl;
 mod facts;
+mod hints;
 mod resolving;

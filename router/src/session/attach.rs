@@ -10,7 +10,7 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Expectations, Seen};
+use super::expect::{Answer, Seen};
 use super::extended::Portal;
 use super::relay::{RelayError, exchange};
 use super::state::{Preamble, Transaction};
@@ -205,7 +205,6 @@ impl Session {
             self.expected.drop_answer(Answer::Ready);
             let seen = self.exchange().await?;
             self.apply_effects(&seen);
-            self.forget_unprepared(&seen);
             let expected = if in_block { b'T' } else { b'I' };
             if seen.error || seen.status != Some(expected) {
                 return Err(self.leave_failed(in_block));
@@ -226,6 +225,7 @@ impl Session {
         } else {
             self.settings.end_transaction(true);
         }
+        // Those that are left had been made for another statement, on the backend that goes.
         self.portals
             .retain(|_, portal| !matches!(portal, Portal::Remote(_)));
         self.release();
@@ -263,16 +263,30 @@ impl Session {
             return Err(self.lost(error));
         }
         let seen = self.expected.take_seen();
+        if seen.outdated {
+            // The schema was changed by another router, or on the shard itself.
+            self.front.statements.forget_all();
+        }
         for id in &seen.unprepared {
             lease.prepared.pop(id);
             if lease.unnamed == Some(*id) {
                 lease.unnamed = None;
             }
         }
-        if seen.close_skipped {
-            // It still holds a statement that its list no longer has.
-            lease.forbid_reuse();
+        for id in &seen.unclosed {
+            if lease
+                .prepared
+                .push(*id, ())
+                .is_some_and(|(gone, ())| gone != *id)
+            {
+                // It holds one more statement than its list has room for.
+                lease.forbid_reuse();
+            }
         }
+        if seen.outdated {
+            self.front.statements.forget_all();
+        }
+        self.batch.undo(&seen.undone, &mut self.statements);
         Ok(seen)
     }
 
@@ -304,10 +318,11 @@ impl Session {
             .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
-        let told = self.expected.take_seen().error;
+        self.expected.abandon();
+        let seen = self.expected.take_seen();
+        self.batch.undo(&seen.undone, &mut self.statements);
         self.close_backend();
         self.outbound.clear();
-        self.expected = Expectations::default();
         self.settings.end_transaction(false);
         if in_block && !flight.ends {
             self.transaction = Transaction::FailedPending(Preamble::new("BEGIN"));
@@ -337,7 +352,7 @@ impl Session {
         };
         if within_message {
             Stopped::Ended(Ended::Broken(error))
-        } else if told {
+        } else if seen.error {
             Stopped::Answered
         } else {
             error.into()
@@ -369,7 +384,7 @@ impl Session {
         self.transaction = Transaction::from_status(seen.status.unwrap_or(b'I'));
         if self.transaction == Transaction::Idle {
             self.settings
-                .end_transaction(!seen.error && !seen.rolled_back);
+                .end_transaction(!seen.error && !seen.rolled_back());
             self.portals.clear();
             self.release();
         }
@@ -380,9 +395,10 @@ impl Session {
         let count = seen.completed.min(self.flight.effects.len());
         let completed: Vec<Effect> = self.flight.effects.drain(..count).collect();
         for (at, effect) in completed.iter().enumerate() {
-            let rolled_back = seen.rolled_back && at + 1 == completed.len();
             match effect {
-                Effect::Commit if rolled_back => Effect::Rollback.apply(&mut self.settings),
+                Effect::Commit if seen.is_rollback(at) => {
+                    Effect::Rollback.apply(&mut self.settings);
+                }
                 effect => effect.apply(&mut self.settings),
             }
             if *effect == Effect::Discard {
@@ -395,8 +411,7 @@ impl Session {
                 attachment.lease.prepared.clear();
                 attachment.lease.unnamed = None;
             }
-            let resets = matches!(effect, Effect::Reset(..) | Effect::Discard);
-            if resets && self.settings.has_startup() {
+            if effect.undoes(self.settings.startup()) {
                 // The backend went back to the server's defaults, not to this session's.
                 attachment.lease.forbid_reuse();
             }

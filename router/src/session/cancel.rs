@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::peers::RouterId;
 use crate::pool::CancelTarget;
 
 /// The key that a client was given at login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CancelKey {
-    /// Stands in for a process id; unique among the live sessions of this router.
+    /// Stands in for a process id, and tells the router that gave it.
     pub process_id: i32,
     /// Random.
     pub secret: [u8; 4],
@@ -38,13 +39,12 @@ pub struct Entry {
 impl Registry {
     /// Gives a session its key.
     #[must_use]
-    pub fn register(&self) -> Entry {
+    pub fn register(&self, router: RouterId) -> Entry {
         let slot = Arc::new(Mutex::new(Slot::default()));
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = loop {
-            let process_id = i32::try_from(rand::random::<u32>() >> 1).unwrap_or(i32::MAX);
             let key = CancelKey {
-                process_id,
+                process_id: router.process_id(rand::random()),
                 secret: rand::random(),
             };
             if !sessions.contains_key(&key) {

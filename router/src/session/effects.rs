@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Preamble, SessionSettings};
 use crate::pool::settings::Settings;
 use crate::query::{Class, Setting};
-use crate::route::Refusal;
+use crate::route::{Parameters, Refusal};
 
 /// What is to be remembered once a statement has been completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,37 @@ impl Effect {
         }
     }
 
+    /// The effect of a statement whose parameters are known: the value of set_config may be one.
+    ///
+    /// # Errors
+    /// The [`Refusal`] of a value that the session's settings cannot take.
+    pub(super) fn bound(
+        class: &Class,
+        sql: &str,
+        parameters: &impl Parameters,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let Class::Set(setting) = class else {
+            return Ok(Self::of(class, sql));
+        };
+        let Some(parameter) = setting.parameter else {
+            return Ok(Self::of(class, sql));
+        };
+        let value = parameters.get(parameter).and_then(|given| given.value);
+        let value = value.and_then(|value| std::str::from_utf8(value).ok());
+        let value = value.ok_or_else(|| unsupported(&setting.name, "NULL"))?;
+        let quoted = |text: &str| text.replace('\'', "''");
+        let sql = format!(
+            "SELECT set_config('{}', '{}', {})",
+            quoted(&setting.name),
+            quoted(value),
+            setting.local
+        );
+        let setting = setting.clone().of_value(value);
+        check(&setting, settings, &sql)?;
+        Ok(Self::Set(setting, sql.into()))
+    }
+
     /// Whether the transaction cannot move to another shard from here on.
     #[must_use]
     pub(super) fn pins(&self) -> bool {
@@ -82,38 +113,98 @@ impl Effect {
         }
     }
 
+    /// Whether what comes after the statement may be read under other settings.
+    #[must_use]
+    pub(super) fn changes(&self, settings: &SessionSettings) -> bool {
+        match self {
+            Self::Set(..) | Self::Reset(..) | Self::Discard => true,
+            Self::Commit | Self::Rollback | Self::RollbackTo(_) => settings.is_changed(),
+            Self::None | Self::Savepoint(..) | Self::Release(..) | Self::Pins | Self::CopyIn => {
+                false
+            }
+        }
+    }
+
+    /// Whether it puts a setting back to a default that a start-up packet replaced, so that the
+    /// backend is not as the session's settings say.
+    #[must_use]
+    pub(super) fn undoes(&self, startup: &Settings) -> bool {
+        match self {
+            Self::Reset(None, _) | Self::Discard => !startup.is_empty(),
+            Self::Reset(Some(name), _) => startup.has(name),
+            Self::Set(setting, _) => setting.values.is_none() && startup.has(&setting.name),
+            Self::None
+            | Self::Commit
+            | Self::Rollback
+            | Self::Savepoint(..)
+            | Self::Release(..)
+            | Self::RollbackTo(_)
+            | Self::Pins
+            | Self::CopyIn => false,
+        }
+    }
+
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Release(..) | Self::Pins | Self::CopyIn => {}
+            Self::None | Self::Pins | Self::CopyIn => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Discard => settings.discard(),
             Self::Commit => settings.end_transaction(true),
             Self::Rollback => settings.end_transaction(false),
             Self::Savepoint(name, _) => settings.savepoint(name),
+            Self::Release(name, _) => settings.release(name),
             Self::RollbackTo(name) => settings.rollback_to(name),
         }
     }
 }
 
 fn set(settings: &mut SessionSettings, setting: &Setting, sql: &str) {
-    let is_path = setting.name == "search_path";
-    if setting.local {
-        if is_path {
-            settings.set_local_search_path(setting.values.clone());
-        }
+    let Setting {
+        name,
+        local,
+        values,
+        parameter: _,
+    } = setting;
+    if is_passing(name) {
         return;
     }
-    settings.change(|known| match &setting.values {
-        None => known.remove(&setting.name),
+    let startup = Arc::clone(settings.startup());
+    let edit = |known: &mut Settings| match values {
+        None => known.restore(name, &startup),
+        Some(values) if name == "session characteristics" => {
+            for pair in values.chunks_exact(2) {
+                if let [of_transactions, value] = pair {
+                    known.insert_value(&format!("default_{of_transactions}"), value);
+                }
+            }
+        }
         Some(values) => {
-            known.insert_statement(&setting.name, sql);
-            if is_path {
+            known.insert_statement(name, sql);
+            if name == "search_path" {
                 known.set_search_path(values);
             }
         }
-    });
+    };
+    if *local {
+        settings.change_locally(edit);
+    } else {
+        settings.change(edit);
+    }
+}
+
+/// Whether a setting does not outlive the transaction, however it is set, or is not to be set
+/// again: a seed that is planted twice gives the same numbers twice.
+fn is_passing(name: &str) -> bool {
+    matches!(
+        name,
+        "transaction"
+            | "transaction_isolation"
+            | "transaction_read_only"
+            | "transaction_deferrable"
+            | "seed"
+    )
 }
 
 /// Refuses a setting that the router could not follow, or under which it would misread statements.
@@ -123,6 +214,16 @@ fn set(settings: &mut SessionSettings, setting: &Setting, sql: &str) {
 pub(super) fn check(setting: &Setting, settings: &Settings, sql: &str) -> Result<(), Refusal> {
     let value = setting.values.as_ref().map(|values| values.join(","));
     check_value(&setting.name, value.as_deref())?;
+    if setting.name != "transaction" && setting.values.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Refusal {
+            sqlstate: "0A000",
+            message: format!(
+                "SET {} FROM CURRENT is not supported by the router",
+                setting.name
+            ),
+            hint: Some("name the value".to_owned()),
+        });
+    }
     if settings.bytes() + sql.len() > Settings::MAX_BYTES {
         return Err(Refusal {
             sqlstate: "54000",
@@ -136,6 +237,32 @@ pub(super) fn check(setting: &Setting, settings: &Settings, sql: &str) -> Result
     Ok(())
 }
 
+/// Refuses to go back inside a transaction block to what the start-up packet asked for: the backend
+/// would go back to the server's default, and the session's settings are established between
+/// transactions only.
+///
+/// # Errors
+/// The [`Refusal`].
+pub(super) fn check_reset(
+    name: Option<&str>,
+    startup: &Settings,
+    in_block: bool,
+) -> Result<(), Refusal> {
+    let differs = name.map_or(!startup.is_empty(), |name| startup.has(name));
+    if !(in_block && differs) {
+        return Ok(());
+    }
+    Err(Refusal {
+        sqlstate: "0A000",
+        message: format!(
+            "RESET {} inside a transaction block is not supported: the connection was opened with \
+             a value of its own",
+            name.unwrap_or("ALL")
+        ),
+        hint: Some("reset it between transactions, or SET it to a value".to_owned()),
+    })
+}
+
 /// As [`check`], for a value from a start-up packet. No value is the default.
 ///
 /// # Errors
@@ -144,7 +271,9 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     let Some(value) = value else { return Ok(()) };
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     let allowed = match name.to_ascii_lowercase().as_str() {
-        "client_encoding" | "names" => is(&["utf8", "utf-8", "unicode", "sql_ascii", "default"]),
+        "client_encoding" | "names" => {
+            is_utf8(value) || ["sqlascii", "default"].contains(&&*encoding(value))
+        }
         // Statements are read with standard strings.
         "standard_conforming_strings" => is(&["on", "true", "yes", "1", "default"]),
         "transform_null_equals" => is(&["off", "false", "no", "0", "default"]),
@@ -153,56 +282,28 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     if allowed {
         return Ok(());
     }
-    Err(Refusal {
+    Err(unsupported(name, value))
+}
+
+fn unsupported(name: &str, value: &str) -> Refusal {
+    Refusal {
         sqlstate: "0A000",
         message: format!("setting \"{name}\" to \"{value}\" is not supported by the router"),
         hint: None,
-    })
+    }
+}
+
+/// Whether an encoding is what every backend is set to.
+pub(super) fn is_utf8(value: &str) -> bool {
+    matches!(&*encoding(value), "utf8" | "unicode")
+}
+
+/// The name of an encoding as PostgreSQL compares it: letters and digits alone, so that the
+/// `'utf-8'` of asyncpg, which has the quotes in the value, is one too.
+fn encoding(value: &str) -> String {
+    let kept = value.chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn setting(name: &str, value: &str, local: bool) -> Setting {
-        Setting {
-            name: name.into(),
-            local,
-            values: Some(vec![value.into()]),
-        }
-    }
-
-    #[test]
-    fn a_setting_of_a_rolled_back_transaction_is_forgotten() {
-        let mut settings = SessionSettings::default();
-        Effect::Set(
-            setting("timezone", "UTC", false),
-            "SET timezone='UTC'".into(),
-        )
-        .apply(&mut settings);
-        assert!(!settings.current().is_empty());
-        Effect::Rollback.apply(&mut settings);
-        assert!(settings.current().is_empty());
-    }
-
-    #[test]
-    fn a_local_search_path_ends_with_the_transaction() {
-        let mut settings = SessionSettings::default();
-        Effect::Set(
-            setting("search_path", "a", true),
-            "SET LOCAL search_path=a".into(),
-        )
-        .apply(&mut settings);
-        assert_eq!(settings.search_path(), Some(&["a".to_owned()][..]));
-        settings.end_transaction(true);
-        assert_eq!(settings.search_path(), None);
-        assert!(settings.committed().is_empty());
-    }
-
-    #[test]
-    fn an_encoding_that_statements_cannot_be_read_in_is_refused() {
-        assert!(check_value("client_encoding", Some("LATIN1")).is_err());
-        assert!(check_value("client_encoding", Some("utf8")).is_ok());
-        assert!(check_value("standard_conforming_strings", Some("off")).is_err());
-    }
-}
+mod tests;

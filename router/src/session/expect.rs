@@ -14,8 +14,10 @@ pub(super) enum Answer {
     Parse(u64),
     /// Bind: BindComplete.
     Bind,
-    /// Close: CloseComplete.
-    Close,
+    /// Close of a portal: CloseComplete.
+    ClosePortal,
+    /// Close of the statement with this id: CloseComplete.
+    CloseStatement(u64),
     /// Describe: RowDescription or NoData.
     Describe,
     /// Execute: CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -24,7 +26,7 @@ pub(super) enum Answer {
     Ready,
 }
 
-/// One entry.
+/// What an entry stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Expected {
     /// The client reads the answer.
@@ -33,9 +35,26 @@ enum Expected {
     Drop(Answer),
     /// The backend was made to fail; the client reads these bytes instead of its error.
     Replace(Bytes),
-    /// Not sent to the backend: the client reads these bytes at this place. The number is what
-    /// [`Seen::skipped`] calls it by when an error keeps the client from reading them.
-    Local(Bytes, Option<u64>),
+    /// Not sent to the backend: the client reads these bytes at this place.
+    Local(Bytes),
+}
+
+/// One entry.
+#[derive(Debug)]
+struct Entry {
+    expected: Expected,
+    /// The change of the session's statements that its message made, which is undone if an error
+    /// keeps the message from being done.
+    change: Option<u64>,
+}
+
+impl Entry {
+    fn is_ready(&self) -> bool {
+        matches!(
+            self.expected,
+            Expected::Forward(Answer::Ready) | Expected::Drop(Answer::Ready)
+        )
+    }
 }
 
 /// What to do with a frame.
@@ -51,7 +70,6 @@ pub(super) enum Verdict {
 
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Seen {
     /// The status of the last ReadyForQuery.
     pub status: Option<u8>,
@@ -59,52 +77,100 @@ pub(super) struct Seen {
     pub error: bool,
     /// Whether a message of the router's own met one, which breaks what it was sent for.
     pub own_error: bool,
+    /// Whether an error says that a prepared statement no longer fits its tables.
+    pub outdated: bool,
     /// How many Executes, or commands of a simple query, were completed.
     pub completed: usize,
-    /// Whether the last command that ended was ROLLBACK.
-    pub rolled_back: bool,
-    /// Statements whose Parse was skipped because of an error.
+    /// Which of them said ROLLBACK, in order.
+    pub rollbacks: Vec<usize>,
+    /// Statements that the backend has not got, because their Parse failed or was skipped.
     pub unprepared: Vec<u64>,
-    /// Whether a Close of a portal was skipped because of an error.
-    pub close_skipped: bool,
-    /// Local answers that were skipped because of an error, by the number they were given.
-    pub skipped: Vec<u64>,
+    /// Statements that the backend still has, because their Close was skipped.
+    pub unclosed: Vec<u64>,
+    /// Changes of the session's statements to undo, in the order in which they were made.
+    pub undone: Vec<u64>,
+}
+
+impl Seen {
+    /// A message is not done because of an error before it, or is where the error was met.
+    fn skip(&mut self, entry: &Entry) {
+        match &entry.expected {
+            Expected::Forward(answer) | Expected::Drop(answer) => match answer {
+                Answer::Parse(id) => self.unprepared.push(*id),
+                Answer::CloseStatement(id) => self.unclosed.push(*id),
+                Answer::Bind
+                | Answer::ClosePortal
+                | Answer::Describe
+                | Answer::Execute
+                | Answer::Ready => {}
+            },
+            Expected::Replace(_) | Expected::Local(_) => {}
+        }
+        self.undone.extend(entry.change);
+    }
+
+    /// Whether a completed command said ROLLBACK.
+    #[must_use]
+    pub(super) fn is_rollback(&self, command: usize) -> bool {
+        self.rollbacks.binary_search(&command).is_ok()
+    }
+
+    /// Whether the last completed command said ROLLBACK.
+    #[must_use]
+    pub(super) fn rolled_back(&self) -> bool {
+        self.completed
+            .checked_sub(1)
+            .is_some_and(|last| self.is_rollback(last))
+    }
 }
 
 /// The answers still to come.
 #[derive(Debug, Default)]
 pub(super) struct Expectations {
-    queue: VecDeque<Expected>,
+    queue: VecDeque<Entry>,
+    /// The backend has failed and skips whatever it is sent before a Sync.
+    skipping: bool,
     /// The backend takes copy data of the client.
     copying_in: bool,
     /// What was seen since [`Expectations::take_seen`].
-    pub seen: Seen,
+    seen: Seen,
 }
 
 impl Expectations {
     /// The client reads the answer to a message that is being sent.
     pub(super) fn forward(&mut self, answer: Answer) {
-        self.queue.push_back(Expected::Forward(answer));
+        self.push(Expected::Forward(answer), None);
+    }
+
+    /// As [`Self::forward`], for a message that made a change to the session's statements.
+    pub(super) fn forward_change(&mut self, answer: Answer, change: u64) {
+        self.push(Expected::Forward(answer), Some(change));
     }
 
     /// Nobody reads the answer to a message that is being sent.
     pub(super) fn drop_answer(&mut self, answer: Answer) {
-        self.queue.push_back(Expected::Drop(answer));
+        self.push(Expected::Drop(answer), None);
     }
 
     /// A message is being sent that fails for certain; the client reads `error` instead.
     pub(super) fn replace_error(&mut self, error: Bytes) {
-        self.queue.push_back(Expected::Replace(error));
+        self.push(Expected::Replace(error), None);
     }
 
-    /// The client reads `frames` after the answers before.
-    pub(super) fn local(&mut self, frames: Bytes) {
-        self.queue.push_back(Expected::Local(frames, None));
+    /// The client reads `frames` after the answers before; `change` is what the message that they
+    /// answer did to the session's statements.
+    pub(super) fn local(&mut self, frames: Bytes, change: Option<u64>) {
+        self.push(Expected::Local(frames), change);
     }
 
-    /// As [`Self::local`]; `number` is reported in [`Seen::skipped`] if the client never reads it.
-    pub(super) fn local_numbered(&mut self, frames: Bytes, number: u64) {
-        self.queue.push_back(Expected::Local(frames, Some(number)));
+    fn push(&mut self, expected: Expected, change: Option<u64>) {
+        let entry = Entry { expected, change };
+        self.skipping = self.skipping && !entry.is_ready();
+        if self.skipping {
+            self.seen.skip(&entry);
+        } else {
+            self.queue.push_back(entry);
+        }
     }
 
     /// Whether the backend owes nothing and nothing local waits.
@@ -119,21 +185,24 @@ impl Expectations {
         self.queue.len()
     }
 
+    fn front(&self) -> Option<&Expected> {
+        self.queue.front().map(|entry| &entry.expected)
+    }
+
     /// Local frames whose turn it is.
     pub(super) fn next_local(&mut self) -> Option<Bytes> {
-        match self.queue.front() {
-            Some(Expected::Local(..)) => match self.queue.pop_front() {
-                Some(Expected::Local(frames, _)) => Some(frames),
-                _ => None,
-            },
-            _ => None,
-        }
+        let Some(Expected::Local(frames)) = self.front() else {
+            return None;
+        };
+        let frames = frames.clone();
+        self.queue.pop_front();
+        Some(frames)
     }
 
     /// Whether rows that come now are for the client.
     #[must_use]
     pub(super) fn rows_are_forwarded(&self) -> bool {
-        matches!(self.queue.front(), Some(Expected::Forward(_)))
+        matches!(self.front(), Some(Expected::Forward(_)))
     }
 
     /// Whether the backend takes copy data.
@@ -150,7 +219,7 @@ impl Expectations {
     /// Whether an Execute is being answered.
     #[must_use]
     pub(super) fn is_execute(&self) -> bool {
-        matches!(self.queue.front(), Some(Expected::Forward(Answer::Execute)))
+        matches!(self.front(), Some(Expected::Forward(Answer::Execute)))
     }
 
     /// Takes a frame of the backend into account. `None` when nothing was asked that it could
@@ -159,14 +228,13 @@ impl Expectations {
         match tag {
             // Notices, settings and notifications come between answers.
             b'N' | b'S' | b'A' => return Some(self.between()),
-            b'E' => return self.on_error(),
+            b'E' => return self.on_error(body),
             _ => {}
         }
-        let front = self.queue.front()?;
-        let (answer, verdict) = match front {
+        let (answer, verdict) = match self.front()? {
             Expected::Forward(answer) => (*answer, Verdict::Forward),
             Expected::Drop(answer) => (*answer, Verdict::Drop),
-            Expected::Replace(_) | Expected::Local(..) => return None,
+            Expected::Replace(_) | Expected::Local(_) => return None,
         };
         if tag == b'G' {
             if matches!(verdict, Verdict::Drop) {
@@ -175,8 +243,10 @@ impl Expectations {
             self.copying_in = true;
         }
         if matches!(tag, b'C' | b's' | b'I') && matches!(verdict, Verdict::Forward) {
+            if body.starts_with(b"ROLLBACK") {
+                self.seen.rollbacks.push(self.seen.completed);
+            }
             self.seen.completed += 1;
-            self.seen.rolled_back = body.starts_with(b"ROLLBACK");
         }
         if ends(answer, tag)? {
             self.queue.pop_front();
@@ -189,55 +259,48 @@ impl Expectations {
 
     /// An unsolicited frame: forwarded unless the router's own message is being answered.
     fn between(&self) -> Verdict {
-        match self.queue.front() {
+        match self.front() {
             Some(Expected::Drop(_)) => Verdict::Drop,
-            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(..)) | None => {
+            Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(_)) | None => {
                 Verdict::Forward
             }
         }
     }
 
-    fn on_error(&mut self) -> Option<Verdict> {
+    fn on_error(&mut self, body: &[u8]) -> Option<Verdict> {
         self.copying_in = false;
-        let verdict = match self.queue.front()? {
-            Expected::Forward(_) => {
-                self.seen.error = true;
-                Verdict::Forward
-            }
+        let verdict = match self.front()? {
+            Expected::Forward(_) => Verdict::Forward,
             Expected::Drop(_) => {
                 self.seen.own_error = true;
-                self.seen.error = true;
                 Verdict::Forward
             }
-            Expected::Replace(error) => {
-                self.seen.error = true;
-                Verdict::Replace(error.clone())
-            }
-            Expected::Local(..) => return None,
+            Expected::Replace(error) => Verdict::Replace(error.clone()),
+            Expected::Local(_) => return None,
         };
+        self.seen.error = true;
+        self.seen.outdated |= is_about_plans(body);
         self.skip_to_ready();
         Some(verdict)
     }
 
     /// After an error the backend skips to Sync, and the client expects nothing before it.
     fn skip_to_ready(&mut self) {
-        while let Some(front) = self.queue.front() {
-            match front {
-                Expected::Forward(Answer::Ready) | Expected::Drop(Answer::Ready) => break,
-                Expected::Forward(Answer::Parse(id)) | Expected::Drop(Answer::Parse(id)) => {
-                    self.seen.unprepared.push(*id);
-                }
-                Expected::Forward(Answer::Close) | Expected::Drop(Answer::Close) => {
-                    self.seen.close_skipped = true;
-                }
-                Expected::Local(_, Some(number)) => self.seen.skipped.push(*number),
-                Expected::Forward(_)
-                | Expected::Drop(_)
-                | Expected::Replace(_)
-                | Expected::Local(_, None) => {}
+        while let Some(entry) = self.queue.front() {
+            if entry.is_ready() {
+                return;
             }
+            self.seen.skip(entry);
             self.queue.pop_front();
         }
+        self.skipping = true;
+    }
+
+    /// The backend is gone: nothing more comes, and what was not answered is undone.
+    pub(super) fn abandon(&mut self) {
+        let changes = self.queue.drain(..).filter_map(|entry| entry.change);
+        self.seen.undone.extend(changes);
+        self.skipping = false;
     }
 
     /// What was seen since the last call.
@@ -246,12 +309,19 @@ impl Expectations {
     }
 }
 
+/// Whether an error comes from where PostgreSQL finds that a prepared statement's result has
+/// another form than when it was parsed.
+fn is_about_plans(body: &[u8]) -> bool {
+    let mut fields = body.split(|byte| *byte == 0);
+    fields.any(|field| field == b"RRevalidateCachedQuery")
+}
+
 /// Whether a frame ends an answer; `None` when it has no place in it.
 fn ends(answer: Answer, tag: u8) -> Option<bool> {
     let (last, inner): (&[u8], &[u8]) = match answer {
         Answer::Parse(_) => (b"1", b""),
         Answer::Bind => (b"2", b""),
-        Answer::Close => (b"3", b""),
+        Answer::ClosePortal | Answer::CloseStatement(_) => (b"3", b""),
         Answer::Describe => (b"Tn", b"t"),
         Answer::Execute => (b"CIs", b"DGHWdc"),
         Answer::Ready => (b"Z", b"TDCInstGHWdcV123"),
@@ -264,3 +334,6 @@ fn ends(answer: Answer, tag: u8) -> Option<bool> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,25 +8,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wire::backend::encode;
-use wire::frontend::{Bind, Execute, Parse, Target as Named, TargetKind};
+use wire::frontend::{Execute, Parse, Target as Named, TargetKind};
 
 use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
-use super::expect::{Answer, Seen};
-use super::housekeeping::{bare_description, is_answered_here, is_bare, is_own, no_statement};
-use super::prepared::Prepared;
+use super::expect::Answer;
+use super::housekeeping::no_statement;
+use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
-use super::{Ended, Session, control, local};
+use super::{Ended, Session, answers, local};
 use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
-use crate::route::{self, Parameter, Parameters, Plan, Refusal, Target};
-use crate::session::simple::{is_neutral, not_utf8, syntax_refusal, writes};
+use crate::route::{Plan, Refusal};
+use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
 
+mod bind;
+mod changes;
 mod steps;
 
+use changes::Changes;
 use steps::Step;
 
 /// What has come since the last Sync.
@@ -36,10 +39,8 @@ pub(super) struct Batch {
     failed: bool,
     /// What waits for a backend, in order; empty while there is one.
     deferred: Vec<Step>,
-    /// Statements that were prepared.
-    parsed: Vec<(Bytes, u64)>,
-    /// Statements that were closed; their place is the number of the answer.
-    closed: Vec<(Bytes, Arc<Prepared>)>,
+    /// What it did to the session's statements.
+    changes: Changes,
 }
 
 impl Batch {
@@ -47,6 +48,11 @@ impl Batch {
     #[must_use]
     pub(super) fn is_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Undoes what it did to the session's statements by messages that were skipped.
+    pub(super) fn undo(&self, numbers: &[u64], statements: &mut HashMap<Bytes, Arc<Prepared>>) {
+        self.changes.undo(numbers, statements);
     }
 }
 
@@ -57,34 +63,14 @@ pub(super) enum Portal {
     Local(Arc<Prepared>),
     /// Of a schema change that goes to every shard.
     Everywhere(Arc<Prepared>),
+    /// Of a statement whose answer, and the description of it, are known.
+    Answered(Bytes, Bytes),
     /// On the session's backend.
     Remote(Effect),
 }
 
 /// Portals by name.
 pub(super) type Portals = HashMap<Bytes, Portal>;
-
-/// Most portals of one session.
-const MAX_PORTALS: usize = 10_000;
-
-/// The parameters of a Bind.
-struct Bound<'a> {
-    bind: Bind<'a>,
-    types: &'a [u32],
-}
-
-impl Parameters for Bound<'_> {
-    fn get(&self, index: u16) -> Option<Parameter<'_>> {
-        let index = usize::from(index);
-        let (format, value) = self.bind.parameter(index)?;
-        let binary = format == wire::Format::Binary;
-        Some(Parameter {
-            value,
-            binary,
-            type_oid: self.types.get(index).copied().unwrap_or(0),
-        })
-    }
-}
 
 impl Session {
     /// Handles one message of the extended protocol.
@@ -97,9 +83,9 @@ impl Session {
             return Ok(());
         }
         let handled = match frame.tag() {
-            tag::PARSE => self.on_parse(frame),
+            tag::PARSE => self.on_parse(frame).await,
             tag::BIND => self.on_bind(frame).await,
-            tag::DESCRIBE => self.on_describe(frame),
+            tag::DESCRIBE => self.on_describe(frame).await,
             tag::EXECUTE => self.on_execute(frame).await,
             tag::CLOSE => self.on_close(frame),
             _ => self.on_flush().await,
@@ -111,16 +97,14 @@ impl Session {
         match handled {
             Ok(()) => Ok(()),
             Err(Stopped::Told(error)) => self.fail_batch(&error).await,
-            Err(Stopped::Answered) => {
-                self.batch.failed = true;
-                Ok(())
-            }
+            Err(Stopped::Answered) => self.skip_to_sync().await,
             Err(Stopped::Ended(ended)) => Err(ended),
         }
     }
 
-    fn on_parse(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    async fn on_parse(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let parse = Parse::decode(frame.body())?;
+        self.settle_settings().await?;
         let name = Bytes::copy_from_slice(parse.name.as_bytes());
         let sql = parse.sql.as_str().map_err(|_| not_utf8())?;
         if !name.is_empty() {
@@ -138,23 +122,47 @@ impl Session {
         }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
-        let types = parse.parameter_types.iter().collect();
+        let parsed = Parsed {
+            definition,
+            parameter_types: parse.parameter_types.iter().collect(),
+            planned,
+            settings: Arc::clone(self.settings.in_force()),
+        };
+        let named = !name.is_empty();
         let statements = &self.front.statements;
         // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
-        let own = name.is_empty() || planned.as_deref().is_some_and(reads_cursor);
-        let prepared = if own {
-            statements.unnamed(definition, types, planned)
+        let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
+        let prepared = if shared {
+            statements.named(parsed)
         } else {
-            statements.named(definition, types, planned)
+            statements.unnamed(parsed)
         };
-        self.batch.parsed.push((name.clone(), prepared.id));
-        let named = !name.is_empty();
-        self.statements.insert(name, Arc::clone(&prepared));
+        self.statements.insert(name.clone(), Arc::clone(&prepared));
+        let change = self.batch.changes.parsed(name);
         if self.is_local(&prepared, &serving) {
-            self.step(Step::Local(local::frames(encode::parse_complete)))
-        } else {
-            self.step(Step::Parse { prepared, named })
+            let complete = local::frames(encode::parse_complete);
+            return self.step(Step::Local(complete, Some(change)));
         }
+        self.step(Step::Parse {
+            prepared,
+            named,
+            change,
+        })
+    }
+
+    /// A statement by the client's name, to be parsed under the settings that are in force now.
+    async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
+        self.settle_settings().await?;
+        let known = self.statements.get_mut(name);
+        let known = known.ok_or_else(|| no_statement(name))?;
+        let settings = self.settings.in_force();
+        if !name.is_empty()
+            && !Arc::ptr_eq(&known.settings, settings)
+            && !known.settings.read_alike(settings)
+        {
+            *known = self.front.statements.named(known.under(settings));
+        }
+        Ok(Arc::clone(known))
     }
 
     fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {
@@ -184,7 +192,7 @@ impl Session {
         };
         match prepared.statement() {
             None => true,
-            Some(statement) if is_bare(&statement.class) => true,
+            Some(statement) if answers::is_own(&statement.class) => true,
             Some(statement) => {
                 matches!(statement.class, Class::Ddl(_))
                     && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
@@ -192,133 +200,15 @@ impl Session {
         }
     }
 
-    async fn on_bind(&mut self, frame: &Frame) -> Result<(), Stopped> {
-        let bind = Bind::decode(frame.body())?;
-        let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
-        let name = bind.statement.as_bytes();
-        let prepared = self
-            .statements
-            .get(name)
-            .ok_or_else(|| no_statement(name))?;
-        let prepared = Arc::clone(prepared);
-        self.may_open(&portal)?;
-        let serving = self.front.core.view.load();
-        let target = match self.target_of(&prepared, bind, &serving)? {
-            Destination::Here(opened) => {
-                self.portals.insert(portal, opened);
-                return self.step(Step::Local(local::frames(encode::bind_complete)));
-            }
-            Destination::Shard(target) => target,
-        };
-        self.attach(&serving, target).await?;
-        self.run_deferred()?;
-        let named = !name.is_empty();
-        self.ensure_prepared(&prepared, named);
-        if named {
-            let server_name = prepared.server_name.as_bytes();
-            wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
-        } else {
-            self.outbound.extend_from_slice(frame.bytes());
-        }
-        self.expected.forward(Answer::Bind);
-        self.mark_unsynced();
-        if !portal.is_empty() {
-            self.stay();
-        }
-        let effect = prepared.statement().map_or(Effect::None, |statement| {
-            Effect::of(&statement.class, prepared.sql())
-        });
-        self.portals.insert(portal, Portal::Remote(effect));
-        Ok(())
-    }
-
-    fn may_open(&self, portal: &Bytes) -> Result<(), Refusal> {
-        if !portal.is_empty() && self.portals.contains_key(portal) {
-            let name = String::from_utf8_lossy(portal);
-            return Err(Refusal {
-                sqlstate: "42P03",
-                message: format!("cursor \"{name}\" already exists"),
-                hint: None,
-            });
-        }
-        if self.portals.len() >= MAX_PORTALS {
-            return Err(Refusal {
-                sqlstate: "54000",
-                message: format!("a session cannot hold more than {MAX_PORTALS} portals"),
-                hint: None,
-            });
-        }
-        Ok(())
-    }
-
-    /// Where a Bind goes.
-    fn target_of(
-        &mut self,
-        prepared: &Arc<Prepared>,
-        bind: Bind<'_>,
-        serving: &Serving,
-    ) -> Result<Destination, Stopped> {
-        let Some(planned) = &prepared.planned else {
-            return Err(not_understood().into());
-        };
-        let Some(statement) = prepared.statement() else {
-            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
-        };
-        let class = &statement.class;
-        let here = match class {
-            Class::DiscardAll => self.settings.is_startup(),
-            class => is_own(class) || (self.attachment.is_none() && is_answered_here(class)),
-        };
-        if here && is_own(class) {
-            self.must_not_have_failed()?;
-        }
-        if here {
-            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
-        }
-        match self.transaction {
-            Transaction::FailedPending(_) => {
-                return Err(control::in_failed_transaction().into());
-            }
-            Transaction::Failed => return Ok(Destination::Shard(Target::Any)),
-            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
-        }
-        self.check_setting(class, prepared.sql())?;
-        if is_neutral(class) {
-            return Ok(Destination::Shard(Target::Any));
-        }
-        let plans = self.plans(planned, serving);
-        let Some(plan) = plans.plans.first() else {
-            return Ok(Destination::Shard(Target::Any));
-        };
-        if *plan == Plan::Everywhere {
-            return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
-        }
-        self.flight.writes |= writes(plan);
-        let bound = Bound {
-            bind,
-            types: &prepared.parameter_types,
-        };
-        Ok(Destination::Shard(route::resolve(
-            plan,
-            &bound,
-            None,
-            &serving.snapshot,
-        )?))
-    }
-
-    fn on_describe(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    async fn on_describe(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let named = Named::decode_describe(frame.body())?;
         let name = named.name.as_bytes();
         match named.kind {
             TargetKind::Statement => {
-                let prepared = self
-                    .statements
-                    .get(name)
-                    .ok_or_else(|| no_statement(name))?;
-                let prepared = Arc::clone(prepared);
+                let prepared = self.statement(name).await?;
                 let serving = self.front.core.view.load();
                 if self.is_local(&prepared, &serving) {
-                    return self.step(Step::Local(bare_description()));
+                    return self.step(Step::Local(answers::description(&prepared)?, None));
                 }
                 self.step(Step::Describe {
                     prepared,
@@ -327,12 +217,13 @@ impl Session {
             }
             TargetKind::Portal => match self.portal(name) {
                 None => Err(no_portal(name).into()),
-                Some(Portal::Local(_) | Portal::Everywhere(_)) => {
-                    self.step(Step::Local(local::frames(encode::no_data)))
+                Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
+                Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
+                    let heading = answers::portal_description(&prepared)?;
+                    self.step(Step::Local(heading, None))
                 }
                 Some(Portal::Remote(_)) => {
-                    self.outbound.extend_from_slice(frame.bytes());
-                    self.expected.forward(Answer::Describe);
+                    self.forward_to_portal(frame, Answer::Describe);
                     Ok(())
                 }
             },
@@ -346,8 +237,7 @@ impl Session {
         match portal {
             Portal::Remote(effect) => {
                 let copies = effect == Effect::CopyIn;
-                self.outbound.extend_from_slice(frame.bytes());
-                self.expected.forward(Answer::Execute);
+                self.forward_to_portal(frame, Answer::Execute);
                 self.note_effect(effect);
                 if copies {
                     // Whether the messages behind are the copy's is known only with its answer.
@@ -355,7 +245,8 @@ impl Session {
                 }
                 Ok(())
             }
-            Portal::Local(prepared) => self.execute_locally(&prepared),
+            Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
+            Portal::Local(prepared) => self.execute_locally(&prepared).await,
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
         }
     }
@@ -368,12 +259,24 @@ impl Session {
         known.or_else(|| may_be_cursor.then_some(Portal::Remote(Effect::None)))
     }
 
-    fn execute_locally(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
+    /// Sends a message about a portal of the backend as it came.
+    fn forward_to_portal(&mut self, frame: &Frame, answer: Answer) {
+        self.outbound.extend_from_slice(frame.bytes());
+        self.expected.forward(answer);
+        self.mark_unsynced();
+    }
+
+    async fn execute_locally(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
         let Some(statement) = prepared.statement() else {
-            return self.step(Step::Local(local::frames(encode::empty_query_response)));
+            let empty = local::frames(encode::empty_query_response);
+            return self.step(Step::Local(empty, None));
         };
+        if self.attachment.is_some() {
+            // It is done at once, so that it must be known that nothing before it has failed.
+            self.flush_to_go_on().await?;
+        }
         match self.run_locally(&statement.class, prepared.sql())? {
-            Some(frames) => self.step(Step::Local(frames)),
+            Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),
         }
     }
@@ -392,14 +295,13 @@ impl Session {
             }
             self.move_away().await?;
         }
-        let serving = self.front.core.view.load();
-        self.emit_deferred();
         // Answers so far come before those of the schema change, even if that is an error.
-        self.exchange().await?;
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
         let frames = self
             .run_everywhere(&serving, statement, prepared.sql())
             .await?;
-        self.step(Step::Local(frames))
+        self.step(Step::Local(frames, None))
     }
 
     fn on_close(&mut self, frame: &Frame) -> Result<(), Stopped> {
@@ -407,25 +309,21 @@ impl Session {
         let name = named.name.as_bytes();
         let complete = local::frames(encode::close_complete);
         match named.kind {
-            TargetKind::Statement => match self.statements.remove_entry(name) {
-                None => self.step(Step::Local(complete)),
-                Some(entry) => {
-                    let number = u64::try_from(self.batch.closed.len()).unwrap_or(u64::MAX);
-                    self.batch.closed.push(entry);
-                    self.step(Step::Closed {
-                        frames: complete,
-                        number,
-                    })
-                }
-            },
+            TargetKind::Statement => {
+                let closed = self.statements.remove_entry(name);
+                let change = closed.map(|(name, prepared)| {
+                    let changes = &mut self.batch.changes;
+                    changes.closed(name, prepared)
+                });
+                self.step(Step::Local(complete, change))
+            }
             TargetKind::Portal => match self.portals.remove(name) {
                 Some(Portal::Remote(_)) => {
-                    self.outbound.extend_from_slice(frame.bytes());
-                    self.expected.forward(Answer::Close);
+                    self.forward_to_portal(frame, Answer::ClosePortal);
                     Ok(())
                 }
-                Some(Portal::Local(_) | Portal::Everywhere(_)) | None => {
-                    self.step(Step::Local(complete))
+                Some(Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..)) | None => {
+                    self.step(Step::Local(complete, None))
                 }
             },
         }
@@ -440,16 +338,16 @@ impl Session {
 
     /// Ends the batch.
     async fn sync(&mut self) -> Result<(), Ended> {
-        if !self.batch.failed
-            && let Err(stopped) = self.find_backend().await
-        {
-            match stopped {
-                Stopped::Told(error) => self.fail_batch(&error).await?,
-                Stopped::Answered => {}
-                Stopped::Ended(ended) => return Err(ended),
+        if !self.batch.failed {
+            match self.find_backend().await {
+                Ok(()) => self.emit_deferred(),
+                Err(Stopped::Told(error)) => self.fail_batch(&error).await?,
+                Err(Stopped::Answered) => {}
+                Err(Stopped::Ended(ended)) => return Err(ended),
             }
         }
-        self.emit_deferred();
+        // After an error nothing of what came before it is answered any more.
+        self.drop_deferred();
         let synced = self.attachment.is_some();
         if let Some(attachment) = &mut self.attachment {
             attachment.unsynced = false;
@@ -464,9 +362,10 @@ impl Session {
         };
         let answered = match exchanged {
             Ok(seen) => {
-                self.forget_unprepared(&seen);
                 if synced {
                     self.finish(&seen);
+                } else if self.transaction == Transaction::Idle {
+                    self.settings.end_transaction(!self.batch.failed);
                 }
                 synced
             }
@@ -490,61 +389,45 @@ impl Session {
     }
 
     /// Reports an error at this place; everything after it is skipped up to Sync.
-    async fn fail_batch(&mut self, error: &Error) -> Result<(), Ended> {
+    pub(super) async fn fail_batch(&mut self, error: &Error) -> Result<(), Ended> {
         self.front.core.metrics.refused(error.sqlstate());
         self.batch.failed = true;
         match self.find_backend_for_descriptions().await {
             Ok(()) | Err(Stopped::Told(_)) => {}
-            Err(Stopped::Answered) => return Ok(()),
+            Err(Stopped::Answered) => return Ok(self.client.flush().await?),
             Err(Stopped::Ended(ended)) => return Err(ended),
         }
         if self.attachment.is_some() {
             if self.poison_backend(error).is_ok() {
                 self.mark_unsynced();
             }
-            return Ok(());
+        } else {
+            self.emit_deferred();
+            self.expected.local(local::error(error), None);
+            self.transaction = std::mem::take(&mut self.transaction).refused();
         }
-        self.emit_deferred();
-        self.expected.local(local::error(error));
-        self.transaction = std::mem::take(&mut self.transaction).refused();
-        Ok(())
+        // As PostgreSQL does: a client may wait for the error before it sends its Sync.
+        match self.flush_backend().await {
+            Ok(()) | Err(Stopped::Answered) => {}
+            Err(Stopped::Told(lost)) => {
+                let frames = local::error(&lost);
+                self.client.outbound.extend_from_slice(&frames);
+            }
+            Err(Stopped::Ended(ended)) => return Err(ended),
+        }
+        Ok(self.client.flush().await?)
     }
 
-    /// Forgets the statements whose Parse failed or was skipped, and remembers those whose Close
-    /// was.
-    pub(super) fn forget_unprepared(&mut self, seen: &Seen) {
-        for (name, id) in &self.batch.parsed {
-            let gone = seen.unprepared.contains(id)
-                && self
-                    .statements
-                    .get(name)
-                    .is_some_and(|prepared| prepared.id == *id);
-            if gone {
-                self.statements.remove(name);
-            }
-        }
-        for number in &seen.skipped {
-            let entry = usize::try_from(*number)
-                .ok()
-                .and_then(|at| self.batch.closed.get(at));
-            if let Some((name, prepared)) = entry.cloned() {
-                self.statements.entry(name).or_insert(prepared);
-            }
-        }
+    /// Has everything up to Sync skipped: the client has read an error already.
+    pub(super) async fn skip_to_sync(&mut self) -> Result<(), Ended> {
+        self.batch.failed = true;
+        Ok(self.client.flush().await?)
     }
 }
 
 fn reads_cursor(planned: &Planned) -> bool {
     let first = planned.analysis.statements.first();
     first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
-}
-
-/// Where a Bind goes.
-enum Destination {
-    /// To no shard.
-    Here(Portal),
-    /// To a shard.
-    Shard(Target),
 }
 
 fn no_portal(name: &[u8]) -> Refusal {
@@ -555,14 +438,6 @@ fn no_portal(name: &[u8]) -> Refusal {
     Refusal {
         sqlstate: "34000",
         message,
-        hint: None,
-    }
-}
-
-fn not_understood() -> Refusal {
-    Refusal {
-        sqlstate: "0A000",
-        message: "the statement is not understood by the router and cannot be routed".to_owned(),
         hint: None,
     }
 }

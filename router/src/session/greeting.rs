@@ -42,7 +42,7 @@ impl Session {
             Ok(greeted) => greeted,
             Err(error) => return refuse(client, LoginError::Refused(error)).await,
         };
-        let cancel = front.sessions.register();
+        let cancel = front.sessions.register(front.forwarder.id());
         for (name, value) in &statuses {
             encode::parameter_status(&mut client.outbound, name, value);
         }
@@ -91,20 +91,13 @@ fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
 
 fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {
     effects::check_value(name, Some(value))?;
-    let is_utf8 = ["utf8", "utf-8", "unicode"]
-        .iter()
-        .any(|word| value.eq_ignore_ascii_case(word));
-    if name.eq_ignore_ascii_case("client_encoding") && is_utf8 {
+    if name.eq_ignore_ascii_case("client_encoding") && effects::is_utf8(value) {
         // Every backend has it already.
         return Ok(());
     }
     settings.insert_value(name, value);
     if name.eq_ignore_ascii_case("search_path") {
-        let schemas: Vec<String> = value
-            .split(',')
-            .map(|schema| schema.trim().trim_matches('"').to_owned())
-            .collect();
-        settings.set_search_path(&schemas);
+        settings.set_search_path(&schemas(value));
     }
     if settings.bytes() > Settings::MAX_BYTES {
         return Err(Refusal {
@@ -117,6 +110,26 @@ fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusa
         });
     }
     Ok(())
+}
+
+/// The schemas of a `search_path`, as PostgreSQL reads it: quoted names stand as they are, others in
+/// lower case.
+fn schemas(path: &str) -> Vec<String> {
+    let (mut schemas, mut schema) = (Vec::new(), String::new());
+    let mut quoted = false;
+    let mut rest = path.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => schema.extend(rest.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => schemas.push(std::mem::take(&mut schema)),
+            c if quoted => schema.push(c),
+            c if c.is_ascii_whitespace() => {}
+            c => schema.push(c.to_ascii_lowercase()),
+        }
+    }
+    schemas.push(schema);
+    schemas
 }
 
 /// The settings in the `options` of a start-up packet: `-c name=value` and `--name=value`, with
@@ -257,5 +270,14 @@ mod tests {
             [("geqo", "off"), ("search_path", "a b"), ("work_mem", "1MB")]
         );
         assert!(command_line("-S 1").is_err());
+    }
+
+    #[test]
+    fn schemas_are_read_as_postgres_reads_them() {
+        assert_eq!(
+            schemas(r#" Sales, "Old, ""Sales""" ,public"#),
+            ["sales", r#"Old, "Sales""#, "public"]
+        );
+        assert_eq!(schemas(r#""$user", public"#), ["$user", "public"]);
     }
 }

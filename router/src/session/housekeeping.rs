@@ -6,8 +6,9 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::control::{self, control};
+use super::effects::Effect;
 use super::state::Transaction;
-use super::{Session, local};
+use super::{Session, hints, local};
 use crate::cache::{Planned, Plans};
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
@@ -20,6 +21,9 @@ impl Session {
         class: &Class,
         sql: &str,
     ) -> Result<Option<Bytes>, Stopped> {
+        if let Some(name) = hints::named_by(class) {
+            return self.answer_hint(name, class).map(Some);
+        }
         match class {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
             // Otherwise a shard answers, and reports each setting that goes back.
@@ -35,14 +39,18 @@ impl Session {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
                 };
-                self.transaction = controlled.transaction;
+                let before = std::mem::replace(&mut self.transaction, controlled.transaction);
                 if self.transaction == Transaction::Idle {
-                    self.settings.end_transaction(true);
                     self.portals.clear();
                 }
                 let frames = controlled
                     .answer
                     .map_err(|refused| Stopped::from(refused.0))?;
+                let effect = match (Effect::of(class, sql), before) {
+                    (Effect::Commit, Transaction::FailedPending(_)) => Effect::Rollback,
+                    (effect, _) => effect,
+                };
+                effect.apply(&mut self.settings);
                 Ok(Some(frames))
             }
             _ => Ok(None),
@@ -71,7 +79,16 @@ impl Session {
             }
             .into());
         }
+        if self.attachment.is_some() {
+            return Err(Refusal {
+                sqlstate: "25001",
+                message: "DISCARD ALL cannot be executed within a pipeline".to_owned(),
+                hint: None,
+            }
+            .into());
+        }
         self.statements.clear();
+        self.settings.hints.discard();
         Ok(local::complete("DISCARD ALL"))
     }
 
@@ -105,7 +122,8 @@ impl Session {
             class,
             Class::Commit { .. } | Class::Rollback { .. } | Class::RollbackTo(_)
         );
-        let here = is_own(class) || matches!(self.transaction, Transaction::FailedPending(_));
+        let here =
+            is_housekeeping(class) || matches!(self.transaction, Transaction::FailedPending(_));
         if here && !ends {
             self.must_not_have_failed()
         } else {
@@ -135,7 +153,7 @@ impl Session {
 }
 
 /// Whether a statement is the router's own to answer, wherever the session is.
-pub(super) fn is_own(class: &Class) -> bool {
+pub(super) fn is_housekeeping(class: &Class) -> bool {
     matches!(
         class,
         Class::Deallocate(_) | Class::DiscardAll | Class::DiscardOther(_) | Class::Unlisten(_)
@@ -149,7 +167,7 @@ pub(super) fn is_answered_here(class: &Class) -> bool {
 
 /// Whether a statement never needs a backend to be described: it has no parameters and no rows.
 pub(super) fn is_bare(class: &Class) -> bool {
-    control::is_control(class) || is_own(class)
+    control::is_control(class) || is_housekeeping(class)
 }
 
 /// The description of a statement without parameters and rows.

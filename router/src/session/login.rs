@@ -9,15 +9,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use wire::backend::{Report, encode};
 use wire::frontend::{Message, tag};
 use wire::limits::MAX_AUTHENTICATION_BYTES;
-use wire::startup::{ENCRYPTION_ACCEPTED, ENCRYPTION_REFUSED, Parameters, Startup, StartupError};
+use wire::startup::{Parameters, Startup, StartupError};
 
-use super::cancel::CancelKey;
-use super::client::{Client, ClientError, Stream};
-use super::{Front, Session, local};
+use super::client::{Client, ClientError};
+use super::{Front, Session, encryption, forward, local};
 use crate::auth::scram::{Exchange, Failed, MECHANISM};
 use crate::config::AuthMethod;
 use crate::error::Error;
 use crate::route::Refusal;
+use crate::stream::Stream;
 
 /// Why there is no session. The client has been told where it could be.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub async fn log_in(
     stream: TcpStream,
     tls: Option<&platform::tls::Acceptor>,
 ) -> Result<Option<Session>, LoginError> {
-    let mut stream = Stream::Plain(stream);
+    let mut stream = encryption::begin(stream, tls).await?;
     let mut inbound = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
         let startup = match first_packet(&mut stream, &mut inbound).await {
@@ -72,29 +72,27 @@ pub async fn log_in(
         };
         match startup {
             Startup::Ssl => {
-                stream = match (stream, tls) {
-                    // Bytes before the handshake are not the client's own under TLS
-                    // (CVE-2021-23222).
-                    (Stream::Plain(mut plain), Some(acceptor)) if inbound.is_empty() => {
-                        plain.write_all(&[ENCRYPTION_ACCEPTED]).await?;
-                        Stream::Tls(Box::new(acceptor.accept(plain).await?))
-                    }
-                    (stream, _) => refuse_encryption(stream).await?,
-                };
+                // Bytes before the handshake are not the client's own under TLS (CVE-2021-23222).
+                let acceptor = tls.filter(|_| inbound.is_empty());
+                stream = encryption::answer(stream, acceptor).await?;
             }
-            Startup::GssEnc => stream = refuse_encryption(stream).await?,
+            Startup::GssEnc => stream = encryption::refuse(stream).await?,
             Startup::Cancel { process_id, secret } => {
-                pass_cancel_on(&front, process_id, &secret).await;
+                forward::pass_on(&front, process_id, &secret).await;
                 return Ok(None);
             }
             Startup::Parameters(parameters) => {
-                let encrypted = matches!(stream, Stream::Tls(_));
+                let in_clear = matches!(stream, Stream::Plain(_));
+                let certified = encryption::common_name(&stream);
                 let max = usize::try_from(front.core.config.pgwire.max_message_bytes);
                 let mut client = Client::new(stream, inbound, max.unwrap_or(usize::MAX));
-                let admitted = if tls.is_some() && !encrypted {
+                let admitted = if in_clear
+                    && tls.is_some()
+                    && front.core.config.pgwire.require_tls.unwrap_or(true)
+                {
                     Err(tls_required().into())
                 } else {
-                    admit(&front, &mut client, &parameters).await
+                    admit(&front, &mut client, &parameters, certified.as_deref()).await
                 };
                 return match admitted {
                     Ok(slot) => Session::greet(front, client, &parameters, slot)
@@ -132,12 +130,6 @@ async fn first_packet(stream: &mut Stream, inbound: &mut BytesMut) -> Result<Sta
     }
 }
 
-async fn refuse_encryption(mut stream: Stream) -> Result<Stream, LoginError> {
-    stream.write_all(&[ENCRYPTION_REFUSED]).await?;
-    stream.flush().await?;
-    Ok(stream)
-}
-
 async fn report_startup(stream: &mut Stream, error: &StartupError) -> Result<(), LoginError> {
     let mut out = BytesMut::new();
     report(error).encode(&mut out);
@@ -150,22 +142,12 @@ fn report(error: &StartupError) -> Report {
     Report::fatal(error.sqlstate(), error.to_string())
 }
 
-/// Aims a cancel request at the backend that the key's session holds now.
-async fn pass_cancel_on(front: &Front, process_id: i32, secret: &[u8]) {
-    let Ok(secret) = secret.try_into() else {
-        return;
-    };
-    let Some(target) = front.sessions.aim(CancelKey { process_id, secret }) else {
-        return;
-    };
-    crate::exec::cancel::send(&target, front.core.config.sharding.connect_timeout).await;
-}
-
 /// Decides whether the client may have a session.
 async fn admit(
     front: &Front,
     client: &mut Client,
     parameters: &Parameters,
+    certified: Option<&str>,
 ) -> Result<OwnedSemaphorePermit, LoginError> {
     let slot = Arc::clone(&front.slots)
         .try_acquire_owned()
@@ -189,6 +171,7 @@ async fn admit(
     match front.core.config.pgwire.auth {
         AuthMethod::Trust => {}
         AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
+        AuthMethod::Cert => must_be_certified(user, certified)?,
     }
     must_exist(front, parameters.database()?)?;
     encode::authentication_ok(&mut client.outbound);
@@ -264,6 +247,27 @@ fn failed(user: &str, reason: Failed) -> LoginError {
         hint: None,
     }
     .into()
+}
+
+/// The certificate must be of the user that the client would be.
+fn must_be_certified(user: &str, certified: Option<&str>) -> Result<(), Refusal> {
+    let message = match certified {
+        Some(name) if name == user => return Ok(()),
+        Some(name) => {
+            tracing::info!(
+                user,
+                name,
+                "login failed: the certificate is another user's"
+            );
+            format!("certificate authentication failed for user \"{user}\"")
+        }
+        None => "connection requires a valid client certificate".to_owned(),
+    };
+    Err(Refusal {
+        sqlstate: "28000",
+        message,
+        hint: None,
+    })
 }
 
 /// Where all shards call their database the same, that is the name to connect to.

@@ -1,13 +1,15 @@
-//! Prepared statements as the router owns them: one text with its parameter types has one id, and
-//! the same server-side name on every backend.
+//! Prepared statements as the router owns them: one text with its parameter types, read under the
+//! same settings, has one id, and the same server-side name on every backend.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::cache::Planned;
+use crate::pool::settings::Settings;
 use crate::query::Statement;
 
 /// A statement that a client prepared.
@@ -19,14 +21,57 @@ pub struct Prepared {
     /// the name.
     pub definition: Bytes,
     /// The types that the client declared, in order; 0 leaves the type to the server.
-    pub parameter_types: Vec<u32>,
+    pub parameter_types: Arc<[u32]>,
     /// The name under which backends hold it.
     pub server_name: Box<str>,
     /// The analysis; none when the text is not SQL, so that a shard may say what is wrong with it.
     pub planned: Option<Arc<Planned>>,
+    /// The settings under which backends parse it: the constants in it are read under them, once.
+    pub settings: Arc<Settings>,
+}
+
+/// What a client's Parse says, and under which settings.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// See [`Prepared::definition`].
+    pub definition: Bytes,
+    /// See [`Prepared::parameter_types`].
+    pub parameter_types: Arc<[u32]>,
+    /// See [`Prepared::planned`].
+    pub planned: Option<Arc<Planned>>,
+    /// See [`Prepared::settings`].
+    pub settings: Arc<Settings>,
 }
 
 impl Prepared {
+    fn new(id: u64, parsed: Parsed) -> Self {
+        let Parsed {
+            definition,
+            parameter_types,
+            planned,
+            settings,
+        } = parsed;
+        Self {
+            id,
+            definition,
+            parameter_types,
+            server_name: format!("router_{id}").into(),
+            planned,
+            settings,
+        }
+    }
+
+    /// The same to be parsed under other settings.
+    #[must_use]
+    pub fn under(&self, settings: &Arc<Settings>) -> Parsed {
+        Parsed {
+            definition: self.definition.clone(),
+            parameter_types: Arc::clone(&self.parameter_types),
+            planned: self.planned.clone(),
+            settings: Arc::clone(settings),
+        }
+    }
+
     /// Its text.
     #[must_use]
     pub fn sql(&self) -> &str {
@@ -55,12 +100,34 @@ impl Prepared {
     }
 }
 
+/// What makes two statements one: equal definitions, parsed under settings that read them alike.
+#[derive(Debug)]
+struct Identity {
+    definition: Bytes,
+    settings: Arc<Settings>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.definition == other.definition && self.settings.read_alike(&other.settings)
+    }
+}
+
+impl Eq for Identity {}
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.definition.hash(state);
+        self.settings.of_reading().for_each(|one| one.hash(state));
+    }
+}
+
 /// All named statements of all sessions, so that equal ones share an id. A statement lives as
 /// long as a session holds it.
 #[derive(Debug, Default)]
 pub struct Statements {
     next_id: AtomicU64,
-    known: Mutex<HashMap<Bytes, Weak<Prepared>>>,
+    known: Mutex<HashMap<Identity, Weak<Prepared>>>,
 }
 
 impl Statements {
@@ -69,41 +136,82 @@ impl Statements {
 
     /// A statement that is not shared: the unnamed one.
     #[must_use]
-    pub fn unnamed(
-        &self,
-        definition: Bytes,
-        parameter_types: Vec<u32>,
-        planned: Option<Arc<Planned>>,
-    ) -> Arc<Prepared> {
+    pub fn unnamed(&self, parsed: Parsed) -> Arc<Prepared> {
         // Ids begin at 1.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let server_name = format!("router_{id}").into();
-        Arc::new(Prepared {
-            id,
-            definition,
-            parameter_types,
-            server_name,
-            planned,
-        })
+        Arc::new(Prepared::new(id, parsed))
     }
 
     /// The statement of this definition, made if nobody holds it.
     #[must_use]
-    pub fn named(
-        &self,
-        definition: Bytes,
-        parameter_types: Vec<u32>,
-        planned: Option<Arc<Planned>>,
-    ) -> Arc<Prepared> {
+    pub fn named(&self, parsed: Parsed) -> Arc<Prepared> {
+        let identity = Identity {
+            definition: parsed.definition.clone(),
+            settings: Arc::clone(&parsed.settings),
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prepared) = known.get(&definition).and_then(Weak::upgrade) {
+        if let Some(prepared) = known.get(&identity).and_then(Weak::upgrade) {
             return prepared;
         }
         if known.len() % Self::SWEEP_EVERY == Self::SWEEP_EVERY - 1 {
             known.retain(|_, prepared| prepared.strong_count() > 0);
         }
-        let prepared = self.unnamed(definition.clone(), parameter_types, planned);
-        known.insert(definition, Arc::downgrade(&prepared));
+        let prepared = self.unnamed(parsed);
+        known.insert(identity, Arc::downgrade(&prepared));
         prepared
+    }
+
+    /// The tables have changed: whoever prepares a statement from now on gets one that backends
+    /// parse anew, as PostgreSQL's own would be.
+    pub fn forget_all(&self) {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(sql: &str, settings: &[(&str, &str)]) -> Parsed {
+        let mut under = Settings::default();
+        for (name, value) in settings {
+            under.insert_value(name, value);
+        }
+        Parsed {
+            definition: Bytes::copy_from_slice(sql.as_bytes()),
+            parameter_types: Arc::new([]),
+            planned: None,
+            settings: Arc::new(under),
+        }
+    }
+
+    #[test]
+    fn equal_statements_are_one_while_somebody_holds_it() {
+        let all = Statements::default();
+        let one = all.named(parsed("SELECT 1", &[]));
+        assert_eq!(all.named(parsed("SELECT 1", &[])).id, one.id);
+        assert_ne!(all.named(parsed("SELECT 2", &[])).id, one.id);
+        assert_ne!(all.unnamed(parsed("SELECT 1", &[])).id, one.id);
+    }
+
+    #[test]
+    fn what_is_read_under_other_settings_is_another_statement() {
+        let all = Statements::default();
+        let one = all.named(parsed("SELECT 1", &[("TimeZone", "UTC")]));
+        let named = [("TimeZone", "UTC"), ("application_name", "psql")];
+        assert_eq!(all.named(parsed("SELECT 1", &named)).id, one.id);
+        let other = [("TimeZone", "Asia/Tokyo")];
+        assert_ne!(all.named(parsed("SELECT 1", &other)).id, one.id);
+    }
+
+    #[test]
+    fn what_is_prepared_after_a_change_of_the_schema_is_parsed_anew() {
+        let all = Statements::default();
+        let before = all.named(parsed("SELECT 1", &[]));
+        all.forget_all();
+        assert_ne!(all.named(parsed("SELECT 1", &[])).id, before.id);
     }
 }

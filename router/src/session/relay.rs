@@ -4,13 +4,13 @@
 use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::{Scanner, Step};
 
 use super::client::Client;
 use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
 use crate::pool::{Backend, turns_to_escape_strings};
+use crate::stream::Moved;
 
 /// What is read of a backend at once.
 const READ_BYTES: usize = 16 << 10;
@@ -63,8 +63,8 @@ pub(super) async fn exchange(
         if expected.is_copying_in() {
             match client.take_copy(outbound).map_err(RelayError::Protocol)? {
                 Fed::More => match copy_in(client, backend, outbound).await {
-                    Moved::ByBackend(result) => result.map_err(lost)?,
-                    Moved::ByClient(result) => result.map_err(RelayError::Client)?,
+                    Side::Backend(result) => result.and_then(went_on).map_err(lost)?,
+                    Side::Client(result) => result.map_err(RelayError::Client)?,
                 },
                 Fed::Ended => {
                     expected.copy_in_was_sent();
@@ -84,33 +84,23 @@ pub(super) async fn exchange(
 }
 
 /// Which side something came of.
-enum Moved {
-    ByBackend(io::Result<()>),
-    ByClient(io::Result<()>),
+enum Side {
+    Backend(io::Result<Moved>),
+    Client(io::Result<()>),
 }
 
 /// Moves copy data: writes what waits and, while that is little, reads more of the client; always
 /// ready for what the backend has to say, such as an error that ends the copy.
-async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Moved {
+async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Side {
     backend.inbound.reserve(READ_BYTES);
-    let (mut reader, mut writer) = backend.stream.split();
     let wants_more = outbound.len() < MAX_WAITING_BYTES;
+    let Backend {
+        stream, inbound, ..
+    } = backend;
     tokio::select! {
         biased;
-        written = writer.write_buf(outbound), if !outbound.is_empty() => {
-            Moved::ByBackend(some(written, io::ErrorKind::WriteZero))
-        }
-        read = reader.read_buf(&mut backend.inbound) => {
-            Moved::ByBackend(some(read, io::ErrorKind::UnexpectedEof))
-        }
-        read = client.read_more(), if wants_more => Moved::ByClient(read),
-    }
-}
-
-fn some(moved: io::Result<usize>, none: io::ErrorKind) -> io::Result<()> {
-    match moved? {
-        0 => Err(none.into()),
-        _ => Ok(()),
+        moved = stream.transfer(outbound, inbound) => Side::Backend(moved),
+        read = client.read_more(), if wants_more => Side::Client(read),
     }
 }
 
@@ -118,26 +108,20 @@ fn some(moved: io::Result<usize>, none: io::ErrorKind) -> io::Result<()> {
 /// too: a backend that cannot get rid of its answers stops taking requests.
 async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<()> {
     backend.inbound.reserve(READ_BYTES);
-    let (mut reader, mut writer) = backend.stream.split();
-    let read = if outbound.is_empty() {
-        reader.read_buf(&mut backend.inbound).await?
-    } else {
-        tokio::select! {
-            // Writing first: the usual request fits the socket's buffer at once.
-            biased;
-            written = writer.write_buf(outbound) => {
-                if written? == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                return Ok(());
-            }
-            read = reader.read_buf(&mut backend.inbound) => read?,
-        }
-    };
-    if read == 0 {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    } else {
-        Ok(())
+    went_on(
+        backend
+            .stream
+            .transfer(outbound, &mut backend.inbound)
+            .await?,
+    )
+}
+
+/// Whether anything was moved at all.
+fn went_on(moved: Moved) -> io::Result<()> {
+    match moved {
+        Moved::Out(0) => Err(io::ErrorKind::WriteZero.into()),
+        Moved::In(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Moved::Out(_) | Moved::In(_) => Ok(()),
     }
 }
 
@@ -203,6 +187,14 @@ fn scan(
                 insert: Some(frames),
             });
         }
+        if scanner.is_at_boundary() && expected.is_empty() {
+            // All that was asked for is there. What a backend says after it, such as that it is
+            // going to end, is met by whoever asks it next.
+            return Ok(Part {
+                forward,
+                ..Part::default()
+            });
+        }
         let rest = inbound.get(forward..).unwrap_or_default();
         match scanner.next(rest).map_err(|error| error.to_string())? {
             Step::Incomplete { .. } => {
@@ -248,3 +240,6 @@ fn scan(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

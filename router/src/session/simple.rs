@@ -7,34 +7,47 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::Answer;
-use super::state::Transaction;
-use super::{Ended, Flight, Session, control, local, poison};
+use super::state::{SessionSettings, Transaction};
+use super::{Ended, Flight, Session, answers, control, local, poison};
+use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::query::{Class, Statement, SyntaxError};
-use crate::route::{self, NoParameters, Plan, Refusal, Target};
+use crate::route::{NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
 impl Session {
     /// Answers a Query message.
     pub(super) async fn simple_query(&mut self, frame: &Frame) -> Result<(), Ended> {
-        if self.batch.is_failed() {
-            // Until Sync, as PostgreSQL does.
+        if !self.begin_simple().await? {
             return Ok(());
         }
-        let stopped = match self.run_text(frame).await {
-            Ok(()) => return Ok(()),
-            Err(stopped) => stopped,
-        };
-        match stopped {
-            Stopped::Told(error) => self.answer_simple_error(&error).await,
-            Stopped::Answered => self.answer_ready().await,
-            Stopped::Ended(ended) => Err(ended),
+        match self.run_text(frame).await {
+            Ok(()) => Ok(()),
+            Err(Stopped::Told(error)) => self.answer_simple_error(&error).await,
+            Err(Stopped::Answered) => self.answer_ready().await,
+            Err(Stopped::Ended(ended)) => Err(ended),
         }
     }
 
+    /// Ends what no Sync has ended; false when the message is to be skipped, as PostgreSQL skips
+    /// whatever follows an error of the extended protocol up to Sync.
+    pub(super) async fn begin_simple(&mut self) -> Result<bool, Ended> {
+        if self.batch.is_failed() {
+            return Ok(false);
+        }
+        match self.close_batch().await {
+            Ok(()) => {}
+            Err(Stopped::Told(error)) => self.fail_batch(&error).await?,
+            Err(Stopped::Answered) => self.skip_to_sync().await?,
+            Err(Stopped::Ended(ended)) => return Err(ended),
+        }
+        // It is the end of the unnamed statement, too.
+        self.statements.remove(&b""[..]);
+        Ok(!self.batch.is_failed())
+    }
+
     async fn run_text(&mut self, frame: &Frame) -> Result<(), Stopped> {
-        self.close_batch().await?;
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
@@ -73,13 +86,16 @@ impl Session {
     ) -> Result<(), Stopped> {
         let class = &statement.class;
         if let Some(frames) = self.run_locally(class, sql)? {
-            return self.answer_locally(&frames).await;
+            return self.answer_in_rows(class, &frames).await;
         }
         if let Transaction::FailedPending(_) = self.transaction {
             return Err(control::in_failed_transaction().into());
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
+        if !failed && let Some(frames) = self.explain_route(statement, plan, None, serving)? {
+            return self.answer_in_rows(class, &frames).await;
+        }
         if !failed && plan == Some(&Plan::Everywhere) {
             let frames = self.run_everywhere(serving, statement, sql).await?;
             return self.answer_locally(&frames).await;
@@ -88,8 +104,8 @@ impl Session {
             // A failed transaction answers everything with the same error, or ends.
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
-                self.flight.writes = writes(plan);
-                route::resolve(plan, &NoParameters, None, &serving.snapshot)?
+                self.flight.writes = may_write(plan, statement);
+                self.place(statement, plan, &NoParameters, serving)?
             }
             None => Target::Any,
         };
@@ -108,37 +124,17 @@ impl Session {
         sql: &str,
         frame: &Frame,
     ) -> Result<(), Stopped> {
+        let own = |class| answers::is_own(class) && !control::is_control(class);
+        if statements.iter().any(|statement| own(&statement.class)) {
+            return Err(alone(
+                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
+            )
+            .into());
+        }
         if plans.contains(&Plan::Everywhere) {
             return self.run_ddl_script(serving, statements, plans, sql).await;
         }
-        let mut target = Target::Any;
-        let mut effects = Vec::with_capacity(statements.len());
-        for (statement, plan) in statements.iter().zip(plans) {
-            let class = &statement.class;
-            let own = sql.get(statement.location.clone()).unwrap_or_default();
-            if matches!(class, Class::Deallocate(_) | Class::DiscardAll) {
-                return Err(alone("DEALLOCATE and DISCARD ALL").into());
-            }
-            self.check_setting(class, own)?;
-            effects.push(Effect::of(class, own));
-            if is_neutral(class) {
-                continue;
-            }
-            self.flight.writes |= writes(plan);
-            target = match (
-                target,
-                route::resolve(plan, &NoParameters, None, &serving.snapshot)?,
-            ) {
-                (held, Target::Any) => held,
-                (Target::Any, next) => next,
-                (Target::Shard { index: held, .. }, next @ Target::Shard { index, .. })
-                    if held == index =>
-                {
-                    next
-                }
-                (_, _) => return Err(several_shards().into()),
-            };
-        }
+        let (target, effects) = self.survey(serving, statements, plans, sql)?;
         self.attach(serving, target).await?;
         if let Some(attachment) = &mut self.attachment {
             attachment.movable = None;
@@ -148,6 +144,37 @@ impl Session {
             .into_iter()
             .for_each(|effect| self.note_effect(effect));
         self.forward_query(frame).await
+    }
+
+    /// Where a script goes, and what its statements do to the session. Each is read under the
+    /// settings that those before it leave.
+    fn survey(
+        &mut self,
+        serving: &Serving,
+        statements: &[Statement],
+        plans: &[Plan],
+        sql: &str,
+    ) -> Result<(Target, Vec<Effect>), Stopped> {
+        let mut settings = self.settings.clone();
+        let mut target = Target::Any;
+        let mut effects = Vec::with_capacity(statements.len());
+        for (statement, plan) in statements.iter().zip(plans) {
+            let class = &statement.class;
+            let own = sql.get(statement.location.clone()).unwrap_or_default();
+            self.check_setting(class, own)?;
+            if !is_neutral(class) {
+                let anew = (settings.search_path() != self.settings.search_path())
+                    .then(|| plan_under(statement, serving, &settings));
+                let plan = anew.as_ref().unwrap_or(plan);
+                self.flight.writes |= may_write(plan, statement);
+                let next = self.place(statement, plan, &NoParameters, serving)?;
+                target = join(target, next)?;
+            }
+            let effect = Effect::of(class, own);
+            effect.apply(&mut settings);
+            effects.push(effect);
+        }
+        Ok((target, effects))
     }
 
     /// Several schema changes: all of them on every shard, or none on any.
@@ -160,6 +187,10 @@ impl Session {
     ) -> Result<(), Stopped> {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
+        }
+        for statement in statements {
+            // Under a shard hint a schema change is refused.
+            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
         }
         let Some(first) = statements.first() else {
             return Ok(());
@@ -175,6 +206,8 @@ impl Session {
         statement: &Statement,
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
+        // Under a shard hint a schema change is refused.
+        self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
         match &self.transaction {
             Transaction::Idle => {}
             Transaction::FailedPending(_) | Transaction::Failed => {
@@ -185,7 +218,10 @@ impl Session {
             }
         }
         let core = &self.front.core;
-        match everywhere::run(core, serving, self.settings.committed(), sql).await {
+        let outcome = everywhere::run(core, serving, self.settings.committed(), sql).await;
+        // Even a part of the shards is enough for statements to no longer fit their tables.
+        self.front.statements.forget_all();
+        match outcome {
             Ok(frames) => Ok(frames),
             Err(everywhere::Failure::Own(error)) => Err(error.into()),
             Err(everywhere::Failure::Shard(frames)) => {
@@ -268,7 +304,18 @@ impl Session {
         Ok(())
     }
 
+    /// As [`Self::answer_locally`]; what has rows gets its heading.
+    async fn answer_in_rows(&mut self, class: &Class, frames: &[u8]) -> Result<(), Stopped> {
+        let heading = answers::heading(class)?;
+        self.client.outbound.extend_from_slice(&heading);
+        self.answer_locally(frames).await
+    }
+
     async fn answer_locally(&mut self, frames: &[u8]) -> Result<(), Stopped> {
+        if self.transaction == Transaction::Idle {
+            // A setting outside of a transaction block holds at once.
+            self.settings.end_transaction(true);
+        }
         self.client.outbound.extend_from_slice(frames);
         Ok(self.answer_ready().await?)
     }
@@ -283,18 +330,54 @@ impl Session {
     /// Refuses a setting under which statements would be misread.
     pub(super) fn check_setting(&self, class: &Class, sql: &str) -> Result<(), Refusal> {
         match class {
-            Class::Set(setting) => effects::check(setting, self.settings.current(), sql),
+            Class::Set(setting) => {
+                if setting.values.is_none() {
+                    self.check_reset(Some(&setting.name))?;
+                }
+                effects::check(setting, self.settings.in_force(), sql)
+            }
+            Class::Reset(name) => self.check_reset(name.as_deref()),
             _ => Ok(()),
         }
     }
+
+    fn check_reset(&self, name: Option<&str>) -> Result<(), Refusal> {
+        let in_block = self.transaction.is_block();
+        effects::check_reset(name, self.settings.startup(), in_block)
+    }
 }
 
-/// Whether a plan's statement may write.
-pub(super) fn writes(plan: &Plan) -> bool {
-    match plan {
+/// Whether a statement may write: so may a function that it calls.
+pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
+    let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
         Plan::Home(_) | Plan::Everywhere => true,
         Plan::Refused(_) => false,
+    };
+    writes || !statement.functions.is_empty()
+}
+
+/// Where a statement goes under other settings than those of its session.
+fn plan_under(statement: &Statement, serving: &Serving, settings: &SessionSettings) -> Plan {
+    let schemas: Vec<&str> = match settings.search_path() {
+        Some(schemas) => schemas.iter().map(String::as_str).collect(),
+        None => DEFAULT_SEARCH_PATH.to_vec(),
+    };
+    crate::route::plan(statement, &serving.snapshot, &schemas)
+}
+
+/// Where statements go together of which some go to `held` and the next one to `next`.
+fn join(held: Target, next: Target) -> Result<Target, Refusal> {
+    match (held, next) {
+        (_, Target::Everywhere) | (Target::Everywhere, _) => {
+            Err(alone("schema changes that go to every shard"))
+        }
+        (held, Target::Any) => Ok(held),
+        (Target::Any, next) => Ok(next),
+        (Target::Shard { index: held, .. }, Target::Shard { index, .. }) if held == index => {
+            Ok(next)
+        }
+        (Target::Shard { .. }, Target::Shard { .. }) => Err(several_shards()),
     }
 }
 

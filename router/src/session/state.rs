@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::hints::HintSettings;
 use crate::pool::settings::Settings;
 
 /// Where the session's transaction stands.
@@ -118,7 +119,8 @@ impl Preamble {
     /// All statements as one query string.
     #[must_use]
     pub(super) fn sql(&self) -> String {
-        self.statements.join(";")
+        // Each on a line of its own: it may end in a comment.
+        self.statements.join("\n;")
     }
 }
 
@@ -170,11 +172,20 @@ pub(super) struct SessionSettings {
     /// In force outside a transaction.
     committed: Arc<Settings>,
     /// In force inside the open transaction, when it changed any.
-    uncommitted: Option<Arc<Settings>>,
+    changed: Option<Changed>,
     /// What to go back to at a savepoint.
-    savepoints: Vec<(Box<str>, Option<Arc<Settings>>)>,
-    /// SET LOCAL search_path.
-    local_search_path: Option<Vec<String>>,
+    savepoints: Vec<(Box<str>, Option<Changed>)>,
+    /// Where the session wants its statements to run.
+    pub(super) hints: HintSettings,
+}
+
+/// What a transaction made of the settings.
+#[derive(Debug, Clone)]
+struct Changed {
+    /// What its commit leaves.
+    kept: Arc<Settings>,
+    /// What holds until it ends: the same with what was SET LOCAL.
+    in_force: Arc<Settings>,
 }
 
 impl SessionSettings {
@@ -195,25 +206,52 @@ impl SessionSettings {
         &self.committed
     }
 
-    /// The settings in force now.
+    /// The settings in force now, those of SET LOCAL included.
     #[must_use]
-    pub(super) fn current(&self) -> &Arc<Settings> {
-        self.uncommitted.as_ref().unwrap_or(&self.committed)
+    pub(super) fn in_force(&self) -> &Arc<Settings> {
+        self.changed
+            .as_ref()
+            .map_or(&self.committed, |changed| &changed.in_force)
+    }
+
+    /// Whether the open transaction changed any.
+    #[must_use]
+    pub(super) fn is_changed(&self) -> bool {
+        self.changed.is_some()
     }
 
     /// The schemas in which unqualified names are looked up; none is the server's default.
     #[must_use]
     pub(super) fn search_path(&self) -> Option<&[String]> {
-        self.local_search_path
-            .as_deref()
-            .or_else(|| self.current().search_path())
+        self.in_force().search_path()
     }
 
     /// Changes the settings within the transaction; a statement by itself is one, too.
-    pub(super) fn change(&mut self, edit: impl FnOnce(&mut Settings)) {
-        let mut settings = Settings::clone(self.current());
-        edit(&mut settings);
-        self.uncommitted = Some(Arc::new(settings));
+    pub(super) fn change(&mut self, edit: impl Fn(&mut Settings)) {
+        let mut changed = self.changed_so_far();
+        edit(Arc::make_mut(&mut changed.kept));
+        edit(Arc::make_mut(&mut changed.in_force));
+        self.changed = Some(changed);
+    }
+
+    /// Changes the settings until the end of the transaction: SET LOCAL.
+    pub(super) fn change_locally(&mut self, edit: impl Fn(&mut Settings)) {
+        let mut changed = self.changed_so_far();
+        edit(Arc::make_mut(&mut changed.in_force));
+        self.changed = Some(changed);
+    }
+
+    fn changed_so_far(&self) -> Changed {
+        self.changed.clone().unwrap_or_else(|| Changed {
+            kept: Arc::clone(&self.committed),
+            in_force: Arc::clone(&self.committed),
+        })
+    }
+
+    /// What the start-up packet asked for.
+    #[must_use]
+    pub(super) fn startup(&self) -> &Arc<Settings> {
+        &self.startup
     }
 
     /// RESET of one setting, or of all: back to what the start-up packet asked for.
@@ -223,59 +261,65 @@ impl SessionSettings {
             Some(name) => settings.restore(name, &startup),
             None => settings.restore_all(&startup),
         });
+        if name.is_none() {
+            self.hints.reset_all();
+        }
     }
 
     /// DISCARD ALL.
     pub(super) fn discard(&mut self) {
         self.committed = Arc::clone(&self.startup);
         self.end_transaction(false);
+        self.hints.discard();
     }
 
     /// Whether nothing was set since the start.
     #[must_use]
     pub(super) fn is_startup(&self) -> bool {
-        *self.current() == self.startup
-    }
-
-    /// Whether RESET goes back to anything but the server's own defaults.
-    #[must_use]
-    pub(super) fn has_startup(&self) -> bool {
-        !self.startup.is_empty()
-    }
-
-    /// SET LOCAL search_path; none is its default.
-    pub(super) fn set_local_search_path(&mut self, schemas: Option<Vec<String>>) {
-        self.local_search_path = schemas;
+        *self.in_force() == self.startup
     }
 
     /// Remembers the settings at a savepoint.
     pub(super) fn savepoint(&mut self, name: &str) {
-        self.savepoints
-            .push((name.into(), self.uncommitted.clone()));
+        self.savepoints.push((name.into(), self.changed.clone()));
+        self.hints.savepoint(name);
+    }
+
+    /// Forgets a savepoint and those after it, but not what came after it.
+    pub(super) fn release(&mut self, name: &str) {
+        if let Some(at) = self.position_of(name) {
+            self.savepoints.truncate(at);
+        }
     }
 
     /// Goes back to the settings at a savepoint.
     pub(super) fn rollback_to(&mut self, name: &str) {
-        let Some(at) = self
-            .savepoints
-            .iter()
-            .rposition(|(known, _)| **known == *name)
-        else {
+        self.hints.rollback_to(name);
+        let Some(at) = self.position_of(name) else {
             return;
         };
         if let Some((_, settings)) = self.savepoints.get(at) {
-            self.uncommitted.clone_from(settings);
+            self.changed.clone_from(settings);
         }
         self.savepoints.truncate(at + 1);
     }
 
+    fn position_of(&self, name: &str) -> Option<usize> {
+        self.savepoints
+            .iter()
+            .rposition(|(known, _)| **known == *name)
+    }
+
     /// The transaction ended.
     pub(super) fn end_transaction(&mut self, committed: bool) {
-        if let (true, Some(settings)) = (committed, self.uncommitted.take()) {
-            self.committed = settings;
+        if let (true, Some(changed)) = (committed, self.changed.take()) {
+            self.committed = changed.kept;
         }
-        self.uncommitted = None;
-        self.local_search_path = None;
+        self.changed = None;
         self.savepoints.clear();
+        self.hints.end_transaction(committed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,6 +203,7 @@ fn pool_config(config: &Config) -> pool::Config {
             user: tests::postgres::USER.to_owned(),
             password: None,
         },
+        dialer: pool::Dialer::default(),
     }
 }
 

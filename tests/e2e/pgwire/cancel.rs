@@ -25,7 +25,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 const LONG: Duration = Duration::from_secs(15);
 
 /// Waits until a shard runs a statement with this text.
-async fn running(cluster: &Cluster, text: &str) -> Outcome {
+pub(super) async fn running(cluster: &Cluster, text: &str) -> Outcome {
     let shard = cluster.shard("shard-2")?.client().await?;
     let sql = format!(
         "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text}%' \
@@ -38,7 +38,7 @@ async fn running(cluster: &Cluster, text: &str) -> Outcome {
 }
 
 /// A statement that sleeps on `shard-2`, in a table of its own.
-async fn sleeper(cluster: &Cluster, table: &str) -> anyhow::Result<String> {
+pub(super) async fn sleeper(cluster: &Cluster, table: &str) -> anyhow::Result<String> {
     cluster
         .create(table, "k bigint PRIMARY KEY", ("k", "bigint"))
         .await?;

@@ -31,6 +31,8 @@ pub mod field {
     pub const COLUMN: u8 = b'c';
     /// The constraint that was broken.
     pub const CONSTRAINT: u8 = b'n';
+    /// The function of the server's source that reported it.
+    pub const ROUTINE: u8 = b'R';
 }
 
 /// The fields of an `ErrorResponse` or a `NoticeResponse`.

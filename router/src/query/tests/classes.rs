@@ -8,6 +8,7 @@ fn set(name: &str, local: bool, values: Option<&[&str]>) -> Class {
         name: name.to_owned(),
         local,
         values: values.map(|values| values.iter().map(|it| (*it).to_owned()).collect()),
+        parameter: None,
     })
 }
 
@@ -295,5 +296,46 @@ fn each_statement_has_its_place_in_the_text() {
 fn an_empty_text_has_no_statements() {
     for sql in ["", "  ", ";", ";;", "-- nothing", "/* nothing */;"] {
         assert!(analysis(sql).statements.is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn a_select_of_set_config_alone_is_a_set() {
+    for (sql, expected) in [
+        (
+            "select set_config('TimeZone', 'UTC', false)",
+            set("timezone", false, Some(&["UTC"])),
+        ),
+        (
+            "select current_setting('jit') as cur, pg_catalog.set_config('jit', 'off', false) as new",
+            set("jit", false, Some(&["off"])),
+        ),
+        (
+            "select set_config('search_path', 'a, \"b\"', true)",
+            set("search_path", true, Some(&["a", "b"])),
+        ),
+    ] {
+        assert_eq!(class(sql), expected, "{sql}");
+    }
+    let Class::Set(setting) = class("select set_config('jit', $1::text, false)") else {
+        panic!("not a SET");
+    };
+    assert_eq!((setting.parameter, setting.values), (Some(0), None));
+}
+
+#[test]
+fn a_set_config_that_may_not_be_run_is_no_set() {
+    for sql in [
+        "select set_config('jit', 'off', false) where false",
+        "select set_config('jit', 'off', false) from t",
+        "select set_config($1, 'off', false)",
+        "select set_config('jit', 'off', $1)",
+        "select set_config('jit', null, false)",
+        "select set_config('jit', lower('OFF'), false)",
+        "select lower(set_config('jit', 'off', false))",
+        "select set_config('jit', 'off', false), set_config('jit', 'on', false)",
+        "select set_config('jit', 'off', false) limit 0",
+    ] {
+        assert!(matches!(class(sql), Class::Select(_)), "{sql}");
     }
 }

@@ -116,6 +116,7 @@ pub(super) fn planned(class: Class) -> Plan {
         class,
         location: 0..0,
         functions: Vec::new(),
+        hints: crate::query::Hints::default(),
     };
     plan(&statement, &snapshot(), &["public"])
 }

@@ -19,16 +19,15 @@ pub(super) enum Step {
     Parse {
         prepared: Arc<Prepared>,
         named: bool,
+        change: u64,
     },
     /// Describe a statement.
     Describe {
         prepared: Arc<Prepared>,
         named: bool,
     },
-    /// Tell the client something.
-    Local(Bytes),
-    /// Tell the client that a statement is closed.
-    Closed { frames: Bytes, number: u64 },
+    /// Tell the client something, and which change of the session's statements it is about.
+    Local(Bytes, Option<u64>),
 }
 
 /// Bytes for the backend that a batch may pile up before they are sent.
@@ -57,27 +56,31 @@ impl Session {
 
     fn run_step(&mut self, step: Step) -> Result<(), Stopped> {
         match step {
-            Step::Local(frames) => self.expected.local(frames),
-            Step::Closed { frames, number } => self.expected.local_numbered(frames, number),
+            Step::Local(frames, change) => self.expected.local(frames, change),
             Step::Parse {
                 prepared,
                 named: false,
+                change,
             } => {
                 prepared.put_parse(&mut self.outbound, "");
-                self.expected.forward(Answer::Parse(prepared.id));
+                let answer = Answer::Parse(prepared.id);
+                self.expected.forward_change(answer, change);
                 self.note_unnamed(prepared.id);
                 self.mark_unsynced();
             }
             Step::Parse {
                 prepared,
                 named: true,
+                change,
             } => {
                 if self.holds(prepared.id) {
-                    self.expected.local(local::frames(encode::parse_complete));
+                    let complete = local::frames(encode::parse_complete);
+                    self.expected.local(complete, Some(change));
                     return Ok(());
                 }
                 prepared.put_parse(&mut self.outbound, &prepared.server_name);
-                self.expected.forward(Answer::Parse(prepared.id));
+                let answer = Answer::Parse(prepared.id);
+                self.expected.forward_change(answer, change);
                 self.note_prepared(prepared.id);
                 self.mark_unsynced();
             }
@@ -143,7 +146,8 @@ impl Session {
             let kind = TargetKind::Statement;
             // The name is made of letters and digits.
             let _written = wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
-            self.expected.drop_answer(Answer::Close);
+            let answer = Answer::CloseStatement(evicted);
+            self.expected.drop_answer(answer);
         }
     }
 
@@ -173,7 +177,7 @@ impl Session {
         let waits = |step: &Step| match step {
             Step::Describe { .. } => true,
             Step::Parse { prepared, .. } => prepared.planned.is_none(),
-            Step::Local(_) | Step::Closed { .. } => false,
+            Step::Local(..) => false,
         };
         if self.attachment.is_none() && !self.batch.deferred.iter().any(waits) {
             return Ok(());
@@ -181,17 +185,37 @@ impl Session {
         self.find_backend().await
     }
 
-    /// Answers what was put off without a backend, up to the first step that needs one.
+    /// Answers what was put off without a backend, up to the first step that needs one; what
+    /// follows that one is as if it had never come.
     pub(super) fn emit_deferred(&mut self) {
-        for step in std::mem::take(&mut self.batch.deferred) {
+        let deferred = std::mem::take(&mut self.batch.deferred);
+        let mut steps = deferred.into_iter();
+        for step in steps.by_ref() {
             match step {
-                Step::Local(frames) | Step::Closed { frames, .. } => self.expected.local(frames),
-                Step::Parse { .. } => {
-                    self.expected.local(local::frames(encode::parse_complete));
+                Step::Local(frames, change) => self.expected.local(frames, change),
+                Step::Parse { change, .. } => {
+                    let complete = local::frames(encode::parse_complete);
+                    self.expected.local(complete, Some(change));
                 }
-                Step::Describe { .. } => return,
+                Step::Describe { .. } => break,
             }
         }
+        self.batch.deferred = steps.collect();
+        self.drop_deferred();
+    }
+
+    /// Forgets what was put off, and what it did to the session's statements.
+    pub(super) fn drop_deferred(&mut self) {
+        let deferred = std::mem::take(&mut self.batch.deferred);
+        let changes: Vec<u64> = deferred
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Parse { change, .. } => Some(change),
+                Step::Local(_, change) => change,
+                Step::Describe { .. } => None,
+            })
+            .collect();
+        self.batch.undo(&changes, &mut self.statements);
     }
 
     /// Has the backend answer what it was sent so far.
@@ -203,11 +227,33 @@ impl Session {
             self.emit_deferred();
         }
         let seen = self.exchange().await?;
-        self.forget_unprepared(&seen);
         if seen.error {
             self.batch.failed = true;
         }
+        if self.batch.deferred.is_empty() {
+            self.batch.changes.settle();
+        }
         self.apply_effects(&seen);
+        Ok(())
+    }
+
+    /// As [`Self::flush_backend`], for what must not be done if anything before it has failed.
+    pub(super) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
+        self.flush_backend().await?;
+        if self.batch.failed {
+            Err(Stopped::Answered)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What a statement means depends on settings that one before it in the batch may change: waits
+    /// until that is done.
+    pub(super) async fn settle_settings(&mut self) -> Result<(), Stopped> {
+        let (effects, settings) = (&self.flight.effects, &self.settings);
+        if effects.iter().any(|effect| effect.changes(settings)) {
+            self.flush_to_go_on().await?;
+        }
         Ok(())
     }
 
@@ -242,7 +288,6 @@ impl Session {
             self.expected.drop_answer(Answer::Ready);
         }
         let seen = self.exchange().await?;
-        self.forget_unprepared(&seen);
         self.batch = super::Batch::default();
         if unsynced {
             self.finish(&seen);

@@ -1,0 +1,196 @@
+//! Bind: where a statement goes with its parameters.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::backend::encode;
+use wire::frontend::Bind;
+
+use super::Portal;
+use super::steps::Step;
+use crate::query::Class;
+use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
+use crate::session::attach::Stopped;
+use crate::session::client::Frame;
+use crate::session::effects::Effect;
+use crate::session::expect::Answer;
+use crate::session::housekeeping::{is_answered_here, is_housekeeping};
+use crate::session::prepared::Prepared;
+use crate::session::simple::{is_neutral, may_write};
+use crate::session::state::Transaction;
+use crate::session::{POISON, Session, answers, control, hints, local};
+use crate::view::Serving;
+
+/// Most portals of one session.
+const MAX_PORTALS: usize = 10_000;
+
+/// The parameters of a Bind.
+struct Bound<'a> {
+    bind: Bind<'a>,
+    types: &'a [u32],
+}
+
+impl Parameters for Bound<'_> {
+    fn get(&self, index: u16) -> Option<Parameter<'_>> {
+        let index = usize::from(index);
+        let (format, value) = self.bind.parameter(index)?;
+        let binary = format == wire::Format::Binary;
+        Some(Parameter {
+            value,
+            binary,
+            type_oid: self.types.get(index).copied().unwrap_or(0),
+        })
+    }
+}
+
+/// Where a Bind goes.
+enum Destination {
+    /// To no shard.
+    Here(Portal),
+    /// To a shard.
+    Shard(Target),
+}
+
+impl Session {
+    pub(super) async fn on_bind(&mut self, frame: &Frame) -> Result<(), Stopped> {
+        let bind = Bind::decode(frame.body())?;
+        let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
+        let name = bind.statement.as_bytes();
+        let prepared = self.statement(name).await?;
+        let serving = self.front.core.view.load();
+        let effect = self.effect_of(&prepared, bind)?;
+        let destination = self.destination_of(&prepared, bind, &serving)?;
+        self.may_open(&portal, &destination)?;
+        let target = match destination {
+            Destination::Here(opened) => {
+                self.portals.insert(portal, opened);
+                let complete = local::frames(encode::bind_complete);
+                return self.step(Step::Local(complete, None));
+            }
+            Destination::Shard(target) => target,
+        };
+        self.attach(&serving, target).await?;
+        self.run_deferred()?;
+        let named = !name.is_empty();
+        self.ensure_prepared(&prepared, named);
+        if named {
+            let server_name = prepared.server_name.as_bytes();
+            wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
+        } else {
+            self.outbound.extend_from_slice(frame.bytes());
+        }
+        self.expected.forward(Answer::Bind);
+        self.mark_unsynced();
+        if !portal.is_empty() {
+            self.stay();
+        }
+        self.portals.insert(portal, Portal::Remote(effect));
+        Ok(())
+    }
+
+    fn effect_of(&self, prepared: &Prepared, bind: Bind<'_>) -> Result<Effect, Refusal> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(Effect::None);
+        };
+        let bound = Bound {
+            bind,
+            types: &prepared.parameter_types,
+        };
+        let settings = self.settings.in_force();
+        Effect::bound(&statement.class, prepared.sql(), &bound, settings)
+    }
+
+    /// Whether a portal may get this name. Of two that are both on the backend it decides itself:
+    /// it may have dropped the first one with a savepoint.
+    fn may_open(&self, portal: &Bytes, destination: &Destination) -> Result<(), Refusal> {
+        let is_taken = match (self.portals.get(portal), destination) {
+            _ if portal.is_empty() => false,
+            (None, _) | (Some(Portal::Remote(_)), Destination::Shard(_)) => portal == POISON,
+            (Some(_), _) => true,
+        };
+        if is_taken {
+            let name = String::from_utf8_lossy(portal);
+            return Err(Refusal {
+                sqlstate: "42P03",
+                message: format!("cursor \"{name}\" already exists"),
+                hint: None,
+            });
+        }
+        if self.portals.len() >= MAX_PORTALS {
+            return Err(Refusal {
+                sqlstate: "54000",
+                message: format!("a session cannot hold more than {MAX_PORTALS} portals"),
+                hint: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn destination_of(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        bind: Bind<'_>,
+        serving: &Serving,
+    ) -> Result<Destination, Stopped> {
+        let Some(planned) = &prepared.planned else {
+            return Err(not_understood().into());
+        };
+        let Some(statement) = prepared.statement() else {
+            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
+        };
+        let class = &statement.class;
+        let own = match class {
+            Class::DiscardAll => self.settings.is_startup(),
+            class => is_housekeeping(class),
+        };
+        if own {
+            self.must_not_have_failed()?;
+        }
+        let here = own
+            || hints::named_by(class).is_some()
+            || (self.attachment.is_none() && is_answered_here(class));
+        if here {
+            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
+        }
+        match self.transaction {
+            Transaction::FailedPending(_) => {
+                return Err(control::in_failed_transaction().into());
+            }
+            Transaction::Failed => return Ok(Destination::Shard(Target::Any)),
+            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
+        }
+        self.check_setting(class, prepared.sql())?;
+        if is_neutral(class) {
+            return Ok(Destination::Shard(Target::Any));
+        }
+        let plans = self.plans(planned, serving);
+        let Some(plan) = plans.plans.first() else {
+            return Ok(Destination::Shard(Target::Any));
+        };
+        if let Class::ExplainRoute(_) = class {
+            let types = &answers::parameter_types(prepared);
+            let bound = Bound { bind, types };
+            let frames = self.explain_route(statement, Some(plan), Some(&bound), serving)?;
+            let answered = Portal::Answered(frames.unwrap_or_default(), answers::heading(class)?);
+            return Ok(Destination::Here(answered));
+        }
+        if *plan == Plan::Everywhere {
+            return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
+        }
+        self.flight.writes |= may_write(plan, statement);
+        let bound = Bound {
+            bind,
+            types: &prepared.parameter_types,
+        };
+        let target = self.place(statement, plan, &bound, serving)?;
+        Ok(Destination::Shard(target))
+    }
+}
+
+fn not_understood() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: "the statement is not understood by the router and cannot be routed".to_owned(),
+        hint: None,
+    }
+}

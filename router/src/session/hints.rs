@@ -1,0 +1,289 @@
+//! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`. The
+//! router answers these itself; no shard hears of them.
+//!
+//! Their values follow transactions and savepoints as PostgreSQL's own settings do.
+
+use bytes::Bytes;
+use wire::SqlState;
+use wire::backend::encode;
+
+use super::attach::Stopped;
+use super::{Session, answers, local};
+use crate::query::{Class, Hints, Setting, Statement};
+use crate::route::{self, Hint, Origin, Parameters, Plan, Refusal, Target};
+use crate::view::Serving;
+
+/// Most bytes of a value: more than any key has.
+const MAX_VALUE_BYTES: usize = 4 << 10;
+
+/// One of the two settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HintName {
+    Key,
+    Shard,
+}
+
+impl HintName {
+    /// The setting of this name, if it is one of them.
+    #[must_use]
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "sharding.key" => Some(Self::Key),
+            "sharding.shard" => Some(Self::Shard),
+            _ => None,
+        }
+    }
+
+    fn place(self, hints: &mut Hints) -> &mut Option<String> {
+        match self {
+            Self::Key => &mut hints.shard_key,
+            Self::Shard => &mut hints.shard,
+        }
+    }
+}
+
+/// The name that SET, RESET or SHOW is about, when the router answers it.
+#[must_use]
+pub(super) fn named_by(class: &Class) -> Option<HintName> {
+    match class {
+        Class::Set(Setting { name, .. }) | Class::Reset(Some(name)) | Class::Show(name) => {
+            HintName::parse(name)
+        }
+        _ => None,
+    }
+}
+
+/// The session's hints: those committed, and those of the open transaction.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HintSettings {
+    committed: Hints,
+    open: Option<Open>,
+    savepoints: Vec<(Box<str>, Option<Open>)>,
+}
+
+/// The hints in a transaction that changed them.
+#[derive(Debug, Clone)]
+struct Open {
+    /// In force after COMMIT.
+    kept: Hints,
+    /// In force until then: SET LOCAL changes these only.
+    now: Hints,
+}
+
+impl HintSettings {
+    /// Those in force now.
+    #[must_use]
+    pub(super) fn current(&self) -> &Hints {
+        self.open.as_ref().map_or(&self.committed, |open| &open.now)
+    }
+
+    /// Sets one within the transaction; no value switches it off.
+    fn set(&mut self, name: HintName, value: Option<&str>, local: bool) {
+        let open = self.open();
+        *name.place(&mut open.now) = value.map(ToOwned::to_owned);
+        if !local {
+            *name.place(&mut open.kept) = value.map(ToOwned::to_owned);
+        }
+    }
+
+    /// RESET ALL.
+    pub(super) fn reset_all(&mut self) {
+        if !self.current().is_empty() || self.open.is_some() {
+            *self.open() = Open {
+                kept: Hints::default(),
+                now: Hints::default(),
+            };
+        }
+    }
+
+    fn open(&mut self) -> &mut Open {
+        self.open.get_or_insert_with(|| Open {
+            kept: self.committed.clone(),
+            now: self.committed.clone(),
+        })
+    }
+
+    /// Remembers them at a savepoint.
+    pub(super) fn savepoint(&mut self, name: &str) {
+        self.savepoints.push((name.into(), self.open.clone()));
+    }
+
+    /// Goes back to a savepoint, which stays.
+    pub(super) fn rollback_to(&mut self, name: &str) {
+        let mut known = self.savepoints.iter();
+        let Some(at) = known.rposition(|(known, _)| **known == *name) else {
+            return;
+        };
+        self.savepoints.truncate(at + 1);
+        if let Some((_, open)) = self.savepoints.last() {
+            self.open.clone_from(open);
+        }
+    }
+
+    /// The transaction ended.
+    pub(super) fn end_transaction(&mut self, committed: bool) {
+        if let (true, Some(open)) = (committed, self.open.take()) {
+            self.committed = open.kept;
+        }
+        self.open = None;
+        self.savepoints.clear();
+    }
+
+    /// DISCARD ALL.
+    pub(super) fn discard(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Session {
+    /// The answer to SET, RESET or SHOW of one of the hints.
+    pub(super) fn answer_hint(&mut self, name: HintName, class: &Class) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        match class {
+            Class::Set(setting) => {
+                let value = value_of(setting)?;
+                if setting.local && !self.transaction.is_block() {
+                    let text = "SET LOCAL can only be used in transaction blocks";
+                    let code = SqlState::NO_ACTIVE_TRANSACTION;
+                    return Ok(local::complete_with_warning("SET", code, text));
+                }
+                self.settings.hints.set(name, value, setting.local);
+                Ok(local::complete("SET"))
+            }
+            Class::Reset(_) => {
+                self.settings.hints.set(name, None, false);
+                Ok(local::complete("RESET"))
+            }
+            _ => {
+                let hints = self.settings.hints.current();
+                let value = match name {
+                    HintName::Key => &hints.shard_key,
+                    HintName::Shard => &hints.shard,
+                };
+                let value = value.as_deref().unwrap_or_default();
+                let mut out = answers::rows([value])?;
+                encode::command_complete(&mut out, "SHOW");
+                Ok(out.freeze())
+            }
+        }
+    }
+
+    /// The hints of a statement, and whose they are: those of its comments, else the session's.
+    pub(super) fn hints<'a>(&'a self, statement: &'a Statement) -> Option<(&'a Hints, Origin)> {
+        if !statement.hints.is_empty() {
+            return Some((&statement.hints, Origin::Comment));
+        }
+        let hints = self.settings.hints.current();
+        (!hints.is_empty()).then_some((hints, Origin::Setting))
+    }
+
+    /// Where one execution of a statement goes, under its hints or the session's.
+    pub(super) fn place(
+        &self,
+        statement: &Statement,
+        plan: &Plan,
+        params: &dyn Parameters,
+        serving: &Serving,
+    ) -> Result<Target, Refusal> {
+        let hint = match self.hints(statement) {
+            Some((hints, origin)) => Hint::read(hints, origin, plan, &serving.snapshot)?,
+            None => Hint::default(),
+        };
+        route::resolve_under(plan, params, &hint, &serving.snapshot)
+    }
+}
+
+/// The value to set; none when it is the empty string or DEFAULT, which switch the hint off.
+fn value_of(setting: &Setting) -> Result<Option<&str>, Refusal> {
+    let Some(values) = &setting.values else {
+        return Ok(None);
+    };
+    match values.as_slice() {
+        [value] if value.len() > MAX_VALUE_BYTES => Err(Refusal {
+            sqlstate: "54000",
+            message: format!(
+                "setting \"{}\" takes at most {MAX_VALUE_BYTES} bytes",
+                setting.name
+            ),
+            hint: None,
+        }),
+        [value] => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+        _ => Err(Refusal {
+            sqlstate: "22023",
+            message: format!("SET {} takes only one argument", setting.name),
+            hint: None,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(settings: &HintSettings) -> Option<&str> {
+        settings.current().shard_key.as_deref()
+    }
+
+    #[test]
+    fn a_hint_of_a_rolled_back_transaction_is_forgotten() {
+        let mut settings = HintSettings::default();
+        settings.set(HintName::Key, Some("1"), false);
+        settings.end_transaction(true);
+        settings.set(HintName::Key, Some("2"), false);
+        assert_eq!(key(&settings), Some("2"));
+        settings.end_transaction(false);
+        assert_eq!(key(&settings), Some("1"));
+    }
+
+    #[test]
+    fn a_local_hint_ends_with_the_transaction() {
+        let mut settings = HintSettings::default();
+        settings.set(HintName::Shard, Some("a"), false);
+        settings.set(HintName::Key, Some("1"), false);
+        settings.set(HintName::Key, Some("2"), true);
+        assert_eq!(key(&settings), Some("2"));
+        settings.end_transaction(true);
+        assert_eq!(key(&settings), Some("1"));
+        assert_eq!(settings.current().shard.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_savepoint_gives_its_hints_back() {
+        let mut settings = HintSettings::default();
+        settings.savepoint("a");
+        settings.set(HintName::Key, Some("1"), false);
+        settings.savepoint("b");
+        settings.set(HintName::Key, Some("2"), true);
+        settings.rollback_to("b");
+        assert_eq!(key(&settings), Some("1"));
+        settings.rollback_to("a");
+        settings.rollback_to("none");
+        assert_eq!(key(&settings), None);
+    }
+
+    #[test]
+    fn reset_all_resets_hints_within_the_transaction() {
+        let mut settings = HintSettings::default();
+        settings.set(HintName::Key, Some("1"), false);
+        settings.end_transaction(true);
+        settings.reset_all();
+        assert_eq!(key(&settings), None);
+        settings.end_transaction(false);
+        assert_eq!(key(&settings), Some("1"));
+    }
+
+    #[test]
+    fn the_empty_string_and_default_switch_a_hint_off() {
+        let setting = |values: Option<&[&str]>| Setting {
+            parameter: None,
+            name: "sharding.key".to_owned(),
+            local: false,
+            values: values.map(|values| values.iter().map(|&value| value.to_owned()).collect()),
+        };
+        assert_eq!(value_of(&setting(Some(&[""]))), Ok(None));
+        assert_eq!(value_of(&setting(None)), Ok(None));
+        assert_eq!(value_of(&setting(Some(&["5"]))), Ok(Some("5")));
+        assert!(value_of(&setting(Some(&["5", "6"]))).is_err());
+        assert!(value_of(&setting(Some(&[]))).is_err());
+    }
+}

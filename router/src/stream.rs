@@ -1,0 +1,126 @@
+//! A socket in clear or under TLS, of a client or of a shard. In clear it costs one match a call.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, BytesMut};
+use futures_util::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// A socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// In clear.
+    Plain(TcpStream),
+    /// Under TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What [`Stream::transfer`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// This much was written.
+    Out(usize),
+    /// This much was read; nothing at the end of the stream.
+    In(usize),
+}
+
+impl Stream {
+    /// Under TLS, on either side of it.
+    pub fn tls(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self::Tls(Box::new(stream.into()))
+    }
+
+    /// Whether anything, an end included, has come that was not read. Costs no system call when
+    /// nothing has.
+    pub fn has_news(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
+        match self {
+            // The reactor has noted readiness already; only then is the socket asked.
+            Self::Plain(stream) => match stream.readable().now_or_never() {
+                None => false,
+                Some(_) => {
+                    let read = stream.try_read(&mut byte);
+                    !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                }
+            },
+            // A record that carries no data, such as a ticket, is no news.
+            Self::Tls(stream) => stream.read(&mut byte).now_or_never().is_some(),
+        }
+    }
+
+    /// Writes from `outbound` if there is something; while that cannot go on, or there is nothing,
+    /// reads into `inbound`. Cancel-safe.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn transfer(
+        &mut self,
+        outbound: &mut BytesMut,
+        inbound: &mut BytesMut,
+    ) -> io::Result<Moved> {
+        std::future::poll_fn(|context| {
+            if !outbound.is_empty()
+                && let Poll::Ready(written) = Pin::new(&mut *self).poll_write(context, outbound)
+            {
+                let written = written?;
+                outbound.advance(written);
+                return Poll::Ready(Ok(Moved::Out(written)));
+            }
+            let read = pin!(self.read_buf(inbound)).poll(context);
+            read.map_ok(Moved::In)
+        })
+        .await
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => {
+                let mut stream = Pin::new(stream.as_mut());
+                // Records that were written may still be here; their answer would never come.
+                if let Poll::Ready(Err(error)) = stream.as_mut().poll_flush(context) {
+                    return Poll::Ready(Err(error));
+                }
+                stream.poll_read(context, buffer)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! pgbench: point reads in each of its protocol modes, with a check that the row is the right one.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use libtest_mimic::Trial;
+use serde_json::json;
+use tests::pg::Address;
+use tests::{Cluster, http, postgres};
+
+use crate::suite::{Outcome, Suite, shared};
+
+pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    shared!(suite: pgbench_reads_points_in_every_mode).into()
+}
+
+const ACCOUNTS: u32 = 2_000;
+
+async fn pgbench_reads_points_in_every_mode(cluster: &Cluster) -> Outcome {
+    let columns = "aid int NOT NULL PRIMARY KEY, bid int, abalance int, filler char(84)";
+    cluster
+        .create("pgbench_accounts", columns, ("aid", "bigint"))
+        .await?;
+    reference_branches(cluster).await?;
+    let address = cluster.router(0)?.address();
+    let rows: Vec<String> = (1..=ACCOUNTS)
+        .map(|aid| format!("INSERT INTO pgbench_accounts (aid, bid, abalance, filler) VALUES ({aid}, 1, {aid}, '');\n"))
+        .collect();
+    address.psql_script(&rows.concat()).await?;
+    // As `pgbench -S`, with a check that the row is the right one.
+    let script = tests::folder::Folder::shared()?
+        .fresh("pgbench")
+        .with_extension("sql");
+    let checked = format!(
+        "\\set aid random(1, {ACCOUNTS})\n\
+         SELECT abalance FROM pgbench_accounts WHERE aid = :aid \\gset\n\
+         SELECT 1 / (:abalance = :aid)::int AS checked \\gset\n"
+    );
+    std::fs::write(&script, checked)?;
+    let script = script.to_string_lossy().into_owned();
+    for mode in ["simple", "extended", "prepared"] {
+        pgbench(&address, &["-M", mode, "-f", &script]).await?;
+        pgbench(&address, &["-M", mode, "-S"]).await?;
+    }
+    Ok(())
+}
+
+/// `pgbench -S` counts the branches before it begins.
+async fn reference_branches(cluster: &Cluster) -> Outcome {
+    let create = "CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler text)";
+    cluster.router(0)?.psql(create).await?;
+    for shard in &cluster.shards {
+        shard
+            .psql("INSERT INTO pgbench_branches VALUES (1, 0, '')")
+            .await?;
+    }
+    let body = json!({ "name": "pgbench_branches", "kind": "reference" });
+    http::post(&cluster.manager(0)?.api("/tables"), &body)
+        .await?
+        .expect(201)?;
+    cluster.settle().await
+}
+
+async fn pgbench(address: &Address, arguments: &[&str]) -> Outcome {
+    let mut command = address.command(&postgres::bin()?.join("pgbench").to_string_lossy());
+    command
+        .args(["-n", "-c", "4", "-j", "1", "-t", "200"])
+        .args(arguments);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .context("run pgbench")?;
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{arguments:?}: {errors}");
+    anyhow::ensure!(
+        shown.contains("processed: 800/800"),
+        "{arguments:?}: {shown}{errors}"
+    );
+    anyhow::ensure!(!errors.contains("ERROR"), "{arguments:?}: {errors}");
+    Ok(())
+}
