@@ -18,7 +18,11 @@ pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
         sql,
         found: Vec::new(),
     };
-    let class = calls.class(node);
+    // Only by itself: inside of another statement its effect on the session would be missed.
+    let class = match set_config::of(node) {
+        Some(setting) => Class::Set(setting),
+        None => calls.class(node),
+    };
     (class, calls.found)
 }
 
@@ -30,9 +34,7 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn class(&mut self, node: &'a NodeEnum) -> Class {
-        set_config::of(node)
-            .map(Class::Set)
-            .or_else(|| self.query(node))
+        self.query(node)
             .or_else(|| self.around_a_query(node))
             .or_else(|| transaction(node))
             .or_else(|| setting::session(node))
