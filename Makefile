@@ -3,17 +3,18 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What the demo builds: release for people, dev where a quick build matters more.
+# What demo and bench build: release for people, dev where a quick build matters more.
 PROFILE ?= release
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help tools demo test bench clean
+.PHONY: help tools demo test bench micro clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
 demo: tools ## start etcd, three shards, two managers and two routers, load data, stay until Ctrl-C
-	@PROFILE=$(PROFILE) scripts/demo.sh $(DEMO_ARGS)
+	@PROFILE=$(PROFILE) scripts/run.sh demo $(DEMO_ARGS)
 
 test: tools ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
@@ -21,7 +22,12 @@ test: tools ## formatting, lints and all tests; installs what they need
 	cargo build --workspace --bins
 	cargo test --workspace
 
-bench: tools ## run the benchmarks
+bench: tools ## PostgreSQL, PgBouncer and the router side by side; a table in target/bench/report.md
+	@scripts/tools.sh bench
+	@PROFILE=$(PROFILE) scripts/run.sh bench $(BENCH_ARGS)
+
+micro: tools ## the crates' own benchmarks, and instructions counted against their baseline
+	@scripts/tools.sh bench
 	cargo bench --workspace
 
 clean: ## remove everything that was built

@@ -8,11 +8,17 @@
 #   the drivers of docs/drivers.md                from Debian's packages; node-postgres by npm,
 #                                                 below <target>/tools, from its lock file
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
+#
+# With the argument `bench` also what only benchmarks need:
+#
+#   PgBouncer                                     the proxy that the router is compared with
+#   valgrind                                      counts instructions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly ETCD_WANTED=3.5
 readonly ETCD_SUITE=trixie
+readonly PURPOSE=${1:-test}
 
 say() { echo "tools: $*" >&2; }
 
@@ -88,6 +94,10 @@ missing_packages() {
     has curl || echo curl
     has_python_module psycopg || echo python3-psycopg
     missing_drivers
+    if [ "$PURPOSE" = bench ]; then
+        has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+        has valgrind || echo valgrind
+    fi
 }
 
 # Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
@@ -97,11 +107,21 @@ forbid_main_cluster() {
     echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
 }
 
+# Its package starts a service on port 6432, which is the router's.
+forbid_bouncer_service() {
+    as_root mkdir -p /etc/systemd/system
+    [ -e /etc/systemd/system/pgbouncer.service ] ||
+        as_root ln -s /dev/null /etc/systemd/system/pgbouncer.service
+}
+
 install_packages() {
     local packages=("$@")
     say "installing ${packages[*]}"
     if [[ " ${packages[*]} " == *" postgresql-15 "* ]]; then
         forbid_main_cluster
+    fi
+    if [[ " ${packages[*]} " == *" pgbouncer "* ]]; then
+        forbid_bouncer_service
     fi
     quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \

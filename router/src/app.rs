@@ -1,15 +1,16 @@
 //! The process: puts the parts together, runs them, and ends them in order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn, client};
-use platform::{Shutdown, TaskGroup};
+use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
 use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
@@ -18,12 +19,13 @@ use topology::watch::{Backoff, Follower};
 use crate::auth::Users;
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::console::Reload;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer};
-use crate::session::{Forwarder, Front, Statements, cancel};
+use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::view::Keeper;
 use crate::{health, ingress};
 
@@ -42,15 +44,16 @@ const MAX_REQUEST: Duration = Duration::from_secs(3600);
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
-    let logging = platform::telemetry::Config {
+    let logging = telemetry::Config {
         level: config.observability.log_level.clone(),
-        ..platform::telemetry::Config::default()
+        ..telemetry::Config::default()
     };
-    platform::telemetry::init(&logging)?;
+    let logging = telemetry::init(&logging)?;
     tracing::info!(version = VERSION, config = %path.display(), "starting");
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
-    let parts = Parts::build(&config, &registry)?;
+    let reloading = (path.to_owned(), logging);
+    let parts = Parts::build(&config, &registry, reloading)?;
     // The fronts end first; what they stand on ends once they have drained.
     let (fronts, ground) = (Shutdown::new(), Shutdown::new());
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
@@ -109,7 +112,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<Self> {
+    fn build(
+        config: &Config,
+        registry: &prometheus::Registry,
+        (path, logging): (PathBuf, telemetry::Handle),
+    ) -> anyhow::Result<Self> {
         let store = EtcdStore::connect(etcd::Config {
             endpoints: config.metadata.endpoints.clone(),
             timeout: config.metadata.timeout,
@@ -125,6 +132,7 @@ impl Parts {
             connection_ttl: config.sharding.connection_ttl,
             connect_timeout: config.sharding.connect_timeout,
             checkout_timeout: config.sharding.checkout_timeout,
+            max_waiting: config.sharding.max_waiting,
             max_prepared_statements: config.pgwire.max_prepared_statements,
             credentials: Credentials {
                 user: config.security.shard_user.clone(),
@@ -149,9 +157,11 @@ impl Parts {
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
-            users,
+            users: ArcSwap::from_pointee(users),
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
+            roll: Roll::default(),
+            reload: Reload::new(path, config.clone(), tls.clone(), logging),
             forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
             slots: Front::slots(config.pgwire.max_client_connections),
         });

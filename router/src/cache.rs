@@ -2,7 +2,8 @@
 
 use std::hash::BuildHasher as _;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -21,6 +22,7 @@ pub struct Planned {
     /// What the text is.
     pub analysis: Analysis,
     plans: ArcSwap<Plans>,
+    hits: AtomicU64,
 }
 
 /// Where each statement of a text goes at one epoch.
@@ -39,7 +41,11 @@ impl Planned {
     pub fn analyze(sql: &str, snapshot: &Snapshot) -> Result<Self, SyntaxError> {
         let analysis = query::analyze(sql)?;
         let plans = ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH));
-        Ok(Self { analysis, plans })
+        Ok(Self {
+            analysis,
+            plans,
+            hits: AtomicU64::new(0),
+        })
     }
 
     /// The plans at this snapshot's epoch, made anew when it differs from the last one's. Shard
@@ -54,10 +60,30 @@ impl Planned {
         plans
     }
 
+    /// How often the text was found.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// The plans at the epoch at which they were asked for last.
+    #[must_use]
+    pub fn newest(&self) -> Arc<Plans> {
+        self.plans.load_full()
+    }
+
     /// The plans for a session with a search path of its own. Not remembered.
     #[must_use]
     pub fn plans_under(&self, snapshot: &Snapshot, search_path: &[&str]) -> Arc<Plans> {
         Arc::new(plan_all(&self.analysis, snapshot, search_path))
+    }
+}
+
+impl Plans {
+    /// The epoch at which they hold.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 }
 
@@ -69,7 +95,8 @@ fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> P
     }
 }
 
-type Texts = LruCache<Box<str>, Arc<Planned>, RandomState>;
+/// None stands for a form that is not SQL.
+type Texts = LruCache<Box<str>, Option<Arc<Planned>>, RandomState>;
 
 /// Texts and their plans, least recently used out first. Sharded by hash, so that sessions on
 /// different cores seldom meet at a lock.
@@ -106,16 +133,65 @@ impl Cache {
         if sql.len() > Self::MAX_TEXT_BYTES {
             return Planned::analyze(sql, snapshot).map(Arc::new);
         }
-        let at = usize::try_from(self.hasher.hash_one(sql) >> 32).unwrap_or(0) % Self::SHARDS;
-        let Some(shard) = self.shards.get(at) else {
-            return Planned::analyze(sql, snapshot).map(Arc::new);
-        };
-        let lock = || shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(planned) = lock().get(sql) {
-            return Ok(Arc::clone(planned));
+        if let Some(Some(planned)) = self.known(sql) {
+            return Ok(planned);
         }
         let planned = Arc::new(Planned::analyze(sql, snapshot)?);
-        lock().put(sql.into(), Arc::clone(&planned));
+        self.remember(sql, Some(Arc::clone(&planned)));
         Ok(planned)
+    }
+
+    /// About so many of the texts that were found most often, in no order. Each part of the cache
+    /// is locked while it is walked, so this is for operators.
+    #[must_use]
+    pub fn most_used(&self, count: usize) -> Vec<(Box<str>, Arc<Planned>)> {
+        let each = count.div_ceil(Self::SHARDS);
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let texts = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = texts.iter();
+            let known = known.filter_map(|(text, planned)| Some((&**text, planned.as_ref()?)));
+            let mut known: Vec<(&str, &Arc<Planned>)> = known.collect();
+            known.sort_by_key(|(_, planned)| std::cmp::Reverse(planned.hits()));
+            let known = known.into_iter().take(each);
+            found.extend(known.map(|(text, planned)| (text.into(), Arc::clone(planned))));
+        }
+        found
+    }
+
+    /// As [`Self::plan`], for the form of a text; none when the form is not SQL, which is
+    /// remembered, too, or too long to be remembered.
+    #[must_use]
+    pub fn plan_form(&self, form: &str, snapshot: &Snapshot) -> Option<Arc<Planned>> {
+        if form.len() > Self::MAX_TEXT_BYTES {
+            return None;
+        }
+        if let Some(known) = self.known(form) {
+            return known;
+        }
+        let planned = Planned::analyze(form, snapshot).ok().map(Arc::new);
+        self.remember(form, planned.clone());
+        planned
+    }
+
+    fn known(&self, text: &str) -> Option<Option<Arc<Planned>>> {
+        let known = self.texts(text)?.get(text).cloned()?;
+        if let Some(planned) = &known {
+            planned.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(known)
+    }
+
+    fn remember(&self, text: &str, planned: Option<Arc<Planned>>) {
+        if let Some(mut texts) = self.texts(text) {
+            texts.put(text.into(), planned);
+        }
+    }
+
+    /// The part of the cache that a text belongs to.
+    fn texts(&self, text: &str) -> Option<MutexGuard<'_, Texts>> {
+        let at = usize::try_from(self.hasher.hash_one(text) >> 32).unwrap_or(0) % Self::SHARDS;
+        let shard = self.shards.get(at)?;
+        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -11,7 +11,7 @@ use platform::tls::client::ClientConfig;
 mod fronts;
 mod sharding;
 
-pub use fronts::{AuthMethod, Grpc, Http, PgWire, User};
+pub use fronts::{AuthMethod, Grpc, Http, PgWire, TimeLimits, User};
 pub use sharding::{ReplicaPolicy, Sharding};
 
 /// Prefix of environment variables that override single fields.

@@ -61,9 +61,33 @@ pub enum Error {
     /// A time-out of the router.
     #[error("statement did not end within {0:?}")]
     Timeout(std::time::Duration),
+    /// A session or its transaction took too long.
+    #[error("{0} {1:?}")]
+    Expired(Limit, std::time::Duration),
     /// The router is going to end.
     #[error("the router is shutting down")]
     ShuttingDown,
+}
+
+/// A time limit of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Between two transactions of a client.
+    ClientIdle,
+    /// Between two messages within a transaction.
+    IdleInTransaction,
+    /// A transaction as a whole.
+    Transaction,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ClientIdle => "closing a session that was idle for",
+            Self::IdleInTransaction => "closing a session that was idle in a transaction for",
+            Self::Transaction => "closing a session whose transaction was not over after",
+        })
+    }
 }
 
 impl Error {
@@ -73,13 +97,20 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
             Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
-            Self::Pool(pool::Error::Exhausted { .. }) => "53300",
+            Self::Pool(
+                pool::Error::Exhausted { .. }
+                | pool::Error::Crowded { .. }
+                | pool::Error::Paused { .. },
+            ) => "53400",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
             Self::Timeout(_) => "57014",
+            Self::Expired(Limit::ClientIdle, _) => "57P05",
+            Self::Expired(Limit::IdleInTransaction, _) => "25P03",
+            Self::Expired(Limit::Transaction, _) => "25P04",
             Self::ShuttingDown => "57P01",
         }
     }
@@ -98,6 +129,7 @@ impl Error {
             | Self::UnknownGroup { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
     }
@@ -118,6 +150,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
     }
@@ -127,16 +160,14 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
-            Self::Pool(pool::Error::Exhausted { .. })
-            | Self::Pool(pool::Error::Unreachable { .. })
-            | Self::BackendLost { .. }
-            | Self::NoShard
-            | Self::ShuttingDown => Kind::Unavailable,
+            Self::Pool(_) | Self::BackendLost { .. } | Self::NoShard | Self::ShuttingDown => {
+                Kind::Unavailable
+            }
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
-            Self::Timeout(_) => Kind::Timeout,
+            Self::Timeout(_) | Self::Expired(..) => Kind::Timeout,
         }
     }
 }

@@ -11,16 +11,24 @@ use topology::{Endpoint, ShardId};
 mod backend;
 mod connect;
 mod dial;
+mod gate;
 mod lease;
 mod manager;
 pub mod metrics;
+mod operate;
+mod roster;
 pub mod settings;
 
 pub use backend::{Backend, CancelTarget};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
+pub use gate::NotPaused;
 pub use lease::Lease;
+pub use operate::Standing;
+pub use roster::Listed;
 
+use bb8::PooledConnection;
+use gate::{Gate, Turned};
 use manager::Connector;
 
 /// What every pool of this router shares.
@@ -34,6 +42,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Waiting for a free backend.
     pub checkout_timeout: Duration,
+    /// Sessions that may wait for a backend of one pool at a time.
+    pub max_waiting: u32,
     /// Prepared statements kept on one backend.
     pub max_prepared_statements: u32,
     /// User and password.
@@ -61,6 +71,22 @@ pub enum Error {
         /// How long was waited.
         waited: Duration,
     },
+    /// As many wait as may.
+    #[error("{waiting} clients wait for a backend of shard {shard} already")]
+    Crowded {
+        /// The shard.
+        shard: ShardId,
+        /// The limit.
+        waiting: u32,
+    },
+    /// An operator has paused the shard's pool.
+    #[error("shard {shard} is paused and was not resumed within {waited:?}")]
+    Paused {
+        /// The shard.
+        shard: ShardId,
+        /// How long was waited.
+        waited: Duration,
+    },
 }
 
 /// The backends of one server.
@@ -76,6 +102,7 @@ struct Shared {
     config: Config,
     metrics: metrics::OfShard,
     connector: Connector,
+    gate: Gate,
     backends: bb8::Pool<Connector>,
 }
 
@@ -99,12 +126,14 @@ impl Pool {
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(connector.clone());
         let metrics = metrics.of_shard(&shard);
+        let gate = Gate::new(config.max_connections, config.max_waiting);
         let shared = Shared {
             shard,
             endpoint,
             config,
             metrics,
             connector,
+            gate,
             backends,
         };
         Self {
@@ -131,21 +160,42 @@ impl Pool {
         (state.connections, state.idle_connections)
     }
 
-    /// Borrows a backend: an idle one, or a new one, or the next that is given back.
+    /// Borrows a backend: an idle one, or a new one, or the next that is given back. Whoever asks
+    /// first is served first.
     ///
     /// # Errors
     /// [`Error::Unreachable`] as soon as connecting fails while no backend lives, and
-    /// [`Error::Exhausted`] after the waiting time.
+    /// [`Error::Exhausted`] or [`Error::Paused`] after the waiting time; [`Error::Crowded`] at
+    /// once.
     pub async fn checkout(&self) -> Result<Lease, Error> {
+        let shared = &self.shared;
+        let entered = shared
+            .gate
+            .enter(shared.config.checkout_timeout, &shared.metrics);
+        let pass = entered.await.map_err(|turned| self.turned(turned))?;
         loop {
-            let mut lease = self.next_backend().await?;
-            if !lease.is_stale() {
-                return Ok(lease);
+            let mut backend = self.next_backend().await?;
+            if !backend.is_stale() && !backend.is_outdated() {
+                return Ok(Lease::new(backend, shared.metrics.clone(), pass));
             }
+            backend.reusable = false;
         }
     }
 
-    async fn next_backend(&self) -> Result<Lease, Error> {
+    fn turned(&self, turned: Turned) -> Error {
+        let config = &self.shared.config;
+        let (shard, waited) = (self.shared.shard.clone(), config.checkout_timeout);
+        match turned {
+            Turned::Full => Error::Crowded {
+                shard,
+                waiting: config.max_waiting,
+            },
+            Turned::Late if self.shared.gate.is_closed() => Error::Paused { shard, waited },
+            Turned::Late => Error::Exhausted { shard, waited },
+        }
+    }
+
+    async fn next_backend(&self) -> Result<PooledConnection<'static, Connector>, Error> {
         let shared = &self.shared;
         let mut failures = shared.connector.failures();
         let get = shared.backends.get_owned();
@@ -155,8 +205,7 @@ impl Pool {
                 // A backend that is there wins over a failure that was noted meanwhile.
                 biased;
                 got = &mut get => {
-                    let backend = got.map_err(|_| self.give_up())?;
-                    return Ok(Lease::new(backend, shared.metrics.clone()));
+                    return got.map_err(|_| self.give_up());
                 }
                 changed = failures.changed() => {
                     if changed.is_ok() && shared.backends.state().connections == 0 {

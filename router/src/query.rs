@@ -9,6 +9,7 @@ mod class;
 mod ddl;
 mod expression;
 mod facts;
+mod form;
 mod from;
 mod functions;
 mod hint;
@@ -29,6 +30,7 @@ mod value;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
+pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};

@@ -17,6 +17,7 @@ mod copy;
 mod data;
 mod ddl;
 pub mod explain;
+mod form;
 mod hint;
 mod insert;
 mod lock;
@@ -29,6 +30,7 @@ mod tables;
 mod tests;
 mod values;
 
+pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 use tables::Tables;
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,6 +15,7 @@ use wire::frontend::tag;
 use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::auth::Users;
+use crate::console::Reload;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
@@ -28,26 +30,33 @@ mod effects;
 mod encryption;
 mod expect;
 mod extended;
+mod form;
 mod forward;
 mod greeting;
 mod hints;
 mod housekeeping;
 mod local;
 mod login;
+mod operator;
+mod patience;
 mod prepared;
 mod relay;
+mod roll;
 mod simple;
 mod state;
 
 pub use forward::Forwarder;
-pub use login::{LoginError, log_in};
+pub use login::{Admitted, LoginError, log_in};
+pub use operator::Operator;
 pub use prepared::Statements;
+pub use roll::Roll;
 
 use attach::Attachment;
 use client::{Client, ClientError, Frame};
 use effects::Effect;
 use expect::Expectations;
 use extended::{Batch, Portals};
+use patience::Clock;
 use prepared::Prepared;
 use state::{SessionSettings, Transaction};
 
@@ -72,9 +81,12 @@ impl From<std::io::Error> for Ended {
 #[derive(Debug)]
 pub struct Front {
     pub core: Arc<Core>,
-    pub users: Users,
+    /// Replaced as a whole when they are read again.
+    pub users: ArcSwap<Users>,
     pub statements: Statements,
     pub sessions: cancel::Registry,
+    pub roll: Roll,
+    pub reload: Reload,
     pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
@@ -107,6 +119,8 @@ pub struct Session {
     flight: Flight,
     batch: Batch,
     portals: Portals,
+    clock: Clock,
+    listed: roll::Entry,
     _connected: Connected,
     _slot: OwnedSemaphorePermit,
 }
@@ -150,17 +164,32 @@ impl Session {
     }
 
     async fn serve(&mut self, shutdown: Shutdown) -> Result<(), Ended> {
+        // One for the whole session: each new one takes a place in a list that all sessions share.
+        let requested = shutdown.requested();
+        tokio::pin!(requested);
         loop {
             let idle = !self.transaction.is_block() && self.attachment.is_none();
+            if idle {
+                self.clock.stop();
+            }
+            let patience = self.clock.patience(idle);
             let frame = tokio::select! {
                 // The client first: a statement that has arrived is still served.
                 biased;
                 frame = self.client.receive() => frame,
-                () = shutdown.requested(), if idle => {
+                () = &mut requested, if idle => {
                     self.say_goodbye().await?;
                     return Ok(());
                 }
+                error = patience.ends() => {
+                    // A transaction is rolled back by its backend's end.
+                    self.close_backend();
+                    self.front.core.metrics.refused(error.sqlstate());
+                    self.fatal(&error).await?;
+                    return Ok(());
+                }
             };
+            self.clock.start();
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),

@@ -35,6 +35,15 @@ impl Stream {
         Self::Tls(Box::new(stream.into()))
     }
 
+    /// The socket itself, for its addresses.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Whether anything, an end included, has come that was not read. Costs no system call when
     /// nothing has.
     pub fn has_news(&mut self) -> bool {

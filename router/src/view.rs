@@ -27,6 +27,19 @@ impl Serving {
         self.primaries.get(usize::try_from(index.0).ok()?)
     }
 
+    /// As [`Self::active`], without those that an operator has paused unless all are.
+    #[must_use]
+    pub fn ready(&self) -> Vec<(ShardIndex, &Pool)> {
+        let running: Vec<(ShardIndex, &Pool)> = self
+            .active()
+            .filter(|(_, pool)| !pool.is_paused())
+            .collect();
+        if running.is_empty() {
+            return self.active().collect();
+        }
+        running
+    }
+
     /// Every shard that takes part, with its primary's pool: those that own a part of the ring. A
     /// shard that has joined and owns nothing yet has none of the tables, so that neither schema
     /// changes nor statements that any shard could answer may go there. While the ring is empty,

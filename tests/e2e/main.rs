@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 mod balance;
+mod console;
 mod drivers;
 mod faults;
 mod grpc;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
+        console::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
         grpc::trials(&suite),

@@ -28,9 +28,11 @@ mod session;
 mod shards_tls;
 mod tls;
 mod transactions;
+mod waiting;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
+        waiting::trials(suite),
         limits::trials(suite),
         shards_tls::trials(suite),
         tls::trials(suite),

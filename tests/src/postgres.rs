@@ -272,7 +272,9 @@ pub(crate) fn server_user() -> Option<&'static str> {
     is_root().then_some(USER)
 }
 
-fn custody() -> Custody {
+/// Who runs what refuses to run as root, and how it ends.
+#[must_use]
+pub fn custody() -> Custody {
     Custody {
         user: server_user(),
         farewell: Signal::Quit,

@@ -20,6 +20,12 @@ const LAYERS: &[(&str, &str, &[&str], &str)] = &[
     ),
     (
         "router",
+        "console",
+        &["exec", "session", "ingress", "app"],
+        "is what an operator may do, whoever carries the messages",
+    ),
+    (
+        "router",
         "route",
         &[
             "exec", "session", "pool", "ingress", "app", "view", "config",

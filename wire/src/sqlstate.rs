@@ -54,6 +54,7 @@ macro_rules! codes {
 }
 
 codes! {
+    SUCCESS = b"00000", "00000: nothing is wrong.";
     CONNECTION_EXCEPTION = b"08000", "08000: a connection went wrong.";
     CANNOT_CONNECT = b"08001", "08001: the connection could not be made.";
     CONNECTION_DOES_NOT_EXIST = b"08003", "08003: there is no such connection.";

@@ -36,6 +36,23 @@ pub struct PgWire {
     pub login_timeout: Duration,
     /// `host:port` where the other routers reach this front.
     pub advertise_address: String,
+    /// What of a session is limited in time beyond its login.
+    pub limits: TimeLimits,
+    /// Who may use the admin console; see [`PgWire::is_admin`].
+    pub admin_users: Vec<String>,
+}
+
+/// Time limits of a session; none is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeLimits {
+    /// Between two transactions of a client.
+    pub client_idle: Option<Duration>,
+    /// From sending a request to a shard to the end of its answer.
+    pub query: Option<Duration>,
+    /// Between two messages of a client that holds a transaction or a backend.
+    pub idle_in_transaction: Option<Duration>,
+    /// A transaction as a whole.
+    pub transaction: Option<Duration>,
 }
 
 /// How clients of the Postgres front prove who they are. A password never travels in clear.
@@ -117,9 +134,37 @@ impl PgWire {
             max_prepared_statements: section.count("max_prepared_statements", 1_000, 1, 100_000),
             max_message_bytes: section.size("max_message_bytes", 64 << 20),
             login_timeout: section.duration("login_timeout", Duration::from_secs(30), false),
+            limits: TimeLimits::read(&mut section),
+            admin_users: section.texts("admin_users", &[]),
         };
         section.finish();
         config
+    }
+}
+
+impl PgWire {
+    /// Whether a user who has proved who it is may use the admin console: only those that are
+    /// listed. Where nobody is listed and nobody proves anything, everybody may.
+    #[must_use]
+    pub fn is_admin(&self, user: &str) -> bool {
+        let anybody = self.admin_users.is_empty() && self.auth == AuthMethod::Trust;
+        anybody || self.admin_users.iter().any(|name| name == user)
+    }
+}
+
+impl TimeLimits {
+    fn read(section: &mut Section) -> Self {
+        let client_idle = section.duration("client_idle_timeout", Duration::ZERO, true);
+        let query = section.duration("query_timeout", Duration::ZERO, true);
+        let inactive = section.duration("idle_in_transaction_timeout", Duration::ZERO, true);
+        let transaction = section.duration("transaction_timeout", Duration::ZERO, true);
+        let limit = |time: Duration| (!time.is_zero()).then_some(time);
+        Self {
+            client_idle: limit(client_idle),
+            query: limit(query),
+            idle_in_transaction: limit(inactive),
+            transaction: limit(transaction),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::Instrument as _;
 
-use crate::session::{Front, log_in};
+use crate::session::{Admitted, Front, log_in};
 
 /// How long a silent peer is left alone before the kernel asks after it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -61,8 +61,8 @@ async fn converse(
     }
     let time = front.core.config.pgwire.login_timeout;
     let login = tokio::time::timeout(time, log_in(front, stream, tls.as_ref())).await;
-    let session = match login {
-        Ok(Ok(Some(session))) => session,
+    let admitted = match login {
+        Ok(Ok(Some(admitted))) => admitted,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no session");
@@ -73,7 +73,11 @@ async fn converse(
             return;
         }
     };
-    if let Err(error) = session.run(shutdown).await {
+    let ended = match admitted {
+        Admitted::Session(session) => session.run(shutdown).await,
+        Admitted::Operator(operator) => operator.run(shutdown).await,
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "session ended");
     }
 }

@@ -7,6 +7,7 @@ use lru::LruCache;
 use topology::Endpoint;
 
 use super::dial::Dialer;
+use super::roster::Place;
 use super::settings::Settings;
 use crate::stream::Stream;
 
@@ -44,9 +45,31 @@ pub struct Backend {
     pub(super) reusable: bool,
     /// Something happened on it that no later state can make good: it is closed after use.
     pub(super) spoiled: bool,
+    /// Its entry in the pool's list.
+    pub(super) place: Option<Place>,
 }
 
 impl Backend {
+    /// It is lent, and may only go back to the pool when its borrower says so.
+    pub(super) fn begin_loan(&mut self) {
+        self.reusable = false;
+        if let Some(place) = &self.place {
+            place.lent(true);
+        }
+    }
+
+    /// It is idle, or about to be closed.
+    pub(super) fn end_loan(&self) {
+        if let Some(place) = &self.place {
+            place.lent(false);
+        }
+    }
+
+    /// Whether an operator wants it replaced.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.place.as_ref().is_some_and(Place::is_outdated)
+    }
+
     /// Whether the shard has closed the connection or said something nobody asked for while it
     /// was idle. Costs no system call when nothing has arrived.
     pub(super) fn is_stale(&mut self) -> bool {

@@ -218,6 +218,7 @@ impl Login {
             statuses: statuses.into(),
             reusable: true,
             spoiled: false,
+            place: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::backend::Backend;
+use super::gate::Pass;
 use super::manager::Connector;
 use super::metrics::{InUse, OfShard};
 use bb8::PooledConnection;
@@ -10,19 +11,26 @@ use bb8::PooledConnection;
 /// A backend on loan. Dropping it closes the connection; [`Lease::give_back`] returns it.
 #[derive(Debug)]
 pub struct Lease {
+    // First, so that it is back in its pool when the pass is given to the next in line.
     backend: PooledConnection<'static, Connector>,
     /// The shard's counters.
     pub metrics: OfShard,
     _in_use: InUse,
+    _pass: Pass,
 }
 
 impl Lease {
-    pub(super) fn new(mut backend: PooledConnection<'static, Connector>, metrics: OfShard) -> Self {
-        backend.reusable = false;
+    pub(super) fn new(
+        mut backend: PooledConnection<'static, Connector>,
+        metrics: OfShard,
+        pass: Pass,
+    ) -> Self {
+        backend.begin_loan();
         Self {
             backend,
             _in_use: metrics.enter(),
             metrics,
+            _pass: pass,
         }
     }
 

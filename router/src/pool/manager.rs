@@ -7,12 +7,14 @@ use topology::Endpoint;
 
 use super::backend::Backend;
 use super::connect::{ConnectError, Login};
+use super::roster::Roster;
 
 /// Makes backends of one server and remembers why the last attempt failed.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     login: Arc<Login>,
     failure: Arc<watch::Sender<ConnectError>>,
+    roster: Roster,
 }
 
 impl Connector {
@@ -27,7 +29,13 @@ impl Connector {
         Self {
             login: Arc::new(login),
             failure: Arc::new(watch::Sender::new(ConnectError::Never)),
+            roster: Roster::default(),
         }
+    }
+
+    /// The backends that live.
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     /// Tells each failed attempt from now on.
@@ -41,10 +49,14 @@ impl bb8::ManageConnection for Connector {
     type Error = ConnectError;
 
     async fn connect(&self) -> Result<Backend, ConnectError> {
-        self.login.run().await.inspect_err(|error| {
+        let _login = self.roster.login();
+        let generation = self.roster.generation();
+        let mut backend = self.login.run().await.inspect_err(|error| {
             tracing::warn!(endpoint = %self.login.endpoint, %error, "shard refused a connection");
             self.failure.send_replace(error.clone());
-        })
+        })?;
+        backend.place = Some(self.roster.enter(&backend, generation));
+        Ok(backend)
     }
 
     async fn is_valid(&self, _backend: &mut Backend) -> Result<(), ConnectError> {
@@ -52,6 +64,8 @@ impl bb8::ManageConnection for Connector {
     }
 
     fn has_broken(&self, backend: &mut Backend) -> bool {
-        !backend.reusable
+        // Called when a loan ends.
+        backend.end_loan();
+        !backend.reusable || backend.is_outdated()
     }
 }

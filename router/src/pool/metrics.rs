@@ -23,6 +23,8 @@ pub struct Metrics {
     active: IntGaugeVec,
     queries: IntCounterVec,
     durations: HistogramVec,
+    waiting: IntGaugeVec,
+    waits: HistogramVec,
 }
 
 /// The counters of one shard, looked up once for each pool.
@@ -32,6 +34,23 @@ pub struct OfShard {
     success: IntCounter,
     error: IntCounter,
     duration: Histogram,
+    pub(super) waiting: IntGauge,
+    wait: Histogram,
+}
+
+/// What the counters of one shard have come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests that were completed.
+    pub success: u64,
+    /// Requests that met an error.
+    pub error: u64,
+    /// What both took together.
+    pub query_time: Duration,
+    /// How often somebody had to wait for a backend.
+    pub waits: u64,
+    /// How long they waited together.
+    pub wait_time: Duration,
 }
 
 /// Counts one backend as in use while it lives.
@@ -63,6 +82,23 @@ impl Metrics {
             .buckets(platform::metrics::LATENCY_BUCKETS.to_vec()),
             &["shard_id"],
         )?;
+        let waiting = IntGaugeVec::new(
+            Opts::new(
+                "shard_connections_waiting",
+                "clients that wait for a backend of a shard",
+            ),
+            &["shard_id"],
+        )?;
+        let waits = HistogramVec::new(
+            HistogramOpts::new(
+                "shard_connection_wait_seconds",
+                "how long clients waited for a backend, of those that had to",
+            )
+            .buckets(platform::metrics::LATENCY_BUCKETS.to_vec()),
+            &["shard_id"],
+        )?;
+        registry.register(Box::new(waiting.clone()))?;
+        registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(active.clone()))?;
         registry.register(Box::new(queries.clone()))?;
         registry.register(Box::new(durations.clone()))?;
@@ -70,6 +106,8 @@ impl Metrics {
             active,
             queries,
             durations,
+            waiting,
+            waits,
         })
     }
 
@@ -80,6 +118,8 @@ impl Metrics {
             success: status("success"),
             error: status("error"),
             duration: self.durations.with_label_values(&[shard.as_str()]),
+            waiting: self.waiting.with_label_values(&[shard.as_str()]),
+            wait: self.waits.with_label_values(&[shard.as_str()]),
         }
     }
 }
@@ -92,6 +132,24 @@ impl OfShard {
             Outcome::Error => self.error.inc(),
         }
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Somebody was in the line for so long.
+    pub(super) fn waited(&self, time: Duration) {
+        self.wait.observe(time.as_secs_f64());
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            success: self.success.get(),
+            error: self.error.get(),
+            query_time: Duration::try_from_secs_f64(self.duration.get_sample_sum())
+                .unwrap_or_default(),
+            waits: self.wait.get_sample_count(),
+            wait_time: Duration::try_from_secs_f64(self.wait.get_sample_sum()).unwrap_or_default(),
+        }
     }
 
     pub(super) fn enter(&self) -> InUse {

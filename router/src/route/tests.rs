@@ -4,5 +4,6 @@ mod cluster;
 mod corpus;
 mod ddl;
 mod facts;
+mod forms;
 mod hints;
 mod resolving;

@@ -12,7 +12,8 @@ use super::client::ClientError;
 use super::effects::Effect;
 use super::expect::{Answer, Seen};
 use super::extended::Portal;
-use super::relay::{RelayError, exchange};
+use super::patience::{Imposed, given_up};
+use super::relay::{self, RelayError, exchange};
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
@@ -101,6 +102,7 @@ impl Session {
             self.move_away().await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
+        let _waiting = pool.is_busy().then(|| self.listed.waits());
         let lease = pool.checkout().await.map_err(Error::Pool)?;
         self.begin_on(lease, pool, None).await
     }
@@ -108,13 +110,14 @@ impl Session {
     /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
     /// session, so that sessions spread.
     async fn attach_any(&mut self, serving: &Serving) -> Result<(), Stopped> {
-        let pools: Vec<(ShardIndex, &Pool)> = serving.active().collect();
+        let pools: Vec<(ShardIndex, &Pool)> = serving.ready();
         let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
         let mut last = Error::NoShard;
         for step in 0..pools.len() {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
+            let _waiting = pool.is_busy().then(|| self.listed.waits());
             match pool.checkout().await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
@@ -252,13 +255,30 @@ impl Session {
             return Ok(self.expected.take_seen());
         };
         let lease = &mut attachment.lease;
+        let connect_timeout = self.front.core.config.sharding.connect_timeout;
+        let limit = self.clock.answer_limit(&lease.cancel, connect_timeout);
+        let mut scanner = relay::scanner();
         let relayed = exchange(
             &mut self.client,
             lease,
             &mut self.outbound,
             &mut self.expected,
-        )
-        .await;
+            &mut scanner,
+        );
+        let relayed = match limit {
+            None => relayed.await,
+            Some(limit) => match limit.impose(relayed).await {
+                Imposed::InTime(relayed) => relayed,
+                Imposed::Cancelled(relayed) => {
+                    // The request may still be on its way.
+                    lease.forbid_reuse();
+                    relayed
+                }
+                Imposed::Silent { limit } => {
+                    Err(given_up(&self.client, scanner.is_at_boundary(), limit))
+                }
+            },
+        };
         if let Err(error) = relayed {
             return Err(self.lost(error));
         }
@@ -337,18 +357,33 @@ impl Session {
             RelayError::Backend {
                 source,
                 within_message,
-            } => (source, within_message),
+            } => (Ok(source), within_message),
+            RelayError::Late {
+                limit,
+                within_message,
+            } => (Err(Error::Timeout(limit)), within_message),
         };
         let Some(shard) = shard else {
             return Error::NoShard.into();
         };
-        tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
+        let lost = match source {
+            Ok(source) => {
+                tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
+                Error::BackendLost {
+                    shard: shard.clone(),
+                }
+            }
+            Err(late) => {
+                tracing::warn!(%shard, error = %late, "gave a backend up: it answers no cancel");
+                late
+            }
+        };
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
         let error = if flight.ends && (in_block || flight.writes) {
             Error::OutcomeUnknown { shard }
         } else {
-            Error::BackendLost { shard }
+            lost
         };
         if within_message {
             Stopped::Ended(Ended::Broken(error))

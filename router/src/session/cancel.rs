@@ -72,6 +72,19 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// The backend that a key's session holds now, if it is to be looked at only.
+    #[must_use]
+    pub fn held_by(&self, key: CancelKey) -> Option<Arc<CancelTarget>> {
+        let slot = {
+            let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(sessions.get(&key)?)
+        };
+        let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.victim.clone()
+    }
+}
+
 impl Entry {
     /// The key for the client.
     #[must_use]

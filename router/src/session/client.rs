@@ -1,12 +1,20 @@
 //! The client's side of a session: its socket, its frames, what is waiting to be written to it.
+//!
+//! Most clients of a router are idle, so that what an idle one holds counts most: no buffer at all.
+//! What arrives is read into a buffer of the thread and copied out to the size it has.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use wire::frame::{HEADER_BYTES, Header};
+use wire::startup::Parameters;
 
 use super::copy::{CopyFeed, Fed};
+use super::roll::Visitor;
 use crate::stream::Stream;
 
 /// A whole message of the client: header and body, as they came.
@@ -57,13 +65,20 @@ pub(super) struct Client {
     /// Bytes for the client, written by [`Client::flush`].
     pub outbound: BytesMut,
     max_message_bytes: usize,
+    /// Whether a write is under way, so that the client may have read a part of it.
+    midway: bool,
     copy: CopyFeed,
 }
 
-impl Client {
-    /// What is read at once.
-    const READ_BYTES: usize = 8 << 10;
+/// What is read at once.
+const READ_BYTES: usize = 16 << 10;
 
+thread_local! {
+    /// Where every client of this thread is read to; borrowed for the time of one system call.
+    static ARRIVING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+impl Client {
     /// A client on a fresh connection; `inbound` holds what was read of it already.
     #[must_use]
     pub(super) fn new(stream: Stream, inbound: BytesMut, max_message_bytes: usize) -> Self {
@@ -72,6 +87,7 @@ impl Client {
             inbound,
             outbound: BytesMut::new(),
             max_message_bytes,
+            midway: false,
             copy: CopyFeed::default(),
         }
     }
@@ -85,8 +101,7 @@ impl Client {
             if let Some(frame) = self.buffered()? {
                 return Ok(Some(frame));
             }
-            self.inbound.reserve(Self::READ_BYTES);
-            if self.stream.read_buf(&mut self.inbound).await? == 0 {
+            if self.read().await? == 0 {
                 let clean = self.inbound.is_empty();
                 return if clean {
                     Ok(None)
@@ -95,6 +110,31 @@ impl Client {
                 };
             }
         }
+    }
+
+    /// Reads what has arrived, at least a byte; none when the client closed the connection.
+    async fn read(&mut self) -> io::Result<usize> {
+        if !self.inbound.is_empty() {
+            // The rest of a message whose beginning is there goes to its place at once.
+            self.inbound.reserve(READ_BYTES);
+            return self.stream.read_buf(&mut self.inbound).await;
+        }
+        self.inbound = BytesMut::new();
+        if self.outbound.is_empty() {
+            self.outbound = BytesMut::new();
+        }
+        let (stream, inbound) = (&mut self.stream, &mut self.inbound);
+        poll_fn(|context| {
+            ARRIVING.with_borrow_mut(|arriving| {
+                let mut buffer = ReadBuf::new(arriving);
+                let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+                read.map_ok(|()| {
+                    inbound.extend_from_slice(buffer.filled());
+                    buffer.filled().len()
+                })
+            })
+        })
+        .await
     }
 
     /// As [`Self::receive`], for a message of at most `max_body_bytes`. Not cancel-safe.
@@ -109,6 +149,34 @@ impl Client {
         let received = self.receive().await;
         self.max_message_bytes = usual;
         received
+    }
+
+    /// What the console shows of it.
+    #[must_use]
+    pub(super) fn visitor(&self, parameters: &Parameters) -> Visitor {
+        let text = |name| parameters.get(name).unwrap_or_default().to_owned();
+        Visitor {
+            user: text("user"),
+            database: text("database"),
+            application: text("application_name"),
+            peer: self.stream.socket().peer_addr().ok(),
+            encrypted: matches!(self.stream, Stream::Tls(_)),
+        }
+    }
+
+    /// Returns when the client has closed the connection. What it sends meanwhile is kept, up to
+    /// the size of a message; then the client is not listened to any more. Cancel-safe.
+    pub(super) async fn leaves(&mut self) {
+        while self.inbound.len() < self.max_message_bytes {
+            self.inbound.reserve(READ_BYTES);
+            if matches!(
+                self.stream.read_buf(&mut self.inbound).await,
+                Ok(0) | Err(_)
+            ) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
     }
 
     /// A message that has been read already.
@@ -127,9 +195,13 @@ impl Client {
             self.inbound.reserve(frame_bytes - self.inbound.len());
             return Ok(None);
         }
-        Ok(Some(Frame {
-            bytes: self.inbound.split_to(frame_bytes),
-        }))
+        let bytes = if self.inbound.len() == frame_bytes {
+            // The usual case; splitting would make the buffer a shared one.
+            std::mem::take(&mut self.inbound)
+        } else {
+            self.inbound.split_to(frame_bytes)
+        };
+        Ok(Some(Frame { bytes }))
     }
 
     /// Moves what has been read of a copy to `out`.
@@ -145,8 +217,7 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn read_more(&mut self) -> io::Result<()> {
-        self.inbound.reserve(Self::READ_BYTES);
-        match self.stream.read_buf(&mut self.inbound).await? {
+        match self.read().await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
@@ -157,10 +228,19 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        self.midway = true;
         if !self.outbound.is_empty() {
             self.stream.write_all_buf(&mut self.outbound).await?;
         }
-        self.stream.flush().await
+        self.stream.flush().await?;
+        self.midway = false;
+        Ok(())
+    }
+
+    /// Whether a write was begun and given up.
+    #[must_use]
+    pub(super) fn is_midway(&self) -> bool {
+        self.midway
     }
 
     /// Writes bytes that are in another buffer, after what is waiting.
@@ -169,6 +249,7 @@ impl Client {
     /// When the client is gone.
     pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.outbound.is_empty() {
+            self.midway = true;
             self.stream.write_all(bytes).await?;
         } else {
             self.outbound.extend_from_slice(bytes);

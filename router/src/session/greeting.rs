@@ -11,6 +11,7 @@ use wire::startup::Parameters;
 
 use super::client::Client;
 use super::login::{LoginError, refuse};
+use super::patience::Clock;
 use super::state::{SessionSettings, Transaction};
 use super::{Batch, Expectations, Flight, Front, Session, effects, local};
 use crate::error::Error;
@@ -50,7 +51,9 @@ impl Session {
         encode::backend_key_data(&mut client.outbound, key.process_id, &key.secret)?;
         local::ready(&mut client.outbound, b'I');
         client.flush().await?;
+        let listed = front.roll.enter(client.visitor(parameters), key);
         let connected = front.core.metrics.connected("pgwire");
+        let clock = Clock::new(front.core.config.pgwire.limits);
         Ok(Self {
             front,
             client,
@@ -64,6 +67,8 @@ impl Session {
             flight: Flight::default(),
             batch: Batch::default(),
             portals: HashMap::new(),
+            clock,
+            listed,
             _connected: connected,
             _slot: slot,
         })
@@ -177,7 +182,7 @@ async fn statuses(
 ) -> Result<Statuses, Error> {
     let serving = front.core.view.load();
     let mut last = Error::NoShard;
-    for (_, pool) in serving.active() {
+    for (_, pool) in serving.ready() {
         let mut lease = match pool.checkout().await {
             Ok(lease) => lease,
             Err(error) => {

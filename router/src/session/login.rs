@@ -12,6 +12,7 @@ use wire::limits::MAX_AUTHENTICATION_BYTES;
 use wire::startup::{Parameters, Startup, StartupError};
 
 use super::client::{Client, ClientError};
+use super::operator::{self, Operator};
 use super::{Front, Session, encryption, forward, local};
 use crate::auth::scram::{Exchange, Failed, MECHANISM};
 use crate::config::AuthMethod;
@@ -48,6 +49,15 @@ impl From<Refusal> for LoginError {
     }
 }
 
+/// Who has been let in.
+#[derive(Debug)]
+pub enum Admitted {
+    /// A client of the shards.
+    Session(Box<Session>),
+    /// A client of the admin console.
+    Operator(Box<Operator>),
+}
+
 /// Most requests for encryption before the start-up packet.
 const MAX_REQUESTS: usize = 4;
 
@@ -59,7 +69,7 @@ pub async fn log_in(
     front: Arc<Front>,
     stream: TcpStream,
     tls: Option<&platform::tls::Acceptor>,
-) -> Result<Option<Session>, LoginError> {
+) -> Result<Option<Admitted>, LoginError> {
     let mut stream = encryption::begin(stream, tls).await?;
     let mut inbound = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
@@ -95,9 +105,14 @@ pub async fn log_in(
                     admit(&front, &mut client, &parameters, certified.as_deref()).await
                 };
                 return match admitted {
-                    Ok(slot) => Session::greet(front, client, &parameters, slot)
-                        .await
-                        .map(Some),
+                    Ok(slot) if is_console(&parameters) => {
+                        let operator = Operator::greet(front, client, &parameters, slot).await?;
+                        Ok(Some(Admitted::Operator(Box::new(operator))))
+                    }
+                    Ok(slot) => {
+                        let session = Session::greet(front, client, &parameters, slot).await?;
+                        Ok(Some(Admitted::Session(Box::new(session))))
+                    }
                     Err(error) => refuse(client, error).await,
                 };
             }
@@ -173,14 +188,18 @@ async fn admit(
         AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
         AuthMethod::Cert => must_be_certified(user, certified)?,
     }
-    must_exist(front, parameters.database()?)?;
+    if is_console(parameters) {
+        operator::may_enter(front, user)?;
+    } else {
+        must_exist(front, parameters.database()?)?;
+    }
     encode::authentication_ok(&mut client.outbound);
     Ok(slot)
 }
 
 /// SCRAM-SHA-256. A stranger learns neither whether the user exists nor what was wrong.
 async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<(), LoginError> {
-    let (verifier, known) = front.users.verifier(user);
+    let (verifier, known) = front.users.load().verifier(user);
     encode::authentication_sasl(&mut client.outbound, &[MECHANISM])?;
     let first = next_password(client).await?;
     let Ok(initial) = first.password().sasl_initial_response() else {
@@ -285,6 +304,13 @@ fn must_exist(front: &Front, database: &str) -> Result<(), Refusal> {
         message: format!("database \"{database}\" does not exist"),
         hint: Some(format!("the shards' database is \"{first}\"")),
     })
+}
+
+/// The console comes before a shard's database of its name.
+fn is_console(parameters: &Parameters) -> bool {
+    parameters
+        .database()
+        .is_ok_and(|name| name == crate::console::DATABASE)
 }
 
 fn too_many() -> Refusal {

@@ -12,8 +12,11 @@ use super::expect::{Expectations, Verdict};
 use crate::pool::{Backend, turns_to_escape_strings};
 use crate::stream::Moved;
 
-/// What is read of a backend at once.
+/// What is read of a backend at once, at first.
 const READ_BYTES: usize = 16 << 10;
+
+/// What is read at once of a backend that fills the buffer each time.
+const MAX_READ_BYTES: usize = 128 << 10;
 
 /// Longest message of a backend that must be seen whole: anything but rows and COPY data.
 const MAX_WHOLE_BYTES: usize = 16 << 20;
@@ -36,6 +39,19 @@ pub(super) enum RelayError {
         /// Whether the client has read a part of a message, so that nothing can be said to it.
         within_message: bool,
     },
+    /// The shard answered neither in time nor when it was asked to cancel.
+    #[error("no answer within {limit:?}")]
+    Late {
+        /// The limit.
+        limit: std::time::Duration,
+        /// As in [`RelayError::Backend`].
+        within_message: bool,
+    },
+}
+
+/// A scanner of what a backend says, for one exchange.
+pub(super) fn scanner() -> Scanner {
+    Scanner::backend(MAX_WHOLE_BYTES)
 }
 
 /// Sends `outbound` to the backend and relays until every expected answer has come.
@@ -49,11 +65,16 @@ pub(super) async fn exchange(
     backend: &mut Backend,
     outbound: &mut BytesMut,
     expected: &mut Expectations,
+    scanner: &mut Scanner,
 ) -> Result<(), RelayError> {
-    let mut scanner = Scanner::backend(MAX_WHOLE_BYTES);
+    let mut read_bytes = READ_BYTES;
     loop {
-        pass_on(client, backend, expected, &mut scanner).await?;
+        pass_on(client, backend, expected, scanner).await?;
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
+            if read_bytes > READ_BYTES {
+                // A large result is over; the next one of this backend is a small one, as a rule.
+                backend.inbound = BytesMut::new();
+            }
             return Ok(());
         }
         let lost = |source| RelayError::Backend {
@@ -79,7 +100,9 @@ pub(super) async fn exchange(
             }
             continue;
         }
-        transfer(backend, outbound).await.map_err(lost)?;
+        transfer(backend, outbound, &mut read_bytes)
+            .await
+            .map_err(lost)?;
     }
 }
 
@@ -106,14 +129,19 @@ async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut Byte
 
 /// Writes if there is something to write, reads otherwise. While a write cannot go on, it reads
 /// too: a backend that cannot get rid of its answers stops taking requests.
-async fn transfer(backend: &mut Backend, outbound: &mut BytesMut) -> io::Result<()> {
-    backend.inbound.reserve(READ_BYTES);
-    went_on(
-        backend
-            .stream
-            .transfer(outbound, &mut backend.inbound)
-            .await?,
-    )
+/// `read_bytes` grows when more was there than was read.
+async fn transfer(
+    backend: &mut Backend,
+    outbound: &mut BytesMut,
+    read_bytes: &mut usize,
+) -> io::Result<()> {
+    backend.inbound.reserve(*read_bytes);
+    let moved = backend.stream.transfer(outbound, &mut backend.inbound);
+    let moved = moved.await?;
+    if matches!(moved, Moved::In(read) if read >= *read_bytes) {
+        *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
+    }
+    went_on(moved)
 }
 
 /// Whether anything was moved at all.

@@ -7,6 +7,7 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::Answer;
+use super::form::Located;
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
@@ -51,6 +52,9 @@ impl Session {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
+        if let Some(located) = self.locate_by_form(sql, &serving) {
+            return self.run_located(&serving, located, frame).await;
+        }
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
             Err(error @ SyntaxError::Syntax { .. }) => {
@@ -73,6 +77,19 @@ impl Session {
                     .await
             }
         }
+    }
+
+    /// One statement, of which is known that it goes to one shard and does nothing else.
+    async fn run_located(
+        &mut self,
+        serving: &Serving,
+        located: Located,
+        frame: &Frame,
+    ) -> Result<(), Stopped> {
+        self.flight.writes = located.writes;
+        self.attach(serving, located.target).await?;
+        self.flight.ends = self.transaction == Transaction::Idle;
+        self.forward_query(frame).await
     }
 
     /// One statement, which is the whole text.

@@ -198,6 +198,7 @@ fn pool_config(config: &Config) -> pool::Config {
         connection_ttl: Duration::from_secs(300),
         connect_timeout: config.sharding.connect_timeout,
         checkout_timeout: config.sharding.checkout_timeout,
+        max_waiting: config.sharding.max_waiting,
         max_prepared_statements: 100,
         credentials: Credentials {
             user: tests::postgres::USER.to_owned(),

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Builds the programs and starts the demo (tests/demo); its arguments are the demo's.
-# PROFILE=dev builds without optimisation. scripts/tools.sh installs what this needs.
+# Builds the programs and starts one of those that run the whole system: demo or bench (tests/).
+# The arguments after its name are its own. PROFILE=dev builds without optimisation;
+# scripts/tools.sh installs what this needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly PROFILE=${PROFILE:-release}
+readonly PROGRAM=$1
+shift
 
-echo "demo: building ($PROFILE)"
+echo "$PROGRAM: building ($PROFILE)"
 cargo build --quiet --workspace --bins --profile "$PROFILE"
 
 target=$(cargo metadata --no-deps --format-version 1 --offline |
@@ -15,4 +18,4 @@ folder=$PROFILE
 if [ "$PROFILE" = dev ]; then
     folder=debug
 fi
-exec "$target/$folder/demo" "$@"
+exec "$target/$folder/$PROGRAM" "$@"

@@ -1,0 +1,57 @@
+//! Routes a simple query by its form, so that texts which differ in their constants only are
+//! analysed once.
+//!
+//! Whatever the form leaves open or refuses is left to the analysis of the text as it is, which
+//! also words the errors.
+
+use std::cell::RefCell;
+
+use crate::query::Form;
+use crate::route::{self, Constants, Target};
+use crate::view::Serving;
+
+use super::state::Transaction;
+use super::{Session, simple};
+
+thread_local! {
+    /// Buffers that are used again; nothing waits for the network while they are borrowed.
+    static FORM: RefCell<Form> = RefCell::default();
+}
+
+/// Where a text goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Located {
+    pub(super) target: Target,
+    pub(super) writes: bool,
+}
+
+impl Session {
+    /// Where a text goes by its form; none when it has to be looked at as it is.
+    pub(super) fn locate_by_form(&self, sql: &str, serving: &Serving) -> Option<Located> {
+        match self.transaction {
+            Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
+            Transaction::Failed | Transaction::FailedPending(_) => return None,
+        }
+        FORM.with_borrow_mut(|form| {
+            if !form.read(sql) {
+                return None;
+            }
+            let cache = &self.front.core.cache;
+            let planned = cache.plan_form(&form.text, &serving.snapshot)?;
+            let [statement] = planned.analysis.statements.as_slice() else {
+                return None;
+            };
+            let plans = self.plans(&planned, serving);
+            let plan = plans.plans.first()?;
+            if !route::holds_for_texts(statement, plan) {
+                return None;
+            }
+            let constants = Constants::new(sql, form);
+            let target = self.place(statement, plan, &constants, serving).ok()?;
+            Some(Located {
+                target,
+                writes: simple::may_write(plan, statement),
+            })
+        })
+    }
+}
