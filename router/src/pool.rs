@@ -20,7 +20,7 @@ mod roster;
 pub mod settings;
 
 pub use backend::{Backend, CancelTarget};
-pub use connect::{ConnectError, Credentials};
+pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;
 pub use lease::Lease;

@@ -28,7 +28,7 @@ mod tests;
 mod utility;
 mod value;
 
-pub use class::{Class, CopyStatement, Setting};
+pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};

@@ -25,6 +25,7 @@ mod attach;
 pub mod cancel;
 mod client;
 mod control;
+mod copy;
 mod effects;
 mod encryption;
 mod expect;
@@ -157,6 +158,9 @@ impl Session {
                 tracing::warn!(%error, "closing a session in the middle of an answer");
                 Err(Ended::Broken(error))
             }
+            Err(Ended::Client(ClientError::Protocol(text))) => {
+                self.fatal(&Error::Protocol(text)).await
+            }
             ended => ended,
         }
     }
@@ -191,10 +195,6 @@ impl Session {
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
-                Err(ClientError::Protocol(text)) => {
-                    self.fatal(&Error::Protocol(text)).await?;
-                    return Ok(());
-                }
                 Err(error) => return Err(error.into()),
             };
             if !self.handle(frame).await? {

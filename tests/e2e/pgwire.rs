@@ -12,11 +12,14 @@ use crate::suite::Suite;
 
 mod bounds;
 mod cancel;
+mod copy;
+mod cursors;
 mod fidelity;
 mod hints;
 mod keys;
 mod limits;
 mod login;
+mod one_connection;
 mod peers;
 mod pipeline;
 mod refusals;
@@ -36,6 +39,9 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
+        one_connection::trials(suite),
+        copy::trials(suite),
+        cursors::trials(suite),
         login::trials(suite),
         keys::trials(suite),
         transactions::trials(suite),

@@ -68,7 +68,7 @@ fn objection(class: &Class) -> Option<(&'static str, &'static str)> {
         | Class::SetConstraints
         | Class::Reset(_)
         | Class::DiscardAll
-        | Class::DiscardOther => Some(SETTING),
+        | Class::DiscardOther(_) => Some(SETTING),
         Class::Deallocate(_) | Class::SqlPrepare(_) | Class::SqlExecute(_) => Some((
             "a prepared statement would end with the request",
             "send the statement itself with its parameters",
@@ -77,7 +77,7 @@ fn objection(class: &Class) -> Option<(&'static str, &'static str)> {
         Class::Listen(_) | Class::Unlisten(_) => {
             Some(("notifications do not reach this API", POSTGRES))
         }
-        Class::Cursor(_) => Some((
+        Class::DeclareCursor { .. } | Class::Cursor(_) => Some((
             "a cursor would end with the request",
             "a result is streamed whatever its length",
         )),
@@ -110,13 +110,14 @@ pub fn may_write(class: &Class) -> bool {
         | Class::Reset(_)
         | Class::Deallocate(_)
         | Class::DiscardAll
-        | Class::DiscardOther
+        | Class::DiscardOther(_)
         | Class::SqlPrepare(_)
         | Class::SqlExecute(_)
         | Class::Copy(_)
         | Class::Listen(_)
         | Class::Unlisten(_)
         | Class::Notify(_)
+        | Class::DeclareCursor { .. }
         | Class::Cursor(_)
         | Class::LockTable(_)
         | Class::Maintenance(_)
@@ -169,7 +170,10 @@ mod tests {
             begin,
             Class::SetConstraints,
             Class::Listen("a".to_owned()),
-            Class::Cursor("FETCH"),
+            Class::DeclareCursor {
+                hold: false,
+                query: Box::new(Class::Do),
+            },
             explained,
         ];
         for class in classes {

@@ -6,7 +6,7 @@ use wire::Header;
 use wire::backend::tag;
 use wire::frame::HEADER_BYTES;
 
-use crate::pool::Lease;
+use crate::pool::{Lease, turns_to_escape_strings};
 
 /// How much is read at once, and kept for the next reader of a backend.
 const READ_BYTES: usize = 32 << 10;
@@ -106,12 +106,19 @@ pub async fn receive(lease: &mut Lease, max_body_bytes: usize) -> Result<Message
 pub fn buffered(lease: &mut Lease, max_body_bytes: usize) -> Result<Option<Message>, Lost> {
     while let Some(header) = arrived(lease, max_body_bytes)? {
         let bytes = lease.inbound.split_to(header.frame_bytes()).freeze();
+        let message = Message {
+            tag: header.tag,
+            bytes,
+        };
+        if header.tag == tag::PARAMETER_STATUS && turns_to_escape_strings(message.body()) {
+            // A function has done so; whoever borrowed the backend next would be misread.
+            lease.forbid_reuse();
+        }
         if !matches!(
             header.tag,
             tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE
         ) {
-            let tag = header.tag;
-            return Ok(Some(Message { tag, bytes }));
+            return Ok(Some(message));
         }
     }
     Ok(None)

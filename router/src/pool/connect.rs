@@ -56,6 +56,12 @@ pub enum ConnectError {
     /// The shard asks for something that the router does not do.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The shard reads strings otherwise than the router.
+    #[error(
+        "the shard has standard_conforming_strings off for the router's login: reset it in \
+         postgresql.conf, for the database and for the role"
+    )]
+    EscapeStrings,
     /// The shard broke the protocol.
     #[error("protocol violation during login: {0}")]
     Protocol(String),
@@ -184,6 +190,9 @@ impl Login {
         loop {
             let (tag, body) = wire.receive().await?;
             match decode(tag, &body)? {
+                Message::ParameterStatus(_) if turns_to_escape_strings(&body) => {
+                    return Err(ConnectError::EscapeStrings);
+                }
                 Message::ParameterStatus(status) => {
                     let text = |text: wire::Text<'_>| text.to_lossy().into_owned().into();
                     statuses.push((text(status.name), text(status.value)));
@@ -217,6 +226,14 @@ impl Login {
             place: None,
         })
     }
+}
+
+/// Whether the body of a ParameterStatus says that a backslash escapes in plain strings: the router,
+/// which reads them as the standard says, would misread statements.
+#[must_use]
+pub fn turns_to_escape_strings(body: &[u8]) -> bool {
+    let value = body.strip_prefix(b"standard_conforming_strings\0");
+    value.is_some_and(|value| value != b"on\0")
 }
 
 fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ConnectError> {

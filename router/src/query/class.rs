@@ -54,8 +54,8 @@ pub enum Class {
     Deallocate(Option<String>),
     /// DISCARD ALL.
     DiscardAll,
-    /// DISCARD PLANS, SEQUENCES or TEMP.
-    DiscardOther,
+    /// DISCARD PLANS, SEQUENCES or TEMP; its command tag.
+    DiscardOther(&'static str),
     /// PREPARE of a statement by name.
     SqlPrepare(String),
     /// EXECUTE of a prepared statement.
@@ -77,8 +77,15 @@ pub enum Class {
     Unlisten(Option<String>),
     /// NOTIFY on a channel.
     Notify(String),
-    /// DECLARE, FETCH, MOVE, CLOSE; the word.
-    Cursor(&'static str),
+    /// DECLARE of a cursor.
+    DeclareCursor {
+        /// WITH HOLD: it outlives its transaction.
+        hold: bool,
+        /// The query that it runs through.
+        query: Box<Class>,
+    },
+    /// FETCH, MOVE, CLOSE.
+    Cursor(CursorUse),
     /// LOCK TABLE.
     LockTable(Vec<TableRef>),
     /// VACUUM, ANALYZE, CLUSTER, REINDEX and the like; the word.
@@ -106,11 +113,22 @@ pub struct Setting {
     pub parameter: Option<u16>,
 }
 
+/// A FETCH, MOVE or CLOSE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CursorUse {
+    /// The word that it begins with.
+    pub word: &'static str,
+    /// The cursor; none is CLOSE ALL.
+    pub cursor: Option<String>,
+}
+
 /// A COPY statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyStatement {
     /// The table; none for COPY (query) TO.
     pub table: Option<TableRef>,
+    /// The query of COPY (query) TO.
+    pub query: Option<Box<Class>>,
     /// COPY FROM.
     pub from: bool,
     /// Through the client's connection, not a file or a program of the server.

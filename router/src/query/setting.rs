@@ -7,7 +7,7 @@ use pg_query::protobuf::{
     DefElem, DiscardMode, FetchStmt, LockStmt, Node, VariableSetKind, VariableSetStmt,
 };
 
-use super::{Class, Setting, names};
+use super::{Class, CursorUse, Setting, names};
 
 /// The class of a statement about a session; none when it is about something else.
 pub(super) fn session(node: &NodeEnum) -> Option<Class> {
@@ -20,18 +20,24 @@ pub(super) fn session(node: &NodeEnum) -> Option<Class> {
         }
         NodeEnum::DiscardStmt(it) => match it.target() {
             DiscardMode::DiscardAll => Class::DiscardAll,
-            DiscardMode::Undefined
-            | DiscardMode::DiscardPlans
-            | DiscardMode::DiscardSequences
-            | DiscardMode::DiscardTemp => Class::DiscardOther,
+            DiscardMode::DiscardPlans => Class::DiscardOther("DISCARD PLANS"),
+            DiscardMode::DiscardSequences => Class::DiscardOther("DISCARD SEQUENCES"),
+            DiscardMode::DiscardTemp => Class::DiscardOther("DISCARD TEMP"),
+            DiscardMode::Undefined => Class::Other("DISCARD"),
         },
         NodeEnum::ListenStmt(it) => Class::Listen(it.conditionname.clone()),
         NodeEnum::UnlistenStmt(it) => {
             Class::Unlisten((!it.conditionname.is_empty()).then(|| it.conditionname.clone()))
         }
         NodeEnum::NotifyStmt(it) => Class::Notify(it.conditionname.clone()),
-        NodeEnum::FetchStmt(it) => Class::Cursor(fetch_word(it)),
-        NodeEnum::ClosePortalStmt(_) => Class::Cursor("CLOSE"),
+        NodeEnum::FetchStmt(it) => Class::Cursor(CursorUse {
+            word: fetch_word(it),
+            cursor: Some(it.portalname.clone()),
+        }),
+        NodeEnum::ClosePortalStmt(it) => Class::Cursor(CursorUse {
+            word: "CLOSE",
+            cursor: (!it.portalname.is_empty()).then(|| it.portalname.clone()),
+        }),
         NodeEnum::LockStmt(it) => lock(it),
         NodeEnum::VacuumStmt(it) if it.is_vacuumcmd => Class::Maintenance("VACUUM"),
         NodeEnum::VacuumStmt(_) => Class::Maintenance("ANALYZE"),

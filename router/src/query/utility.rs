@@ -9,13 +9,20 @@ use super::builder::{Builder, Place};
 use super::select::Handing;
 use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, set_config, setting};
 
+/// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
+const CURSOR_WITH_HOLD: i32 = 0x20;
+
 /// The class of a statement of `sql` and the unsafe functions that it calls.
 pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
     let mut calls = Calls {
         sql,
         found: Vec::new(),
     };
-    let class = calls.class(node);
+    // Only by itself: inside of another statement its effect on the session would be missed.
+    let class = match set_config::of(node) {
+        Some(setting) => Class::Set(setting),
+        None => calls.class(node),
+    };
     (class, calls.found)
 }
 
@@ -27,9 +34,7 @@ struct Calls<'a> {
 
 impl<'a> Calls<'a> {
     fn class(&mut self, node: &'a NodeEnum) -> Class {
-        set_config::of(node)
-            .map(Class::Set)
-            .or_else(|| self.query(node))
+        self.query(node)
             .or_else(|| self.around_a_query(node))
             .or_else(|| transaction(node))
             .or_else(|| setting::session(node))
@@ -80,10 +85,10 @@ impl<'a> Calls<'a> {
                 self.walk_expressions(&it.params);
                 Some(Class::SqlExecute(it.name.clone()))
             }
-            NodeEnum::DeclareCursorStmt(it) => {
-                self.walk_query(it.query.as_deref());
-                Some(Class::Cursor("DECLARE CURSOR"))
-            }
+            NodeEnum::DeclareCursorStmt(it) => Some(Class::DeclareCursor {
+                hold: it.options & CURSOR_WITH_HOLD != 0,
+                query: Box::new(self.inner(it.query.as_deref())),
+            }),
             NodeEnum::CallStmt(it) => {
                 if let Some(call) = &it.funccall {
                     self.walk_expressions(&call.args);
@@ -124,14 +129,14 @@ impl<'a> Calls<'a> {
     }
 
     fn copy(&mut self, copy: &'a CopyStmt) -> CopyStatement {
-        if let Some(query) = copy.query.as_deref() {
-            self.walk_query(Some(query));
-        }
+        let query = copy.query.as_deref();
+        let query = query.map(|query| Box::new(self.inner(Some(query))));
         if let Some(condition) = copy.where_clause.as_deref() {
             self.walk_expressions(std::slice::from_ref(condition));
         }
         CopyStatement {
             table: copy.relation.as_ref().map(names::table),
+            query,
             from: copy.is_from,
             through_client: copy.filename.is_empty() && !copy.is_program,
             columns: names::texts(&copy.attlist),
@@ -139,10 +144,7 @@ impl<'a> Calls<'a> {
     }
 
     fn explain(&mut self, explain: &'a ExplainStmt) -> Class {
-        let inner = match explain.query.as_deref().map(|query| &query.node) {
-            Some(Some(inner)) => self.class(inner),
-            Some(None) | None => Class::Other("EXPLAIN"),
-        };
+        let inner = self.inner(explain.query.as_deref());
         if options(&explain.options).any(is_route) {
             return if explain.options.len() == 1 {
                 Class::ExplainRoute(Box::new(inner))
@@ -156,6 +158,14 @@ impl<'a> Calls<'a> {
                 .last()
                 .is_some_and(setting::is_on),
             inner: Box::new(inner),
+        }
+    }
+
+    /// The class of a statement that another one holds.
+    fn inner(&mut self, query: Option<&'a Node>) -> Class {
+        match query.map(|query| &query.node) {
+            Some(Some(inner)) => self.class(inner),
+            Some(None) | None => Class::Other("a statement that is not known"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Transaction control and settings are the session's to handle; here they may run anywhere.
 
 use super::tables::Tables;
-use super::{Plan, Refusal, data, ddl};
+use super::{Plan, Refusal, copy, data, ddl, lock};
 use crate::query::{Class, Reach, Statement, UnsafeCall};
 
 /// Plans a statement.
@@ -23,6 +23,17 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Delete(data)
         | Class::Merge(data) => return data::plan(data, tables),
         Class::Ddl(change) => return ddl::plan(change, tables),
+        Class::Copy(statement) => {
+            copy::check(statement)?;
+            return match &statement.query {
+                Some(query) => inside("COPY", query, tables),
+                None => copy::plan(statement, tables),
+            };
+        }
+        Class::DeclareCursor { hold: false, query } => {
+            return inside("DECLARE CURSOR", query, tables);
+        }
+        Class::LockTable(locked) => return lock::plan(locked, tables),
         // It is asked where the statement itself would go.
         Class::ExplainRoute(inner) => return self::class(inner, tables),
         Class::Explain { analyze, inner } => return explain(*analyze, inner, tables),
@@ -32,26 +43,27 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Savepoint(_)
         | Class::Release(_)
         | Class::RollbackTo(_)
-        | Class::Show(_) => return Ok(Plan::Any { writes: false }),
+        | Class::Show(_)
+        | Class::Cursor(_) => return Ok(Plan::Any { writes: false }),
         Class::Set(_)
         | Class::SetConstraints
         | Class::Reset(_)
         | Class::Deallocate(_)
         | Class::DiscardAll
-        | Class::DiscardOther => return Ok(Plan::Any { writes: true }),
+        | Class::DiscardOther(_)
+        // Nothing is ever listened to.
+        | Class::Unlisten(_) => return Ok(Plan::Any { writes: true }),
         Class::PrepareTransaction => Refusal::statement("PREPARE TRANSACTION"),
         Class::FinishPrepared => Refusal::statement("COMMIT PREPARED or ROLLBACK PREPARED"),
-        Class::SqlPrepare(_) => Refusal::statement("PREPARE").hint(EXTENDED),
-        Class::SqlExecute(_) => Refusal::statement("EXECUTE").hint(EXTENDED),
-        Class::Copy(_) => Refusal::statement("COPY").hint("use INSERT or SELECT by shard key"),
-        Class::Listen(_) => Refusal::statement("LISTEN").hint(DIRECT),
-        Class::Notify(_) => Refusal::statement("NOTIFY").hint(DIRECT),
-        // Nothing is ever listened to, and no cursor is ever open: pools send both on reset.
-        Class::Unlisten(_) | Class::Cursor("CLOSE") => return Ok(Plan::Any { writes: true }),
-        Class::Cursor(word) => Refusal::statement(word).hint("use SELECT with LIMIT"),
-        Class::LockTable(_) => {
-            Refusal::statement("LOCK TABLE").hint("lock rows with SELECT ... FOR UPDATE")
-        }
+        Class::SqlPrepare(_) => because("PREPARE", PREPARED).hint(EXTENDED),
+        Class::SqlExecute(_) => because("EXECUTE", PREPARED).hint(EXTENDED),
+        Class::Listen(_) => because("LISTEN", NOTIFICATION).hint(DIRECT),
+        Class::Notify(_) => because("NOTIFY", NOTIFICATION).hint("notify from the application"),
+        Class::DeclareCursor { hold: true, .. } => because(
+            "DECLARE CURSOR WITH HOLD",
+            "the cursor belongs to one connection, which the next transaction may not get",
+        )
+        .hint("declare it without WITH HOLD, and read it in the same transaction"),
         Class::Maintenance(word) => Refusal::statement(word).hint(DIRECT),
         Class::Call => Refusal::statement("CALL"),
         Class::Do => Refusal::statement("DO"),
@@ -60,9 +72,28 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
     Err(refusal)
 }
 
+const NOTIFICATION: &str = "a notification reaches only those who listen on the same shard";
+
+const PREPARED: &str =
+    "the statement belongs to one connection, which the next transaction may not get";
+
 const EXTENDED: &str = "use the prepared statements of the driver, the extended query protocol";
 
 const DIRECT: &str = "connect to the shard itself";
+
+fn because(word: &str, reason: &str) -> Refusal {
+    Refusal::unsupported(format!("{word} is not supported by the router: {reason}"))
+}
+
+/// A statement that runs a query goes where the query goes.
+fn inside(word: &str, query: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    match class(query, tables)? {
+        Plan::Everywhere => Err(Refusal::unsupported(format!(
+            "{word} of a schema change is not supported"
+        ))),
+        plan => Ok(plan),
+    }
+}
 
 /// EXPLAIN goes where its statement would go; without ANALYZE it only reads.
 fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {

@@ -168,21 +168,9 @@ fn check_writes<'a>(data: &'a Data, tables: Tables<'a>) -> Result<Vec<ShardedIns
             Kind::Sharded(sharded) => {
                 inserts.extend(check_sharded_write(target, sharded, kind)?);
             }
-            Kind::Reference(name) => {
-                let message = format!(
-                    "writes to reference table \"{}\" are not supported",
-                    shown(name)
-                );
-                return Err(Refusal::unsupported(message));
-            }
+            Kind::Reference(name) => return Err(Refusal::reference_write(name)),
             Kind::Home(..) => {}
-            Kind::System => {
-                let message = format!(
-                    "writes to system table \"{}\" are not supported",
-                    table.name
-                );
-                return Err(Refusal::unsupported(message));
-            }
+            Kind::System => return Err(Refusal::system_write(table)),
             Kind::Unregistered => return Err(unregistered(table)),
         }
     }

@@ -1,9 +1,11 @@
 //! The wording of refusals. What is refused is decided elsewhere.
 
 use topology::key::InvalidKey;
-use topology::{KeyType, ShardIndex, Snapshot};
+use topology::{KeyType, ShardIndex, Snapshot, TableName};
 
+use super::tables::shown;
 use super::{KeyColumn, Refusal};
+use crate::query::TableRef;
 
 /// `feature_not_supported`.
 const UNSUPPORTED: &str = "0A000";
@@ -115,6 +117,22 @@ impl Refusal {
             message,
             hint: None,
         }
+    }
+
+    /// A write to one copy of rows that every shard has.
+    pub(super) fn reference_write(table: &TableName) -> Self {
+        Self::unsupported(format!(
+            "writes to reference table \"{}\" are not supported",
+            shown(table)
+        ))
+    }
+
+    /// A write to a table of PostgreSQL's own.
+    pub(super) fn system_write(table: &TableRef) -> Self {
+        Self::unsupported(format!(
+            "writes to system table \"{}\" are not supported",
+            table.name
+        ))
     }
 
     /// Keys of one statement that lie on several shards.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use topology::{ShardId, ShardIndex};
 
+use super::client::ClientError;
 use super::effects::Effect;
 use super::expect::{Answer, Seen};
 use super::extended::Portal;
@@ -360,6 +361,9 @@ impl Session {
         }
         let (source, within_message) = match error {
             RelayError::Client(source) => return Stopped::Ended(source.into()),
+            RelayError::Protocol(text) => {
+                return Stopped::Ended(ClientError::Protocol(text).into());
+            }
             RelayError::Backend {
                 source,
                 within_message,
@@ -397,6 +401,13 @@ impl Session {
             Stopped::Answered
         } else {
             error.into()
+        }
+    }
+
+    /// The backend holds something, such as a portal, that could not be had elsewhere.
+    pub(super) fn stay(&mut self) {
+        if let Some(attachment) = &mut self.attachment {
+            attachment.movable = None;
         }
     }
 

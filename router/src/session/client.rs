@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use wire::frame::{HEADER_BYTES, Header};
 use wire::startup::Parameters;
 
+use super::copy::{CopyFeed, Fed};
 use super::roll::Visitor;
 use crate::stream::Stream;
 
@@ -70,6 +71,7 @@ pub(super) struct Client {
     max_message_bytes: usize,
     /// Whether a write is under way, so that the client may have read a part of it.
     midway: bool,
+    copy: CopyFeed,
 }
 
 /// What is read at once.
@@ -90,6 +92,7 @@ impl Client {
             outbound: BytesMut::new(),
             max_message_bytes,
             midway: false,
+            copy: CopyFeed::default(),
         }
     }
 
@@ -185,8 +188,9 @@ impl Client {
     /// # Errors
     /// When the header is not one, or announces more than the limit.
     pub(super) fn buffered(&mut self) -> Result<Option<Frame>, ClientError> {
-        let header = Header::parse(&self.inbound, self.max_message_bytes)
-            .map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let protocol = |error: wire::FrameError| ClientError::Protocol(error.to_string());
+        self.copy.discard(&mut self.inbound).map_err(protocol)?;
+        let header = Header::parse(&self.inbound, self.max_message_bytes).map_err(protocol)?;
         let Some(header) = header else {
             return Ok(None);
         };
@@ -226,6 +230,25 @@ impl Client {
             tokio::time::sleep(CLOSED_INTERVAL).await;
         }
         io::ErrorKind::UnexpectedEof.into()
+    }
+
+    /// Moves what has been read of a copy to `out`.
+    ///
+    /// # Errors
+    /// When it has no place in a copy.
+    pub(super) fn take_copy(&mut self, out: &mut BytesMut) -> Result<Fed, String> {
+        self.copy.take(&mut self.inbound, out)
+    }
+
+    /// Reads more, whatever it is. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) async fn read_more(&mut self) -> io::Result<()> {
+        match self.read().await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Writes what is waiting.

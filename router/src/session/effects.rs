@@ -30,6 +30,8 @@ pub(super) enum Effect {
     Discard,
     /// It does something to the transaction that is not repeated elsewhere.
     Pins,
+    /// COPY FROM STDIN: what follows its Execute is data.
+    CopyIn,
 }
 
 impl Effect {
@@ -45,7 +47,8 @@ impl Effect {
             Class::Release(name) => Self::Release(name.clone(), sql.into()),
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
             Class::DiscardAll => Self::Discard,
-            Class::Begin { .. } | Class::SetConstraints => Self::Pins,
+            Class::Begin { .. } | Class::SetConstraints | Class::DeclareCursor { .. } => Self::Pins,
+            Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
         }
     }
@@ -86,7 +89,7 @@ impl Effect {
     pub(super) fn pins(&self) -> bool {
         matches!(
             self,
-            Self::Commit | Self::Rollback | Self::Discard | Self::Pins
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn
         )
     }
 
@@ -112,7 +115,7 @@ impl Effect {
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
-            Self::Commit | Self::Rollback | Self::Discard | Self::Pins => false,
+            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn => false,
         }
     }
 
@@ -136,14 +139,15 @@ impl Effect {
             | Self::Savepoint(..)
             | Self::Release(..)
             | Self::RollbackTo(_)
-            | Self::Pins => false,
+            | Self::Pins
+            | Self::CopyIn => false,
         }
     }
 
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Pins => {}
+            Self::None | Self::Pins | Self::CopyIn => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Discard => settings.discard(),

@@ -130,6 +130,8 @@ pub(super) struct Expectations {
     queue: VecDeque<Entry>,
     /// The backend has failed and skips whatever it is sent before a Sync.
     skipping: bool,
+    /// The backend takes copy data of the client.
+    copying_in: bool,
     /// What was seen since [`Expectations::take_seen`].
     seen: Seen,
 }
@@ -210,6 +212,23 @@ impl Expectations {
         matches!(self.front(), Some(Expected::Forward(_)))
     }
 
+    /// Whether the backend takes copy data.
+    #[must_use]
+    pub(super) fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// The client has sent the last of its copy data.
+    pub(super) fn copy_in_was_sent(&mut self) {
+        self.copying_in = false;
+    }
+
+    /// Whether an Execute is being answered.
+    #[must_use]
+    pub(super) fn is_execute(&self) -> bool {
+        matches!(self.front(), Some(Expected::Forward(Answer::Execute)))
+    }
+
     /// Takes a frame of the backend into account. `None` when nothing was asked that it could
     /// answer: the backend has lost its step.
     pub(super) fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
@@ -224,6 +243,12 @@ impl Expectations {
             Expected::Drop(answer) => (*answer, Verdict::Drop),
             Expected::Replace(_) | Expected::Local(_) => return None,
         };
+        if tag == b'G' {
+            if matches!(verdict, Verdict::Drop) {
+                return None;
+            }
+            self.copying_in = true;
+        }
         if matches!(tag, b'C' | b's' | b'I') && matches!(verdict, Verdict::Forward) {
             if body.starts_with(b"ROLLBACK") {
                 self.seen.rollbacks.push(self.seen.completed);
@@ -250,6 +275,7 @@ impl Expectations {
     }
 
     fn on_error(&mut self, body: &[u8]) -> Option<Verdict> {
+        self.copying_in = false;
         let verdict = match self.front()? {
             Expected::Forward(_) => Verdict::Forward,
             Expected::Drop(_) => {

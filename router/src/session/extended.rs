@@ -18,6 +18,7 @@ use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
 use super::{Ended, Session, answers, control, local};
+use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -56,7 +57,7 @@ impl Batch {
 }
 
 /// A portal of the session.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Portal {
     /// Of a statement that the router answers itself.
     Local(Arc<Prepared>),
@@ -134,7 +135,9 @@ impl Session {
         };
         let named = !name.is_empty();
         let statements = &self.front.statements;
-        let prepared = if named {
+        // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
+        let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
+        let prepared = if shared {
             statements.named(parsed)
         } else {
             statements.unnamed(parsed)
@@ -218,15 +221,12 @@ impl Session {
                     named: !name.is_empty(),
                 })
             }
-            TargetKind::Portal => match self.portals.get(name) {
+            TargetKind::Portal => match self.portal(name) {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
-                Some(Portal::Answered(_, heading)) => {
-                    let heading = heading.clone();
-                    self.step(Step::Local(heading, None))
-                }
+                Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
-                    let heading = answers::portal_description(prepared)?;
+                    let heading = answers::portal_description(&prepared)?;
                     self.step(Step::Local(heading, None))
                 }
                 Some(Portal::Remote(_)) => {
@@ -240,20 +240,36 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self.portals.get_mut(name);
-        let portal = portal.ok_or_else(|| no_portal(name))?;
-        if let Portal::Remote(effect) = portal {
-            let effect = effect.clone();
-            self.forward_to_portal(frame, Answer::Execute);
-            self.note_effect(effect);
-            return Ok(());
+        let portal = self.portal(name).ok_or_else(|| no_portal(name))?;
+        if !matches!(portal, Portal::Remote(_))
+            && let Some(known) = self.portals.get_mut(name)
+        {
+            *known = Portal::Spent;
         }
-        match std::mem::replace(portal, Portal::Spent) {
+        match portal {
+            Portal::Remote(effect) => {
+                let copies = effect == Effect::CopyIn;
+                self.forward_to_portal(frame, Answer::Execute);
+                self.note_effect(effect);
+                if copies {
+                    // Whether the messages behind are the copy's is known only with its answer.
+                    self.flush_backend().await?;
+                }
+                Ok(())
+            }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Local(prepared) => self.execute_locally(&prepared).await,
             Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
-            Portal::Remote(_) | Portal::Spent => Err(spent(name).into()),
+            Portal::Spent => Err(spent(name).into()),
         }
+    }
+
+    /// A portal of that name. One that the router does not know may be an SQL cursor on the backend
+    /// of the open transaction, which says so if it is none.
+    fn portal(&self, name: &[u8]) -> Option<Portal> {
+        let known = self.portals.get(name).cloned();
+        let may_be_cursor = self.attachment.is_some() && self.transaction == Transaction::Open;
+        known.or_else(|| may_be_cursor.then_some(Portal::Remote(Effect::None)))
     }
 
     /// Sends a message about a portal of the backend as it came.
@@ -423,6 +439,11 @@ impl Session {
         self.batch.failed = true;
         Ok(self.client.flush().await?)
     }
+}
+
+fn reads_cursor(planned: &Planned) -> bool {
+    let first = planned.analysis.statements.first();
+    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
 }
 
 fn no_portal(name: &[u8]) -> Refusal {

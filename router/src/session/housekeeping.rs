@@ -10,7 +10,7 @@ use super::effects::Effect;
 use super::state::Transaction;
 use super::{Session, hints, local};
 use crate::cache::{Planned, Plans};
-use crate::query::Class;
+use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
 use crate::view::Serving;
 
@@ -28,6 +28,13 @@ impl Session {
             Class::Deallocate(name) => self.deallocate(name.as_deref()).map(Some),
             // Otherwise a shard answers, and reports each setting that goes back.
             Class::DiscardAll if self.settings.is_startup() => self.discard_all().map(Some),
+            // There are no temporary tables, no values of sequences and no listening to discard,
+            // and plans of a backend are not the session's own.
+            Class::DiscardOther(tag) => self.done_already(tag).map(Some),
+            Class::Unlisten(_) => self.done_already("UNLISTEN").map(Some),
+            Class::Cursor(using) if self.attachment.is_none() => {
+                self.without_cursors(using).map(Some)
+            }
             class if self.attachment.is_none() => {
                 let Some(controlled) = control(&self.transaction, class, sql) else {
                     return Ok(None);
@@ -85,6 +92,25 @@ impl Session {
         Ok(local::complete("DISCARD ALL"))
     }
 
+    fn done_already(&self, tag: &str) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        Ok(local::complete(tag))
+    }
+
+    /// FETCH, MOVE or CLOSE while the session holds no backend, and so no cursor.
+    fn without_cursors(&self, using: &CursorUse) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        match &using.cursor {
+            None => Ok(local::complete("CLOSE CURSOR ALL")),
+            Some(name) => Err(Refusal {
+                sqlstate: "34000",
+                message: format!("cursor \"{name}\" does not exist"),
+                hint: None,
+            }
+            .into()),
+        }
+    }
+
     /// What only a transaction that has not failed may do.
     pub(super) fn must_not_have_failed(&self) -> Result<(), Refusal> {
         match self.transaction {
@@ -107,9 +133,22 @@ impl Session {
     }
 }
 
+/// Whether a statement is the router's own to answer, wherever the session is.
+pub(super) fn is_housekeeping(class: &Class) -> bool {
+    matches!(
+        class,
+        Class::Deallocate(_) | Class::DiscardAll | Class::DiscardOther(_) | Class::Unlisten(_)
+    )
+}
+
+/// Whether a statement is answered without a shard while the session holds none.
+pub(super) fn is_answered_here(class: &Class) -> bool {
+    control::is_control(class) || matches!(class, Class::Cursor(_))
+}
+
 /// Whether a statement never needs a backend to be described: it has no parameters and no rows.
 pub(super) fn is_bare(class: &Class) -> bool {
-    control::is_control(class) || matches!(class, Class::Deallocate(_) | Class::DiscardAll)
+    control::is_control(class) || is_housekeeping(class)
 }
 
 /// The description of a statement without parameters and rows.

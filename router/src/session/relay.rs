@@ -7,8 +7,9 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use wire::{Scanner, Step};
 
 use super::client::Client;
+use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
-use crate::pool::Backend;
+use crate::pool::{Backend, turns_to_escape_strings};
 use crate::stream::Moved;
 
 /// What is read of a backend at once, at first.
@@ -26,6 +27,9 @@ pub(super) enum RelayError {
     /// The client is gone: its session ends, the backend is closed.
     #[error("client connection is gone")]
     Client(#[source] io::Error),
+    /// The client sent what has no place in a copy: as before.
+    #[error("{0}")]
+    Protocol(String),
     /// The backend is gone, or what it says cannot be followed.
     #[error("backend connection is gone")]
     Backend {
@@ -73,12 +77,53 @@ pub(super) async fn exchange(
             }
             return Ok(());
         }
+        let lost = |source| RelayError::Backend {
+            source,
+            within_message: !scanner.is_at_boundary(),
+        };
+        if expected.is_copying_in() {
+            match client.take_copy(outbound).map_err(RelayError::Protocol)? {
+                Fed::More => match copy_in(client, backend, outbound).await {
+                    Side::Backend(result) => result.and_then(went_on).map_err(lost)?,
+                    Side::Client(result) => result.map_err(RelayError::Client)?,
+                },
+                Fed::Ended => {
+                    expected.copy_in_was_sent();
+                    if expected.is_execute() {
+                        // The backend keeps its answer back until Flush or Sync.
+                        wire::frontend::encode::flush(outbound);
+                    }
+                }
+                Fed::Left => {
+                    return Err(RelayError::Client(io::ErrorKind::ConnectionAborted.into()));
+                }
+            }
+            continue;
+        }
         transfer(backend, outbound, &mut read_bytes)
             .await
-            .map_err(|source| RelayError::Backend {
-                source,
-                within_message: !scanner.is_at_boundary(),
-            })?;
+            .map_err(lost)?;
+    }
+}
+
+/// Which side something came of.
+enum Side {
+    Backend(io::Result<Moved>),
+    Client(io::Result<()>),
+}
+
+/// Moves copy data: writes what waits and, while that is little, reads more of the client; always
+/// ready for what the backend has to say, such as an error that ends the copy.
+async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Side {
+    backend.inbound.reserve(READ_BYTES);
+    let wants_more = outbound.len() < MAX_WAITING_BYTES;
+    let Backend {
+        stream, inbound, ..
+    } = backend;
+    tokio::select! {
+        biased;
+        moved = stream.transfer(outbound, inbound) => Side::Backend(moved),
+        read = client.read_more(), if wants_more => Side::Client(read),
     }
 }
 
@@ -91,19 +136,21 @@ async fn transfer(
     read_bytes: &mut usize,
 ) -> io::Result<()> {
     backend.inbound.reserve(*read_bytes);
-    match backend
-        .stream
-        .transfer(outbound, &mut backend.inbound)
-        .await?
-    {
-        Moved::Out(0) => return Err(io::ErrorKind::WriteZero.into()),
-        Moved::In(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Moved::In(read) if read >= *read_bytes => {
-            *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
-        }
-        Moved::Out(_) | Moved::In(_) => {}
+    let moved = backend.stream.transfer(outbound, &mut backend.inbound);
+    let moved = moved.await?;
+    if matches!(moved, Moved::In(read) if read >= *read_bytes) {
+        *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
     }
-    Ok(())
+    went_on(moved)
+}
+
+/// Whether anything was moved at all.
+fn went_on(moved: Moved) -> io::Result<()> {
+    match moved {
+        Moved::Out(0) => Err(io::ErrorKind::WriteZero.into()),
+        Moved::In(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Moved::Out(_) | Moved::In(_) => Ok(()),
+    }
 }
 
 /// Handles everything that has arrived.
@@ -194,6 +241,9 @@ fn scan(
             }
             Step::Whole(frame) => {
                 let skip = frame.bytes().len();
+                if frame.tag() == b'S' && turns_to_escape_strings(frame.body()) {
+                    return Err("standard_conforming_strings was switched off".to_owned());
+                }
                 match expected.on_frame(frame.tag(), frame.body()) {
                     Some(Verdict::Forward) => forward += skip,
                     Some(Verdict::Drop) => {

@@ -158,7 +158,9 @@ impl Session {
         sql: &str,
         frame: &Frame,
     ) -> Result<(), Stopped> {
-        let own = |class| answers::is_own(class) && !control::is_control(class);
+        // A backend may answer some of them as well, since there is nothing to do.
+        let either = |class: &_| matches!(class, Class::DiscardOther(_) | Class::Unlisten(_));
+        let own = |class| answers::is_own(class) && !control::is_control(class) && !either(class);
         if statements.iter().any(|statement| own(&statement.class)) {
             return Err(alone(
                 "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
@@ -426,6 +428,10 @@ pub(super) fn is_neutral(class: &Class) -> bool {
                 | Class::Show(_)
                 | Class::SetConstraints
                 | Class::DiscardAll
+                | Class::Cursor(_)
+                // In a query string with others; each alone is answered by the router.
+                | Class::DiscardOther(_)
+                | Class::Unlisten(_)
         )
 }
 

@@ -64,12 +64,12 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// A message as it must be the same on both sides.
-fn comparable(messages: Vec<Message>) -> Vec<String> {
+pub(super) fn comparable(messages: Vec<Message>) -> Vec<String> {
     comparable_but(messages, &[])
 }
 
 /// As [`comparable`], without some fields of errors and notices.
-fn comparable_but(messages: Vec<Message>, left_out: &[char]) -> Vec<String> {
+pub(super) fn comparable_but(messages: Vec<Message>, left_out: &[char]) -> Vec<String> {
     let shown = messages.into_iter().map(|message| match message.tag {
         b'E' | b'N' => {
             let mut fields = message.fields();

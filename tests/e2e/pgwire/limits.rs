@@ -186,7 +186,7 @@ async fn a_large_value_goes_in_and_comes_out(cluster: &Cluster) -> Outcome {
 }
 
 /// A field of `/proc/<pid>/status` in bytes.
-fn memory(program: &Program, field: &str) -> anyhow::Result<u64> {
+pub(super) fn memory(program: &Program, field: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()?))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));

@@ -1,7 +1,7 @@
 //! What kind each statement is of, and where its text stands.
 
 use super::*;
-use crate::query::{CopyStatement, Setting};
+use crate::query::{CopyStatement, CursorUse, Setting};
 
 fn set(name: &str, local: bool, values: Option<&[&str]>) -> Class {
     Class::Set(Setting {
@@ -16,6 +16,20 @@ fn table(name: &str) -> TableRef {
     TableRef {
         schema: None,
         name: name.to_owned(),
+    }
+}
+
+fn cursor(word: &'static str, name: Option<&str>) -> Class {
+    Class::Cursor(CursorUse {
+        word,
+        cursor: name.map(ToOwned::to_owned),
+    })
+}
+
+fn declare(hold: bool) -> Class {
+    Class::DeclareCursor {
+        hold,
+        query: Box::new(class("select 1")),
     }
 }
 
@@ -146,8 +160,8 @@ fn settings_with_words_of_their_own_have_plain_names() {
 fn session_statements_are_told_apart() {
     for (sql, expected) in [
         ("discard all", Class::DiscardAll),
-        ("discard plans", Class::DiscardOther),
-        ("discard temp", Class::DiscardOther),
+        ("discard plans", Class::DiscardOther("DISCARD PLANS")),
+        ("discard temp", Class::DiscardOther("DISCARD TEMP")),
         ("deallocate all", Class::Deallocate(None)),
         (
             "deallocate prepare \"P\"",
@@ -162,13 +176,17 @@ fn session_statements_are_told_apart() {
         ("unlisten a", Class::Unlisten(Some("a".to_owned()))),
         ("unlisten *", Class::Unlisten(None)),
         ("notify a, 'b'", Class::Notify("a".to_owned())),
+        ("declare c cursor for select 1", declare(false)),
         (
-            "declare c cursor for select 1",
-            Class::Cursor("DECLARE CURSOR"),
+            "declare c binary scroll cursor for select 1",
+            declare(false),
         ),
-        ("fetch all from c", Class::Cursor("FETCH")),
-        ("move 5 in c", Class::Cursor("MOVE")),
-        ("close c", Class::Cursor("CLOSE")),
+        ("declare c cursor without hold for select 1", declare(false)),
+        ("declare c cursor with hold for select 1", declare(true)),
+        ("fetch all from c", cursor("FETCH", Some("c"))),
+        ("move 5 in c", cursor("MOVE", Some("c"))),
+        ("close c", cursor("CLOSE", Some("c"))),
+        ("close all", cursor("CLOSE", None)),
         (
             "lock table a, only b in share mode",
             Class::LockTable(vec![table("a"), table("b")]),
@@ -202,8 +220,10 @@ fn session_statements_are_told_apart() {
 #[test]
 fn copy_tells_table_and_direction() {
     let copy = |table: Option<TableRef>, from, through_client, columns: &[&str]| {
+        let query = table.is_none().then(|| Box::new(class("select 1")));
         Class::Copy(CopyStatement {
             table,
+            query,
             from,
             through_client,
             columns: columns.iter().map(|it| (*it).to_owned()).collect(),

@@ -15,6 +15,7 @@ use crate::session::attach::Stopped;
 use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
+use crate::session::housekeeping::{is_answered_here, is_housekeeping};
 use crate::session::prepared::Prepared;
 use crate::session::simple::{is_neutral, may_write};
 use crate::session::{POISON, Session, answers, control, hints, local};
@@ -97,6 +98,9 @@ impl Session {
         }
         self.expected.forward(Answer::Bind);
         self.mark_unsynced();
+        if !portal.is_empty() {
+            self.stay();
+        }
         self.portals.insert(portal, Portal::Remote(effect));
         Ok(())
     }
@@ -127,7 +131,7 @@ impl Session {
             let name = String::from_utf8_lossy(portal);
             return Err(Refusal {
                 sqlstate: "42P03",
-                message: format!("portal \"{name}\" already exists"),
+                message: format!("cursor \"{name}\" already exists"),
                 hint: None,
             });
         }
@@ -157,10 +161,13 @@ impl Session {
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }
-        let here = matches!(class, Class::Deallocate(_))
-            || (*class == Class::DiscardAll && self.settings.is_startup())
+        let own = match class {
+            Class::DiscardAll => self.settings.is_startup(),
+            class => is_housekeeping(class),
+        };
+        let here = own
             || hints::named_by(class).is_some()
-            || (self.attachment.is_none() && control::is_control(class));
+            || (self.attachment.is_none() && is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
