@@ -80,7 +80,7 @@ async fn backends(cluster: &Cluster) -> Outcome {
     let begin = Instant::now();
     let answer = two.query("INSERT INTO bounded (k) VALUES (2)").await?;
     let (code, text) = error_of(&answer)?;
-    same!(code, "53300", "{text}");
+    same!(code, "53400", "{text}");
     anyhow::ensure!(text.contains("shard-1"), "the shard is not named: {text}");
     same!(status(&answer)?, 'I');
     let took = begin.elapsed();
