@@ -85,6 +85,8 @@ impl Session {
         serving: &Serving,
         target: Target,
     ) -> Result<(), Stopped> {
+        // Every statement passes here, so that none passes a hold.
+        self.check_hold(serving, target)?;
         self.leave_replica().await?;
         let index = match target {
             Target::Any | Target::Everywhere => {

@@ -35,8 +35,22 @@ impl Session {
         Permit::of(statement, plan?, self.consistency(statement))
     }
 
+    /// As [`Self::attach`], of a replica where there is a permit and a replica that is fit. What a
+    /// replica answers is not held: it may be a little old.
+    pub(super) async fn attach_reader(
+        &mut self,
+        serving: &Serving,
+        target: Target,
+        permit: Option<Permit>,
+    ) -> Result<(), Stopped> {
+        if self.attach_replica(serving, target, permit).await? {
+            return Ok(());
+        }
+        self.attach(serving, target).await
+    }
+
     /// Borrows a backend of a replica; false when there is no permit, or none is to be had.
-    pub(super) async fn attach_replica(
+    async fn attach_replica(
         &mut self,
         serving: &Serving,
         target: Target,

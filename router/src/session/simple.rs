@@ -96,11 +96,8 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         self.flight.writes = located.writes;
-        let replica = self.attach_replica(serving, located.target, located.permit);
-        if !replica.await? {
-            self.check_hold(serving, located.target)?;
-            self.attach(serving, located.target).await?;
-        }
+        self.attach_reader(serving, located.target, located.permit)
+            .await?;
         self.flight.ends = self.transaction == Transaction::Idle;
         self.forward_query(frame).await
     }
@@ -140,10 +137,7 @@ impl Session {
             }
             None => Target::Any,
         };
-        if !self.attach_replica(serving, target, permit).await? {
-            self.check_hold(serving, target)?;
-            self.attach(serving, target).await?;
-        }
+        self.attach_reader(serving, target, permit).await?;
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await

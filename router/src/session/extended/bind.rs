@@ -83,10 +83,7 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
-        if !self.attach_replica(&serving, target, permit).await? {
-            self.check_hold(&serving, target)?;
-            self.attach(&serving, target).await?;
-        }
+        self.attach_reader(&serving, target, permit).await?;
         self.run_deferred()?;
         let named = !name.is_empty();
         self.ensure_prepared(&prepared, named);
