@@ -353,6 +353,8 @@ impl Session {
 
     /// Ends an answer that no backend ends.
     pub(super) async fn answer_ready(&mut self) -> Result<(), Ended> {
+        // What an error kept from being done is not to be taken for what comes next.
+        self.flight = Flight::default();
         local::ready(&mut self.client.outbound, self.transaction.status());
         self.client.flush().await?;
         Ok(())

@@ -152,6 +152,7 @@ impl Session {
             return Err(not_understood().into());
         };
         let Some(statement) = prepared.statement() else {
+            self.must_not_have_failed()?;
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;

@@ -222,6 +222,14 @@ impl Session {
 
     /// Has the backend answer what it was sent so far.
     pub(super) async fn flush_backend(&mut self) -> Result<(), Stopped> {
+        let effects = &self.flight.effects;
+        if effects.iter().any(Effect::moves_transaction) {
+            // A Sync right after it ends nothing else, and its answer says where things stand.
+            self.mark_unsynced();
+            let seen = self.sync_silently().await?;
+            self.finish(&seen);
+            return Ok(());
+        }
         if self.attachment.is_some() && !self.outbound.is_empty() {
             wire::frontend::encode::flush(&mut self.outbound);
         }
@@ -248,15 +256,8 @@ impl Session {
     /// Where a statement goes and what it means depend on what was sent before it in the batch and
     /// is not answered yet: on settings, and on whether the transaction has ended. Waits for that.
     pub(super) async fn settle_batch(&mut self) -> Result<(), Stopped> {
-        let effects = &self.flight.effects;
-        if effects.iter().any(Effect::moves_transaction) {
-            // A Sync right after it ends nothing else, and its answer says where things stand.
-            self.mark_unsynced();
-            let seen = self.sync_silently().await?;
-            self.finish(&seen);
-            return self.go_on();
-        }
-        if effects.iter().any(Effect::changes) {
+        let waits = |effect: &Effect| effect.moves_transaction() || effect.changes();
+        if self.flight.effects.iter().any(waits) {
             self.flush_to_go_on().await?;
         }
         Ok(())
