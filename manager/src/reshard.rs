@@ -1,0 +1,8 @@
+//! Online resharding: rows move between shards while applications write, and no acknowledged write
+//! is lost or duplicated.
+//!
+//! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
+//! `driver` does it, one leg of a job at a time. The other modules are its hands.
+
+pub mod flow;
+pub mod ids;
