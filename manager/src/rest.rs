@@ -18,6 +18,7 @@ mod shards;
 mod system;
 mod tables;
 mod topology;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,14 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route(
             "/api/v1/tables/{name}",
             get(tables::find).delete(tables::delete),
+        )
+        .route("/api/v1/users", get(users::list).post(users::create))
+        .route(
+            "/api/v1/users/{name}",
+            get(users::find)
+                .patch(users::update)
+                .put(users::update)
+                .delete(users::delete),
         )
         .route("/api/v1/ring", get(topology::ring))
         .route("/api/v1/topology", get(topology::topology))

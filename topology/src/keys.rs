@@ -1,7 +1,7 @@
 //! Every etcd key of the system. The only file with their text.
 
 use crate::percent::{escape, unescape};
-use crate::{GroupName, ShardId, TableName};
+use crate::{GroupName, ShardId, TableName, UserName};
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +28,11 @@ pub const AUDIT: &str = "/sharding/v1/audit/";
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
 /// Prefix of routers' records, each under its router's lease.
 pub const ROUTERS: &str = "/sharding/v1/routers/";
+/// Prefix of the users of the Postgres front. Not a part of the topology: no epoch is made when
+/// one of them changes.
+pub const USERS: &str = "/sharding/v1/users/";
+/// What routers make up salts from that no user has chosen, so that all of them make up the same.
+pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
@@ -71,6 +76,19 @@ pub fn audit(sequence: u64) -> String {
 #[must_use]
 pub fn router(id: u16) -> String {
     format!("{ROUTERS}{id}")
+}
+
+/// A user's record.
+#[must_use]
+pub fn user(name: &UserName) -> String {
+    format!("{USERS}{}", escape(name.as_str()))
+}
+
+/// Whose record a key under [`USERS`] holds; none when it is not one that [`user`] writes.
+#[must_use]
+pub fn user_of(key: &str) -> Option<UserName> {
+    let name = unescape_strictly(key.strip_prefix(USERS)?)?;
+    UserName::try_new(&name).ok()
 }
 
 /// The record of a request that was made under a client's idempotency key.
