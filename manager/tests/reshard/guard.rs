@@ -297,7 +297,7 @@ async fn a_guard_is_put_on_all_partitions_and_taken_away_again() {
         CREATE TABLE t2b PARTITION OF t2 FOR VALUES WITH (MODULUS 2, REMAINDER 1); \
         INSERT INTO t SELECT g, '2020-05-05'::date + (g % 700)::int FROM generate_series(0, 599) g; \
         CREATE TABLE \"Odd \"\"Name\" (\"K ey\" uuid PRIMARY KEY); \
-        CREATE TABLE words (w varchar(20) PRIMARY KEY)";
+        CREATE TABLE words (w varchar(20))";
     server.psql(sql).await;
     let leg = leg();
     let mut guarded = guarded(&leg);
@@ -330,10 +330,8 @@ async fn a_guard_is_put_on_all_partitions_and_taken_away_again() {
             refused
         );
     }
-    assert_eq!(
-        refusal(&client, "INSERT INTO t VALUES (NULL, NULL)").await,
-        Some("23502".into())
-    );
+    let keyless = "INSERT INTO words VALUES (NULL)";
+    assert_eq!(refusal(&client, keyless).await, None);
     server
         .psql("SET session_replication_role = replica; SET vg.apply = 'x'; ALTER TABLE t2b DISABLE TRIGGER ALL")
         .await;
@@ -410,7 +408,6 @@ async fn schema_changes_are_refused_while_rows_move_but_not_to_managers() {
         "DROP TABLE t",
         "DROP INDEX t_pkey CASCADE",
         "DROP SCHEMA public CASCADE",
-        "DROP SCHEMA vg CASCADE",
         "DROP FUNCTION vg.token_uuid(uuid)",
         "CREATE RULE r AS ON INSERT TO t DO ALSO SELECT 1",
     ] {

@@ -7,4 +7,5 @@
 )]
 
 mod guard;
+mod race;
 mod setup;

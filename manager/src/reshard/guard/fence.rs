@@ -161,8 +161,10 @@ pub async fn holders(session: &Session, leg: &LegId) -> Result<Vec<Holder>, Erro
            coalesce(a.state, 'prepared'), coalesce(a.application_name, '') \
          FROM pg_catalog.pg_locks l \
          LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-         LEFT JOIN pg_catalog.pg_prepared_xacts p \
-           ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text \
+         LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL \
+           AND x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' \
+           AND x.virtualtransaction = l.virtualtransaction \
+         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid \
          WHERE l.locktype = 'advisory' AND l.classid = $1::int4::oid AND l.objid = $2::int4::oid \
            AND l.objsubid = 2 AND l.granted AND l.mode = 'ShareLock' \
            AND l.database = (SELECT oid FROM pg_catalog.pg_database \

@@ -35,12 +35,12 @@ BEGIN
   END IF;
 END $vg$;
 
-CREATE OR REPLACE FUNCTION vg.expect(found text, wanted text, what text) RETURNS void
+CREATE OR REPLACE FUNCTION vg.expect(actual text, wanted text, what text) RETURNS void
 LANGUAGE plpgsql AS $vg$
 BEGIN
-  IF found IS DISTINCT FROM wanted THEN
+  IF actual IS DISTINCT FROM wanted THEN
     RAISE EXCEPTION USING ERRCODE = 'VG005',
-      MESSAGE = pg_catalog.format('%s: found %L, expected %L', what, found, wanted);
+      MESSAGE = pg_catalog.format('%s: found %L, expected %L', what, actual, wanted);
   END IF;
 END $vg$;
 

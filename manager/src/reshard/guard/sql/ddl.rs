@@ -2,7 +2,7 @@
 //! the log that a stream reads does not have them.
 
 use super::super::Guarded;
-use super::{array, create_function};
+use super::create_function;
 use crate::reshard::ids::LegId;
 
 /// Changes that do not matter to rows.
@@ -16,7 +16,6 @@ const HARMLESS: &str = "'COMMENT', 'SECURITY LABEL', 'GRANT', 'REVOKE', 'CREATE 
 #[must_use]
 pub fn ddl_functions(guarded: &Guarded, oids: &[u32]) -> Vec<(String, String)> {
     let tag = guarded.leg.tag();
-    let names = array(&guarded.names());
     let list: Vec<String> = oids.iter().map(ToString::to_string).collect();
     let list = list.join(",");
     let refuse = "
@@ -46,7 +45,8 @@ BEGIN
         coalesce((SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = c.objid), c.objid)
     END AS relation) o
   WHERE c.command_tag NOT IN ({HARMLESS})
-    AND o.relation IN (SELECT vg.tree(pg_catalog.to_regclass(n)) FROM pg_catalog.unnest({names}) n)
+    AND (o.relation = ANY ('{{{list}}}'::oid[]) OR EXISTS (SELECT FROM pg_catalog.pg_inherits i
+      WHERE i.inhrelid = o.relation AND i.inhparent = ANY ('{{{list}}}'::oid[])))
   LIMIT 1;
   IF victim IS NOT NULL THEN{refuse}
   END IF;
