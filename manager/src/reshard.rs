@@ -5,5 +5,8 @@
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
 pub mod flow;
+pub mod guard;
 pub mod ids;
 pub mod machine;
+pub mod schema;
+pub mod session;

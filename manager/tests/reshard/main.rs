@@ -1,0 +1,11 @@
+//! What a job does on shards, against real PostgreSQL servers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test cannot do without ends it"
+)]
+
+mod guard;
+mod race;
+mod setup;
