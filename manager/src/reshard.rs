@@ -4,9 +4,12 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod api;
 pub mod flow;
 pub mod guard;
 pub mod ids;
 pub mod machine;
+pub mod plan;
+pub mod record;
 pub mod schema;
 pub mod session;
