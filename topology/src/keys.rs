@@ -73,6 +73,13 @@ pub fn router(id: u16) -> String {
     format!("{ROUTERS}{id}")
 }
 
+/// The number in a router's key; none for a key that [`router`] does not give.
+#[must_use]
+pub fn router_number(key: &str) -> Option<u16> {
+    let number = key.strip_prefix(ROUTERS)?.parse().ok()?;
+    (router(number) == key).then_some(number)
+}
+
 /// The record of a request that was made under a client's idempotency key.
 #[must_use]
 pub fn idempotency(key: &str) -> String {

@@ -8,12 +8,14 @@ use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 
 mod codec;
 mod endpoint;
+mod router;
 
 #[cfg(test)]
 mod tests;
 
 pub use codec::{DecodeError, decode, encode};
 pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use router::{Incarnation, RouterRecord};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
