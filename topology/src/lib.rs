@@ -13,6 +13,7 @@ pub mod parts;
 mod percent;
 pub mod records;
 pub mod ring;
+pub mod routers;
 pub mod snapshot;
 pub mod store;
 pub mod verifier;

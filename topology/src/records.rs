@@ -8,6 +8,7 @@ use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 
 mod codec;
 mod endpoint;
+mod router;
 mod user;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use codec::{DecodeError, decode, encode};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use user::{AuditHead, LoginSeed, User};
+pub use router::{Incarnation, RouterRecord};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use super::{
     AuditHead, DecodeError, Endpoint, Group, Head, Hold, LoginSeed, Placement, Shard, ShardState,
     ShardVnodes, Table, TokenRange, User, decode, encode,
+    DecodeError, Endpoint, Group, Head, Hold, Incarnation, Placement, RouterRecord, Shard,
+    ShardState, ShardVnodes, Table, TokenRange, decode, encode,
 };
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
@@ -74,6 +76,28 @@ fn a_head_is_stored_as_in_its_golden_file() {
             term: Term(7)
         }
     );
+}
+
+#[test]
+fn a_router_is_stored_as_in_its_golden_file() {
+    golden!(
+        "router.v1.json",
+        RouterRecord {
+            address: "router-a:6432".to_owned(),
+            incarnation: Incarnation(0x00c0_ffee),
+            applied_epoch: Epoch(41),
+            version: "0.1.0".to_owned(),
+        }
+    );
+    for text in [
+        "",
+        "c0ffee",
+        "0000000000C0FFEE",
+        "+000000000c0ffee",
+        "00000000000c0ffee",
+    ] {
+        assert!(Incarnation::try_from(text.to_owned()).is_err(), "{text}");
+    }
 }
 
 #[test]
