@@ -6,4 +6,7 @@
 
 pub mod flow;
 pub mod ids;
+pub mod link;
+pub mod lsn;
+pub mod replication;
 pub mod session;

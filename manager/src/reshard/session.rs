@@ -56,11 +56,13 @@ impl Class {
     #[must_use]
     pub fn of(error: &tokio_postgres::Error) -> Self {
         // Without a code it is the connection.
-        error.code().map_or(Self::Retryable, Self::of_state)
+        let code = error.code().map(SqlState::code);
+        code.map_or(Self::Retryable, Self::of_code)
     }
 
-    fn of_state(state: &SqlState) -> Self {
-        let code = state.code();
+    /// The class of an SQLSTATE.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
         if code == "VG004" {
             return Self::StaleTerm;
         }
@@ -301,15 +303,14 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let class = |code| Class::of_state(&SqlState::from_code(code));
         for code in [
             "08006", "40001", "40P01", "55P03", "57P01", "53300", "VG002",
         ] {
-            assert_eq!(class(code), Class::Retryable, "{code}");
+            assert_eq!(Class::of_code(code), Class::Retryable, "{code}");
         }
         for code in ["23505", "42P01", "VG003"] {
-            assert_eq!(class(code), Class::Fatal, "{code}");
+            assert_eq!(Class::of_code(code), Class::Fatal, "{code}");
         }
-        assert_eq!(class("VG004"), Class::StaleTerm);
+        assert_eq!(Class::of_code("VG004"), Class::StaleTerm);
     }
 }
