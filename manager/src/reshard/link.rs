@@ -10,13 +10,13 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use topology::{Shard, ShardId};
 use wire::Frame;
-use wire::backend::{Diagnostic, Message, tag};
+use wire::backend::{Diagnostic, Message, field, tag};
 use wire::frame::HEADER_BYTES;
 use wire::frontend::encode;
 use wire::limits::MAX_MESSAGE_BYTES;
 
 use self::dial::Socket;
-pub use self::fault::{Error, Fault};
+pub use self::fault::{Error, Fault, Refusal};
 use crate::shards::Config;
 
 mod dial;
@@ -83,7 +83,7 @@ impl Link {
                 Ok((tag::EMPTY_QUERY_RESPONSE, _)) => {}
                 Ok((tag, _)) => return Err(Fault::unexpected(tag)),
                 // ReadyForQuery follows, unless the session ends.
-                Err(fault @ Fault::Refused { .. }) if !fault.ends_session() => {
+                Err(fault @ Fault::Refused(_)) if !fault.ends_session() => {
                     refusal = Some(fault);
                 }
                 Err(fault) => return Err(fault),
@@ -256,14 +256,15 @@ impl Link {
 pub fn refused(body: &[u8]) -> Result<Fault, Fault> {
     let diagnostic = Diagnostic::decode_error(body)?;
     let text = |text: wire::Text<'_>| text.to_lossy().into_owned();
-    Ok(Fault::Refused {
+    let context = || diagnostic.field(field::CONTEXT).map(text);
+    Ok(Fault::Refused(Box::new(Refusal {
         severity: diagnostic.severity().map(text).unwrap_or_default(),
         sqlstate: diagnostic
             .code()
             .map_or_else(String::new, |code| code.to_string()),
         message: diagnostic.message().map(text).unwrap_or_default(),
-        detail: diagnostic.detail().map(text),
-    })
+        detail: diagnostic.detail().map(text).or_else(context),
+    })))
 }
 
 fn texts(body: &[u8]) -> Result<Vec<Option<String>>, Fault> {

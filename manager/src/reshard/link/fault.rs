@@ -1,5 +1,6 @@
 //! What can go wrong between the manager and a shard, and whether the same may be tried again.
 
+use std::fmt;
 use std::time::Duration;
 
 use topology::ShardId;
@@ -50,17 +51,8 @@ pub enum Fault {
     #[error("TLS handshake: {0}")]
     Tls(String),
     /// The server refused.
-    #[error("{message} (SQLSTATE {sqlstate})")]
-    Refused {
-        /// `ERROR`, `FATAL` or `PANIC`.
-        severity: String,
-        /// Its SQLSTATE.
-        sqlstate: String,
-        /// Its message.
-        message: String,
-        /// What it adds.
-        detail: Option<String>,
-    },
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     /// The server asks for something that is not spoken here.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -78,6 +70,28 @@ pub enum Fault {
     Ended,
 }
 
+/// What a server refused with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// `ERROR`, `FATAL` or `PANIC`.
+    pub severity: String,
+    /// Its SQLSTATE.
+    pub sqlstate: String,
+    /// Its message.
+    pub message: String,
+    /// What it adds, or where it happened.
+    pub detail: Option<String>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)?;
+        self.detail
+            .iter()
+            .try_for_each(|detail| write!(f, "; {detail}"))
+    }
+}
+
 impl Fault {
     /// A message that has no place here.
     #[must_use]
@@ -88,14 +102,14 @@ impl Fault {
     /// Whether the server refused with this SQLSTATE.
     #[must_use]
     pub fn has_code(&self, code: &str) -> bool {
-        matches!(self, Self::Refused { sqlstate, .. } if sqlstate == code)
+        matches!(self, Self::Refused(refusal) if refusal.sqlstate == code)
     }
 
     /// Whether the server ends the session after it.
     #[must_use]
     pub fn ends_session(&self) -> bool {
         match self {
-            Self::Refused { severity, .. } => severity != "ERROR",
+            Self::Refused(refusal) => refusal.severity != "ERROR",
             Self::Io(_)
             | Self::Closed
             | Self::Timeout(_)
@@ -112,7 +126,7 @@ impl Fault {
     pub fn class(&self) -> Class {
         match self {
             Self::Io(_) | Self::Closed | Self::Timeout(_) | Self::Ended => Class::Retryable,
-            Self::Refused { sqlstate, .. } => Class::of_code(sqlstate),
+            Self::Refused(refusal) => Class::of_code(&refusal.sqlstate),
             Self::Tls(_) | Self::Unsupported(_) | Self::Protocol(_) | Self::TooLong { .. } => {
                 Class::Fatal
             }
