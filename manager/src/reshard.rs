@@ -4,9 +4,12 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod copy;
 pub mod flow;
 pub mod ids;
 pub mod link;
 pub mod lsn;
+pub mod progress;
 pub mod replication;
 pub mod session;
+pub mod snapshot;

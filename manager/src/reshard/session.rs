@@ -149,7 +149,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        self.login(shard, leg, purpose, String::new()).await
+        self.login(shard, leg, purpose, options()).await
     }
 
     /// Opens a session whose writes pass the leg's guards and fire no ordinary triggers.
@@ -162,9 +162,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        let tag = leg.tag();
-        let bypass = format!(" -c session_replication_role=replica -c vg.apply={tag}");
-        self.login(shard, leg, purpose, bypass).await
+        self.login(shard, leg, purpose, writer_options(leg)).await
     }
 
     async fn login(
@@ -172,12 +170,12 @@ impl Sessions {
         shard: &Shard,
         leg: &LegId,
         purpose: &str,
-        more: String,
+        options: String,
     ) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
             .application_name(application_name(leg, purpose))
-            .options(options() + &more)
+            .options(options)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(2))
@@ -238,6 +236,13 @@ pub fn options() -> String {
         write!(text, "{space}-c {name}={value}").expect("a string takes any text");
     }
     text
+}
+
+/// The same for a session whose writes pass the leg's guards and fire no ordinary triggers.
+#[must_use]
+pub fn writer_options(leg: &LegId) -> String {
+    let bypass = " -c session_replication_role=replica -c vg.apply=";
+    options() + bypass + &leg.tag()
 }
 
 /// A session on a shard; ends when it is dropped.
