@@ -1,0 +1,11 @@
+//! The hands of resharding against real PostgreSQL servers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test cannot do without ends it"
+)]
+
+mod copy;
+mod replication;
+mod setup;
