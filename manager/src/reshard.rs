@@ -5,11 +5,17 @@
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
 pub mod api;
+pub mod copy;
 pub mod flow;
 pub mod guard;
 pub mod ids;
+pub mod link;
+pub mod lsn;
 pub mod machine;
 pub mod plan;
+pub mod progress;
 pub mod record;
+pub mod replication;
 pub mod schema;
 pub mod session;
+pub mod snapshot;

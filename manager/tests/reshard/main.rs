@@ -1,4 +1,5 @@
 //! What a job does on shards, against real PostgreSQL servers.
+//! The hands of resharding against real PostgreSQL servers.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,6 +7,8 @@
     reason = "what a test cannot do without ends it"
 )]
 
+mod copy;
 mod guard;
 mod race;
+mod replication;
 mod setup;
