@@ -6,3 +6,4 @@
 
 pub mod flow;
 pub mod ids;
+pub mod machine;
