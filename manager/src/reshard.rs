@@ -6,4 +6,8 @@
 
 pub mod flow;
 pub mod ids;
+pub mod link;
+pub mod lsn;
 pub mod machine;
+pub mod replication;
+pub mod session;
