@@ -85,10 +85,14 @@ pub fn user(name: &UserName) -> String {
 }
 
 /// Whose record a key under [`USERS`] holds; none when it is not one that [`user`] writes.
+#[must_use]
 pub fn user_of(key: &str) -> Option<UserName> {
     let name = unescape_strictly(key.strip_prefix(USERS)?)?;
     UserName::try_new(&name).ok()
+}
+
 /// The number in a router's key; none for a key that [`router`] does not give.
+#[must_use]
 pub fn router_number(key: &str) -> Option<u16> {
     let number = key.strip_prefix(ROUTERS)?.parse().ok()?;
     (router(number) == key).then_some(number)

@@ -16,8 +16,8 @@ mod tests;
 
 pub use codec::{DecodeError, decode, encode};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use user::{AuditHead, LoginSeed, User};
 pub use router::{Incarnation, RouterRecord};
+pub use user::{AuditHead, LoginSeed, User};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

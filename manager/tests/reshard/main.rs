@@ -1,5 +1,4 @@
 //! What a job does on shards, against real PostgreSQL servers.
-//! The hands of resharding against real PostgreSQL servers.
 
 #![expect(
     clippy::unwrap_used,

@@ -10,10 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AuditHead, DecodeError, Endpoint, Group, Head, Hold, LoginSeed, Placement, Shard, ShardState,
-    ShardVnodes, Table, TokenRange, User, decode, encode,
-    DecodeError, Endpoint, Group, Head, Hold, Incarnation, Placement, RouterRecord, Shard,
-    ShardState, ShardVnodes, Table, TokenRange, decode, encode,
+    AuditHead, DecodeError, Endpoint, Group, Head, Hold, Incarnation, LoginSeed, Placement,
+    RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User, decode, encode,
 };
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
