@@ -6,10 +6,12 @@
 
 pub mod copy;
 pub mod flow;
+pub mod guard;
 pub mod ids;
 pub mod link;
 pub mod lsn;
 pub mod progress;
 pub mod replication;
+pub mod schema;
 pub mod session;
 pub mod snapshot;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use platform::TaskGroup;
 use tokio::time::Instant;
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use topology::{Shard, ShardId};
+use tokio_postgres::{Client, Transaction};
+use topology::{Shard, ShardId, Term};
 
 use super::ids::LegId;
 use crate::shards::{self, Shards};
@@ -259,6 +259,24 @@ impl Session {
         &self.shard
     }
 
+    /// Begins a transaction that changes the shard in the name of a term. It ends at once when
+    /// a later leader has raised the term, and that one waits for it otherwise.
+    ///
+    /// # Errors
+    /// [`Class::StaleTerm`] when the term is not the present one.
+    pub async fn begin(&mut self, term: Term) -> Result<Work<'_>, Error> {
+        let shard = &self.shard;
+        let failed = |source| Error::Statement {
+            shard: shard.clone(),
+            what: "begin a transaction of a term",
+            source,
+        };
+        let transaction = self.client.transaction().await.map_err(failed)?;
+        let enter = format!("SELECT vg.enter({term})");
+        transaction.batch_execute(&enter).await.map_err(failed)?;
+        Ok(Work { shard, transaction })
+    }
+
     /// The error of a statement on this shard.
     #[must_use]
     pub fn error(&self, what: &'static str, source: tokio_postgres::Error) -> Error {
@@ -281,6 +299,63 @@ impl Deref for Session {
 impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut Client {
         &mut self.client
+    }
+}
+
+/// A transaction of a term; rolled back unless it is committed.
+pub struct Work<'a> {
+    shard: &'a ShardId,
+    transaction: Transaction<'a>,
+}
+
+impl std::fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work")
+            .field("shard", self.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Work<'_> {
+    /// Runs statements.
+    ///
+    /// # Errors
+    /// What PostgreSQL or the network says.
+    pub async fn run(&self, what: &'static str, sql: &str) -> Result<(), Error> {
+        let done = self.transaction.batch_execute(sql).await;
+        done.map_err(|source| self.error(what, source))
+    }
+
+    /// Commits. Where the connection breaks, nobody knows whether it did.
+    ///
+    /// # Errors
+    /// What PostgreSQL or the network says.
+    pub async fn commit(self, what: &'static str) -> Result<(), Error> {
+        let shard = self.shard;
+        let done = self.transaction.commit().await;
+        done.map_err(|source| Error::Statement {
+            shard: shard.clone(),
+            what,
+            source,
+        })
+    }
+
+    /// The error of a statement on this shard.
+    #[must_use]
+    pub fn error(&self, what: &'static str, source: tokio_postgres::Error) -> Error {
+        Error::Statement {
+            shard: self.shard.clone(),
+            what,
+            source,
+        }
+    }
+}
+
+impl<'a> Deref for Work<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
     }
 }
 

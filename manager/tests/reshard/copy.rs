@@ -11,33 +11,31 @@ use manager::reshard::progress::Progress;
 use manager::reshard::session::Class;
 use manager::reshard::snapshot::SnapshotHolder;
 use platform::TaskGroup;
-use tests::Postgres;
+use tests::postgres::Auth;
 use topology::hash::token_of;
 use topology::{Key, KeyType};
 
-use crate::setup;
+use crate::setup::{self, Server, moved};
 
 const HALF: u32 = 1 << 31;
 const SLOT: &str = "vg_0123456789ab_0";
 
 /// An owner and two mirrors that take half of the ring each, and the tables on all of them.
 struct Shards {
-    owner: Postgres,
-    mirrors: [Postgres; 2],
+    owner: Server,
+    mirrors: [Server; 2],
     tasks: TaskGroup,
 }
 
 impl Shards {
     async fn start(schema: &str) -> Self {
-        let starting = (0..3).map(|_| Postgres::start());
-        let started = futures_util::future::join_all(starting).await;
-        let servers: Vec<Postgres> = started.into_iter().map(Result::unwrap).collect();
-        let [owner, b, c] = servers.try_into().unwrap();
+        let starting = (Server::start("a"), Server::start("b"), Server::start("c"));
+        let (owner, b, c) = tokio::join!(starting.0, starting.1, starting.2);
         for server in [&owner, &b, &c] {
-            server.psql(schema).await.unwrap();
+            server.psql(schema).await;
         }
         for server in [&b, &c] {
-            server.psql(setup::BOOKS).await.unwrap();
+            server.leader(&setup::leg()).await;
         }
         Self {
             owner,
@@ -47,20 +45,20 @@ impl Shards {
     }
 
     fn order(&self, snapshot: &str, tables: &[MovedTable]) -> Order {
-        let target = |id, mirror, after, last| Target {
-            shard: setup::shard(id, mirror),
+        let target = |mirror: &Server, after, last| Target {
+            shard: mirror.shard.clone(),
             bounds: setup::bounds(after, last),
         };
         let [b, c] = &self.mirrors;
         Order {
-            config: setup::config(),
+            config: setup::config(Auth::Trust),
             leg: setup::leg(),
             term: setup::TERM,
-            owner: setup::shard("a", &self.owner),
+            owner: self.owner.shard.clone(),
             snapshot: snapshot.to_owned(),
             targets: vec![
-                target("b", b, u32::MAX, HALF / 2),
-                target("c", c, HALF, HALF + HALF / 2),
+                target(b, u32::MAX, HALF / 2),
+                target(c, HALF, HALF + HALF / 2),
             ],
             tables: tables.to_vec(),
             workers: NonZeroUsize::new(3).unwrap(),
@@ -68,8 +66,7 @@ impl Shards {
     }
 
     async fn holder(&self) -> SnapshotHolder {
-        let owner = setup::shard("a", &self.owner);
-        SnapshotHolder::create(&setup::config(), &owner, "test", SLOT)
+        SnapshotHolder::create(&setup::config(Auth::Trust), &self.owner.shard, "test", SLOT)
             .await
             .unwrap()
     }
@@ -91,7 +88,7 @@ impl Shards {
     /// Holds the mirrors' rows against the owner's, whose keys stand first.
     async fn check(&self, sql: &str, key_type: KeyType) -> u64 {
         let mut wanted: [Vec<String>; 2] = Default::default();
-        for line in self.owner.psql(sql).await.unwrap().lines() {
+        for line in self.owner.psql(sql).await.lines() {
             let key = line.split('|').next().unwrap();
             let token = token_of(&Key::from_text(key_type, key.as_bytes()).unwrap());
             match token.0 {
@@ -101,7 +98,7 @@ impl Shards {
             }
         }
         for (mirror, wanted) in self.mirrors.iter().zip(&wanted) {
-            let found = mirror.psql(sql).await.unwrap();
+            let found = mirror.psql(sql).await;
             let found: Vec<&str> = found.lines().collect();
             assert_eq!(&found, wanted);
         }
@@ -137,12 +134,12 @@ async fn rows_move_with_their_keys_whatever_their_types() {
           E'tab\\t\\\\' || i || E'\\n' FROM generate_series(1, 1000) i;
         INSERT INTO things SELECT md5(i::text)::uuid, i FROM generate_series(1, 2000) i;";
     // The kinds of things that differ between servers have other numbers on the mirrors.
-    shards.owner.psql(rows).await.unwrap();
+    shards.owner.psql(rows).await;
     let tables = [
-        setup::table("orders", "customer", KeyType::Bigint),
-        setup::table("words", "The Word", KeyType::Text),
-        setup::table("things", "id", KeyType::Uuid),
-        setup::table("nothing", "id", KeyType::Bigint),
+        moved("orders", "customer", KeyType::Bigint),
+        moved("words", "The Word", KeyType::Text),
+        moved("things", "id", KeyType::Uuid),
+        moved("nothing", "id", KeyType::Bigint),
     ];
     let copied = shards.copy(&tables).await.unwrap();
     assert_eq!(copied.rows_scanned, 6_000);
@@ -156,9 +153,9 @@ async fn rows_move_with_their_keys_whatever_their_types() {
     // Keys with line feeds are not told apart by lines: these are counted.
     let mut words_moved = 0;
     for mirror in &shards.mirrors {
-        let count = mirror.psql("SELECT count(*) FROM words").await.unwrap();
+        let count = mirror.psql("SELECT count(*) FROM words").await;
         words_moved += count.trim().parse::<u64>().unwrap();
-        let all = mirror.psql(words).await.unwrap();
+        let all = mirror.psql(words).await;
         assert!(all.contains("(") && all.contains("{happy,sad}"));
     }
     let keys = (1..=1_000).map(|i| format!("tab\t\\{i}\n"));
@@ -172,16 +169,13 @@ async fn rows_move_with_their_keys_whatever_their_types() {
 async fn a_copy_in_many_ranges_has_every_row_of_the_snapshot_once() {
     let shards = Shards::start("CREATE TABLE big (id bigint PRIMARY KEY, pad text)").await;
     let sql = "INSERT INTO big SELECT i, repeat('x', 900) FROM generate_series(1, 60000) i";
-    shards.owner.psql(sql).await.unwrap();
+    shards.owner.psql(sql).await;
     let holder = shards.holder().await;
     // None of this is in the snapshot.
     let sql = "INSERT INTO big SELECT i, 'late' FROM generate_series(60001, 61000) i; \
                DELETE FROM big WHERE id <= 500; UPDATE big SET pad = 'new' WHERE id % 50 = 0";
-    shards.owner.psql(sql).await.unwrap();
-    let order = shards.order(
-        holder.snapshot(),
-        &[setup::table("big", "id", KeyType::Bigint)],
-    );
+    shards.owner.psql(sql).await;
+    let order = shards.order(holder.snapshot(), &[moved("big", "id", KeyType::Bigint)]);
     let progress = Arc::new(Progress::default());
     let copied = copy_leg(order, &shards.tasks, progress, Arc::default())
         .await
@@ -192,12 +186,12 @@ async fn a_copy_in_many_ranges_has_every_row_of_the_snapshot_once() {
     for (name, mirror) in ["b", "c"].into_iter().zip(&shards.mirrors) {
         let sql = "SELECT count(*), count(*) FILTER (WHERE length(pad) = 900), max(id) <= 60000 \
                    FROM big";
-        let found = mirror.psql(sql).await.unwrap();
+        let found = mirror.psql(sql).await;
         let fields: Vec<&str> = found.trim().split('|').collect();
         assert_eq!((fields[0], fields[2]), (fields[1], "t"));
         count.insert(name, fields[0].parse::<u64>().unwrap());
         let sql = "SELECT sum(rows) FROM vg.copy_progress";
-        assert_eq!(mirror.psql(sql).await.unwrap().trim(), fields[0]);
+        assert_eq!(mirror.psql(sql).await.trim(), fields[0]);
     }
     assert_eq!(count.values().sum::<u64>(), copied.rows);
 }
@@ -206,12 +200,9 @@ async fn a_copy_in_many_ranges_has_every_row_of_the_snapshot_once() {
 async fn ranges_whose_connections_break_are_tried_again_and_stored_once() {
     let shards = Shards::start("CREATE TABLE big (id bigint NOT NULL, pad text)").await;
     let sql = "INSERT INTO big SELECT i, repeat('x', 900) FROM generate_series(1, 80000) i";
-    shards.owner.psql(sql).await.unwrap();
+    shards.owner.psql(sql).await;
     let holder = shards.holder().await;
-    let order = shards.order(
-        holder.snapshot(),
-        &[setup::table("big", "id", KeyType::Bigint)],
-    );
+    let order = shards.order(holder.snapshot(), &[moved("big", "id", KeyType::Bigint)]);
     let progress = Arc::new(Progress::default());
     // Slow enough to be hit a few times.
     let throttle = Arc::new(Throttle::new(Rates {
@@ -225,13 +216,7 @@ async fn ranges_whose_connections_break_are_tried_again_and_stored_once() {
         let mut killed = 0;
         for server in [&shards.mirrors[0], &shards.owner, &shards.mirrors[1]] {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            killed += server
-                .psql(kill)
-                .await
-                .unwrap()
-                .trim()
-                .parse::<u32>()
-                .unwrap();
+            killed += server.psql(kill).await.trim().parse::<u32>().unwrap();
         }
         killed
     };
@@ -250,9 +235,8 @@ async fn a_copy_without_its_snapshot_or_its_term_does_not_go_on() {
     shards
         .owner
         .psql("INSERT INTO t SELECT generate_series(1, 10)")
-        .await
-        .unwrap();
-    let tables = [setup::table("t", "id", KeyType::Bigint)];
+        .await;
+    let tables = [moved("t", "id", KeyType::Bigint)];
     let copy = |order| copy_leg(order, &shards.tasks, Arc::default(), Arc::default());
     let error = copy(shards.order("00000003-00000002-1", &tables))
         .await
@@ -260,18 +244,12 @@ async fn a_copy_without_its_snapshot_or_its_term_does_not_go_on() {
     assert!(matches!(error, Error::SnapshotGone(_)), "{error:?}");
     assert_eq!(error.class(), Class::Retryable);
     let holder = shards.holder().await;
-    shards.mirrors[1]
-        .psql("SELECT setval('vg.term', 8)")
-        .await
-        .unwrap();
+    shards.mirrors[1].psql("SELECT setval('vg.term', 8)").await;
     let error = copy(shards.order(holder.snapshot(), &tables))
         .await
         .unwrap_err();
     assert_eq!(error.class(), Class::StaleTerm, "{error:?}");
-    let count = shards.mirrors[1]
-        .psql("SELECT count(*) FROM t")
-        .await
-        .unwrap();
+    let count = shards.mirrors[1].psql("SELECT count(*) FROM t").await;
     assert_eq!(count.trim(), "0");
 }
 
@@ -279,13 +257,10 @@ async fn a_copy_without_its_snapshot_or_its_term_does_not_go_on() {
 async fn rows_that_cannot_be_stored_or_have_no_key_stop_the_copy() {
     let shards = Shards::start("CREATE TABLE t (id bigint, v int)").await;
     let sql = "INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i";
-    shards.owner.psql(sql).await.unwrap();
+    shards.owner.psql(sql).await;
     let mirror = &shards.mirrors[0];
-    mirror
-        .psql("ALTER TABLE t ADD CHECK (v < 500)")
-        .await
-        .unwrap();
-    let tables = [setup::table("t", "id", KeyType::Bigint)];
+    mirror.psql("ALTER TABLE t ADD CHECK (v < 500)").await;
+    let tables = [moved("t", "id", KeyType::Bigint)];
     let error = shards.copy(&tables).await.unwrap_err();
     let text = platform::telemetry::error_chain(&error);
     assert!(
@@ -296,17 +271,9 @@ async fn rows_that_cannot_be_stored_or_have_no_key_stop_the_copy() {
     shards
         .owner
         .psql(&format!("SELECT pg_drop_replication_slot('{SLOT}')"))
-        .await
-        .unwrap();
-    shards
-        .owner
-        .psql("INSERT INTO t VALUES (NULL, 1)")
-        .await
-        .unwrap();
-    mirror
-        .psql("ALTER TABLE t DROP CONSTRAINT t_v_check")
-        .await
-        .unwrap();
+        .await;
+    shards.owner.psql("INSERT INTO t VALUES (NULL, 1)").await;
+    mirror.psql("ALTER TABLE t DROP CONSTRAINT t_v_check").await;
     let error = shards.copy(&tables).await.unwrap_err();
     assert!(matches!(error, Error::Rows { .. }), "{error:?}");
 }

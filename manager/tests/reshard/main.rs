@@ -1,4 +1,4 @@
-//! The hands of resharding against real PostgreSQL servers.
+//! What a job does on shards, against real PostgreSQL servers.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,5 +7,7 @@
 )]
 
 mod copy;
+mod guard;
+mod race;
 mod replication;
 mod setup;
