@@ -4,7 +4,11 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod absent;
 pub mod api;
+pub mod estimate;
+#[cfg(test)]
+pub mod fake;
 pub mod flow;
 pub mod ids;
 pub mod plan;
