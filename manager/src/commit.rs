@@ -241,7 +241,7 @@ impl Writer {
         }
     }
 
-    async fn draft(&self, loaded: Loaded, request: &Request) -> Result<(Draft, Snapshot), Error> {
+    async fn draft(&self, mut loaded: Loaded, request: &Request) -> Result<(Draft, Snapshot), Error> {
         let now = SystemTime::now();
         let present = loaded.snapshot()?;
         let change = control::decide(&present, &request.command, now)?;
@@ -253,7 +253,7 @@ impl Writer {
             detail: change.detail,
             ..blank_entry((term, &request.author), (epoch, position), now)
         };
-        let snapshot = after(loaded.parts, epoch, &change.ops)?;
+        let snapshot = after(&mut loaded.parts, epoch, &change.ops)?;
         let mut compares = vec![
             Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
             Compare::ModRevision(keys::HEAD.to_owned(), loaded.head_mod_revision),
@@ -332,7 +332,8 @@ fn idempotent(request: &Request) -> Option<(&Key, &NewShard)> {
     let key = request.idempotency_key.as_ref()?;
     match &request.command {
         Command::CreateShard(shard) => Some((key, shard)),
-        Command::DeleteShard { .. }
+        Command::JoinShard(_)
+        | Command::DeleteShard { .. }
         | Command::CreateGroup { .. }
         | Command::CreateTable { .. }
         | Command::DeleteTable { .. } => None,
@@ -360,7 +361,11 @@ fn blank_entry(
 }
 
 /// The topology with a change, so that nothing is written that could not be read.
-fn after(mut parts: topology::Parts, epoch: Epoch, ops: &[Op]) -> Result<Snapshot, Error> {
+pub(crate) fn after(
+    parts: &mut topology::Parts,
+    epoch: Epoch,
+    ops: &[Op],
+) -> Result<Snapshot, Error> {
     for op in ops {
         let event = match op {
             Op::Put { key, value, .. } => Event::Put(Entry {
@@ -373,5 +378,5 @@ fn after(mut parts: topology::Parts, epoch: Epoch, ops: &[Op]) -> Result<Snapsho
         };
         parts.apply(&event).map_err(LoadError::Entry)?;
     }
-    Ok(Snapshot::try_new(epoch, parts)?)
+    Ok(Snapshot::try_new(epoch, parts.clone())?)
 }

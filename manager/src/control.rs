@@ -45,6 +45,8 @@ pub const DEFAULT_GROUP: &str = "default";
 pub enum Command {
     /// Registers a shard.
     CreateShard(NewShard),
+    /// Registers a shard that is given no vnodes until a plan moves some to it.
+    JoinShard(NewShard),
     /// Removes a shard that was seen to hold no rows at an epoch.
     DeleteShard {
         /// The shard.
@@ -135,6 +137,7 @@ pub fn decide(
 ) -> Result<Change, Rejection> {
     match command {
         Command::CreateShard(new) => shard::create(snapshot, new, now),
+        Command::JoinShard(new) => shard::join(snapshot, new, now),
         Command::DeleteShard { id, checked_at } => shard::delete(snapshot, id, *checked_at),
         Command::CreateGroup { name, key_type } => group::create(snapshot, name, *key_type),
         Command::CreateTable { name, placement } => table::create(snapshot, name, placement),

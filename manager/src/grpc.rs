@@ -7,6 +7,7 @@ use axum::routing::any;
 use platform::bearer::{self, Verifier};
 use platform::{Kind, http_error};
 use proto::manager::v1;
+use proto::manager::v1::reshard_service_server::ReshardServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
 use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
 use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
@@ -23,12 +24,14 @@ use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
 mod users;
+mod reshard;
 
 /// Longest request.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 /// The services of the manager, for the health report.
-pub const SERVICES: [&str; 4] = [
+pub const SERVICES: [&str; 5] = [
+    <ReshardServiceServer<Api> as NamedService>::NAME,
     <ShardServiceServer<Api> as NamedService>::NAME,
     <TableServiceServer<Api> as NamedService>::NAME,
     <TopologyServiceServer<Api> as NamedService>::NAME,
@@ -56,6 +59,22 @@ const METHODS: &[&str] = &[
     "/sharding.manager.v1.UserService/GetUser",
     "/sharding.manager.v1.UserService/UpdateUser",
     "/sharding.manager.v1.UserService/DeleteUser",
+    "/sharding.manager.v1.ReshardService/Plan",
+    "/sharding.manager.v1.ReshardService/RunPlan",
+    "/sharding.manager.v1.ReshardService/Split",
+    "/sharding.manager.v1.ReshardService/Merge",
+    "/sharding.manager.v1.ReshardService/Move",
+    "/sharding.manager.v1.ReshardService/AddShard",
+    "/sharding.manager.v1.ReshardService/Drain",
+    "/sharding.manager.v1.ReshardService/Rebalance",
+    "/sharding.manager.v1.ReshardService/ListJobs",
+    "/sharding.manager.v1.ReshardService/GetJob",
+    "/sharding.manager.v1.ReshardService/PauseJob",
+    "/sharding.manager.v1.ReshardService/ResumeJob",
+    "/sharding.manager.v1.ReshardService/CancelJob",
+    "/sharding.manager.v1.ReshardService/RollbackJob",
+    "/sharding.manager.v1.ReshardService/FinishJob",
+    "/sharding.manager.v1.ReshardService/WatchJob",
 ];
 
 /// The gRPC front.
@@ -87,12 +106,14 @@ pub fn router(
     let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let tables = TableServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let users = UserServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let reshard = ReshardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
     let guarded = Router::new()
         .route_service(&path_of(&shards), shards)
         .route_service(&path_of(&tables), tables)
         .route_service(&path_of(&topology), topology)
         .route_service(&path_of(&users), users)
+        .route_service(&path_of(&reshard), reshard)
         .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
     let v1 = reflection().build_v1()?;
     // Older clients ask for the alpha version only.

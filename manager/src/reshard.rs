@@ -4,8 +4,12 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod absent;
 pub mod api;
 pub mod copy;
+pub mod estimate;
+#[cfg(test)]
+pub mod fake;
 pub mod flow;
 pub mod guard;
 pub mod ids;

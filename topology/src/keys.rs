@@ -36,6 +36,9 @@ pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
+/// Prefix of resharding plans that can be run by their id, each under a lease.
+pub const PLANS: &str = "/sharding/v1/reshard/plans/";
+
 /// A shard's record.
 #[must_use]
 pub fn shard(id: &ShardId) -> String {
@@ -102,6 +105,12 @@ pub fn router_number(key: &str) -> Option<u16> {
 #[must_use]
 pub fn idempotency(key: &str) -> String {
     format!("{IDEMPOTENCY}{}", escape(key))
+}
+
+/// The record of a resharding plan.
+#[must_use]
+pub fn plan(id: &str) -> String {
+    format!("{PLANS}{}", escape(id))
 }
 
 /// What a key under [`TOPOLOGY`] holds.

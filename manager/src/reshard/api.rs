@@ -220,6 +220,8 @@ pub struct JobView {
     pub state: String,
     /// Whether a rollback is still possible.
     pub is_reversible: bool,
+    /// Whether nothing is being done until somebody asks: false while it is cleaned up.
+    pub is_settled: bool,
     /// How much is done, 0.0 to 1.0.
     pub progress: f64,
     /// Rows that were copied.
@@ -261,11 +263,17 @@ pub struct JobView {
 }
 
 impl JobView {
+    /// Whether it changes no more unless somebody asks.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.status.is_final() && self.is_settled
+    }
+
     /// Whether it takes part in what happens on a shard: a job keeps its shards to itself until it
-    /// is over, and one that completed until its reverse streams have ended.
+    /// is over and cleaned up, and one that completed until its reverse streams have ended.
     #[must_use]
     pub fn occupies(&self, shard: &ShardId) -> bool {
-        let is_live = self.is_reversible || !self.status.is_final();
+        let is_live = self.is_reversible || !self.is_over();
         let of = |shards: &[ShardId]| shards.contains(shard);
         is_live && (of(&self.source_shards) || of(&self.target_shards))
     }

@@ -16,15 +16,19 @@ use crate::commit::Writer;
 use crate::forward::Forwarder;
 use crate::leader::{Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::fake::Fake;
 use crate::service::{Parts, Service};
 use crate::shards::health::Health;
 use crate::shards::{self, Shards};
+
+mod reshard;
 
 /// A manager over a store in memory, without its ports.
 struct Manager {
     store: MemoryStore,
     app: Router,
     stop: Shutdown,
+    jobs: Fake,
 }
 
 impl Drop for Manager {
@@ -66,6 +70,7 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         connect_timeout: Duration::from_secs(1),
         statement_timeout: Duration::from_secs(1),
     };
+    let jobs = Fake::default();
     let service = Service::new(Parts {
         writer: Arc::new(Writer::new(Arc::clone(&shared), None)),
         store: shared,
@@ -76,10 +81,17 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         shards: Shards::new(shards, tasks.clone()),
         health: Health::default(),
         vnode_count: 16,
+        jobs: Arc::new(jobs.clone()),
+        stopping: stop.clone(),
         tasks,
     });
     let app = super::router(service, verifier, Metrics::try_new().unwrap());
-    Manager { store, app, stop }
+    Manager {
+        store,
+        app,
+        stop,
+        jobs,
+    }
 }
 
 impl Manager {

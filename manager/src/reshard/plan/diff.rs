@@ -86,11 +86,11 @@ impl<'a> Widths<'a> {
         widths.filter_map(|token| self.by_token.get(token)).sum()
     }
 
-    /// The part of its source that a flow moves, 0.0 to 1.0.
+    /// The tokens that a flow moves, and those that its source has.
     #[must_use]
-    pub fn part_of_source(&self, flow: &Flow) -> f64 {
+    pub fn part_of_source(&self, flow: &Flow) -> (u64, u64) {
         let whole = self.parts.get(&flow.from).map_or(0, |part| part.tokens);
-        share_of(self.of_flow(flow), whole)
+        (self.of_flow(flow), whole)
     }
 
     /// The part of the token space that a flow moves, 0.0 to 1.0.
@@ -132,10 +132,7 @@ fn share_of(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
-    // In millionths of a millionth, which no share of 2^32 tokens is finer than.
-    const FINE: u64 = 1_000_000_000_000;
-    let fine = u128::from(part) * u128::from(FINE) / u128::from(whole);
-    to_float(u64::try_from(fine).unwrap_or(FINE)) / to_float(FINE)
+    to_float(part) / to_float(whole)
 }
 
 /// A number as a float, by its two halves, each of which a float holds exactly.

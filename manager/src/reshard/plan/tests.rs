@@ -204,7 +204,9 @@ proptest! {
 
     #[test]
     fn a_drained_shard_owns_nothing_and_only_its_vnodes_move(shards in shards()) {
-        prop_assume!(shards.len() > 1);
+        if shards.len() < 2 {
+            return Ok(());
+        }
         let before = snapshot(&shards);
         let plan = Plan::try_new(&before, &Intent::Drain { shard: id("a") }).unwrap();
         prop_assert_eq!(plan.legs.len(), 1);
@@ -246,7 +248,9 @@ proptest! {
 
     #[test]
     fn the_ranges_of_a_flow_are_those_of_its_vnodes(shards in shards(), token: u32) {
-        prop_assume!(shards.len() > 1);
+        if shards.len() < 2 {
+            return Ok(());
+        }
         let before = snapshot(&shards);
         let plan = Plan::try_new(&before, &Intent::Drain { shard: id("a") }).unwrap();
         let owner = before.ring().lookup(Token(token)).unwrap();
