@@ -23,8 +23,8 @@ use crate::forward::{Answer, EPOCH};
 use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
-mod users;
 mod reshard;
+mod users;
 
 /// Longest request.
 const MAX_REQUEST_BYTES: usize = 256 << 10;

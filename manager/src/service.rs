@@ -25,8 +25,8 @@ mod describe;
 mod mutate;
 mod read;
 mod request;
-mod users;
 pub mod reshard;
+mod users;
 
 /// How long an answer waits for this manager to see what it says, so that the caller's next read
 /// here shows it.
