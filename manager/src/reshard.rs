@@ -4,8 +4,10 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod cleanup;
 pub mod flow;
 pub mod guard;
 pub mod ids;
+pub mod preflight;
 pub mod schema;
 pub mod session;

@@ -6,6 +6,9 @@
     reason = "what a test cannot do without ends it"
 )]
 
+mod cleanup;
 mod guard;
+mod preflight;
 mod race;
+mod schema;
 mod setup;
