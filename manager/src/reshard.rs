@@ -20,6 +20,8 @@ pub mod plan;
 pub mod progress;
 pub mod record;
 pub mod replication;
+pub mod cleanup;
+pub mod preflight;
 pub mod schema;
 pub mod session;
 pub mod snapshot;

@@ -108,7 +108,9 @@ async fn writer(
     let mut refusals = BTreeMap::new();
     while !stop.load(Ordering::Relaxed) {
         match write(&client, &mut dice, &format!("w{number}")).await {
-            Ok(()) => drop(commits.fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => {
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
             Err(error) => {
                 let code = error.code().map(|code| code.code().to_owned());
                 *refusals.entry(code.unwrap_or_default()).or_default() += 1;

@@ -295,7 +295,10 @@ fn is_lock(error: &session::Error) -> bool {
 }
 
 /// Lets the rest of a transaction through the event triggers of all legs, where the role may.
-async fn pass_ddl_triggers(work: &Work<'_>, tag: &str) -> Result<(), session::Error> {
+pub(in crate::reshard) async fn pass_ddl_triggers(
+    work: &Work<'_>,
+    tag: &str,
+) -> Result<(), session::Error> {
     let text = format!(
         "SELECT pg_catalog.set_config('session_replication_role', 'replica', true), \
          pg_catalog.set_config('vg.apply', '{tag}', true) \
