@@ -9,6 +9,7 @@ pub mod api;
 pub mod copy;
 pub mod estimate;
 #[cfg(test)]
+#[cfg(test)]
 pub mod fake;
 pub mod flow;
 pub mod guard;
