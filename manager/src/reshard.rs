@@ -4,10 +4,14 @@
 //! `machine` is the protocol, pure: what is done next, given what is recorded and what happened.
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
+pub mod apply;
 pub mod flow;
+pub mod follow;
 pub mod ids;
 pub mod link;
 pub mod lsn;
 pub mod machine;
 pub mod replication;
 pub mod session;
+pub mod shape;
+pub mod stream;
