@@ -5,13 +5,18 @@
 //! `driver` does it, one leg of a job at a time. The other modules are its hands.
 
 pub mod apply;
+pub mod copy;
 pub mod flow;
 pub mod follow;
+pub mod guard;
 pub mod ids;
 pub mod link;
 pub mod lsn;
 pub mod machine;
+pub mod progress;
 pub mod replication;
+pub mod schema;
 pub mod session;
 pub mod shape;
+pub mod snapshot;
 pub mod stream;

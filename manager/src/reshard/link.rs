@@ -10,7 +10,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 use topology::{Shard, ShardId};
 use wire::Frame;
-use wire::backend::{Diagnostic, Message, field, tag};
+use wire::backend::{CommandComplete, Diagnostic, Message, field, tag};
 use wire::frame::HEADER_BYTES;
 use wire::frontend::encode;
 use wire::limits::MAX_MESSAGE_BYTES;
@@ -116,15 +116,21 @@ impl Link {
         answer.map_err(|fault| self.error(what, fault))
     }
 
-    /// Reads up to the end of the statement that runs.
+    /// Reads up to the end of the statement that runs; says how many rows it touched, if it does.
     ///
     /// # Errors
     /// [`Error`] says what was to be done.
-    pub async fn finish(&mut self, what: &'static str) -> Result<(), Error> {
+    pub async fn finish(&mut self, what: &'static str) -> Result<Option<u64>, Error> {
+        let mut rows = None;
         loop {
             match self.receive().await {
-                Ok((tag::READY_FOR_QUERY, _)) => return Ok(()),
-                Ok((tag::COMMAND_COMPLETE, _)) => {}
+                Ok((tag::READY_FOR_QUERY, _)) => return Ok(rows),
+                Ok((tag::COMMAND_COMPLETE, body)) => {
+                    let complete = CommandComplete::decode(&body);
+                    rows = complete
+                        .map_err(|error| self.error(what, error.into()))?
+                        .rows();
+                }
                 Ok((tag, _)) => return Err(self.error(what, Fault::unexpected(tag))),
                 Err(fault) => return Err(self.error(what, fault)),
             }

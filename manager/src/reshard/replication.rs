@@ -6,6 +6,7 @@ use wire::backend::tag;
 use super::link::{Error, Fault, Link, Rows};
 use super::lsn::Lsn;
 use super::session;
+use crate::identifier::quoted_part as quoted;
 use crate::shards::Config;
 
 pub mod stream;
@@ -174,8 +175,4 @@ impl ReplicationConnection {
 
 fn field(rows: &Rows, index: usize) -> Option<&str> {
     rows.first()?.get(index)?.as_deref()
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use platform::TaskGroup;
 use tokio::time::Instant;
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use topology::{Shard, ShardId};
+use tokio_postgres::{Client, Transaction};
+use topology::{Shard, ShardId, Term};
 
 use super::ids::LegId;
 use crate::shards::{self, Shards};
@@ -149,7 +149,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        self.login(shard, leg, purpose, String::new()).await
+        self.login(shard, leg, purpose, options()).await
     }
 
     /// Opens a session whose writes pass the leg's guards and fire no ordinary triggers.
@@ -162,9 +162,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        let tag = leg.tag();
-        let bypass = format!(" -c session_replication_role=replica -c vg.apply={tag}");
-        self.login(shard, leg, purpose, bypass).await
+        self.login(shard, leg, purpose, writer_options(leg)).await
     }
 
     async fn login(
@@ -172,12 +170,12 @@ impl Sessions {
         shard: &Shard,
         leg: &LegId,
         purpose: &str,
-        more: String,
+        options: String,
     ) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
             .application_name(application_name(leg, purpose))
-            .options(options() + &more)
+            .options(options)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(2))
@@ -240,6 +238,13 @@ pub fn options() -> String {
     text
 }
 
+/// The same for a session whose writes pass the leg's guards and fire no ordinary triggers.
+#[must_use]
+pub fn writer_options(leg: &LegId) -> String {
+    let bypass = " -c session_replication_role=replica -c vg.apply=";
+    options() + bypass + &leg.tag()
+}
+
 /// A session on a shard; ends when it is dropped.
 #[derive(Debug)]
 pub struct Session {
@@ -252,6 +257,24 @@ impl Session {
     #[must_use]
     pub fn shard(&self) -> &ShardId {
         &self.shard
+    }
+
+    /// Begins a transaction that changes the shard in the name of a term. It ends at once when
+    /// a later leader has raised the term, and that one waits for it otherwise.
+    ///
+    /// # Errors
+    /// [`Class::StaleTerm`] when the term is not the present one.
+    pub async fn begin(&mut self, term: Term) -> Result<Work<'_>, Error> {
+        let shard = &self.shard;
+        let failed = |source| Error::Statement {
+            shard: shard.clone(),
+            what: "begin a transaction of a term",
+            source,
+        };
+        let transaction = self.client.transaction().await.map_err(failed)?;
+        let enter = format!("SELECT vg.enter({term})");
+        transaction.batch_execute(&enter).await.map_err(failed)?;
+        Ok(Work { shard, transaction })
     }
 
     /// The error of a statement on this shard.
@@ -276,6 +299,63 @@ impl Deref for Session {
 impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut Client {
         &mut self.client
+    }
+}
+
+/// A transaction of a term; rolled back unless it is committed.
+pub struct Work<'a> {
+    shard: &'a ShardId,
+    transaction: Transaction<'a>,
+}
+
+impl std::fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work")
+            .field("shard", self.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Work<'_> {
+    /// Runs statements.
+    ///
+    /// # Errors
+    /// What PostgreSQL or the network says.
+    pub async fn run(&self, what: &'static str, sql: &str) -> Result<(), Error> {
+        let done = self.transaction.batch_execute(sql).await;
+        done.map_err(|source| self.error(what, source))
+    }
+
+    /// Commits. Where the connection breaks, nobody knows whether it did.
+    ///
+    /// # Errors
+    /// What PostgreSQL or the network says.
+    pub async fn commit(self, what: &'static str) -> Result<(), Error> {
+        let shard = self.shard;
+        let done = self.transaction.commit().await;
+        done.map_err(|source| Error::Statement {
+            shard: shard.clone(),
+            what,
+            source,
+        })
+    }
+
+    /// The error of a statement on this shard.
+    #[must_use]
+    pub fn error(&self, what: &'static str, source: tokio_postgres::Error) -> Error {
+        Error::Statement {
+            shard: self.shard.clone(),
+            what,
+            source,
+        }
+    }
+}
+
+impl<'a> Deref for Work<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
     }
 }
 

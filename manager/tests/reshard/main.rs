@@ -1,0 +1,13 @@
+//! What a job does on shards, against real PostgreSQL servers.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what a test cannot do without ends it"
+)]
+
+mod copy;
+mod guard;
+mod race;
+mod replication;
+mod setup;
