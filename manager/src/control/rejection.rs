@@ -1,7 +1,7 @@
 //! Why a command is not possible on the present topology, and what a client may do about it.
 
 use platform::Kind;
-use topology::{Endpoint, Epoch, GroupName, KeyType, ShardId, TableName};
+use topology::{Endpoint, Epoch, GroupName, KeyType, ShardId, TableName, UserName};
 
 use crate::error::Code;
 
@@ -90,6 +90,18 @@ pub enum Rejection {
         /// The table.
         name: TableName,
     },
+    /// The user is there.
+    #[error("user {name} exists already")]
+    UserExists {
+        /// The user.
+        name: UserName,
+    },
+    /// No such user.
+    #[error("user {name} does not exist")]
+    UnknownUser {
+        /// The user.
+        name: UserName,
+    },
     /// Shards that join after the first sharded table own nothing, so that the ring would stay
     /// without them.
     #[error(
@@ -124,10 +136,12 @@ impl Rejection {
             Self::ShardExists { .. }
             | Self::EndpointTaken { .. }
             | Self::GroupExists { .. }
-            | Self::TableExists { .. } => Code::AlreadyExists,
-            Self::UnknownShard { .. } | Self::UnknownGroup { .. } | Self::UnknownTable { .. } => {
-                Code::Kind(Kind::NotFound)
-            }
+            | Self::TableExists { .. }
+            | Self::UserExists { .. } => Code::AlreadyExists,
+            Self::UnknownShard { .. }
+            | Self::UnknownGroup { .. }
+            | Self::UnknownTable { .. }
+            | Self::UnknownUser { .. } => Code::Kind(Kind::NotFound),
             Self::ShardOwnsVnodes { .. }
             | Self::ShardIsHome { .. }
             | Self::KeyTypeDiffers { .. }

@@ -5,8 +5,8 @@
 //! Planned --> Copying --> Following(From) <==> Following(To) --> Cleaning(To) --> Done(To)
 //!    |           |              |    \          /    |    \
 //!    |           |              |     Holding(owner)  |     Severed --> Cleaning(To)
-//!    |           |              |         |           |
-//!    |           |              |     Aborting(owner) |
+//!    |           |              |      |      |       |
+//!    |           |              | Aborting  Opening   |
 //!    +-----------+--------------+--> Cleaning(From) --> Done(From)
 //! ```
 //!
@@ -56,6 +56,8 @@ pub enum Phase {
     Holding(Side),
     /// The cutover is being taken back; routers still hold.
     Aborting(Side),
+    /// The owner has changed back and is being opened; routers still hold.
+    Opening(Side),
     /// `To` owns, and the mirror is given up: there is no way back.
     Severed,
     /// The mirror's rows, the streams and the guards are being removed.
@@ -74,6 +76,7 @@ impl Phase {
             Self::Following(owner)
             | Self::Holding(owner)
             | Self::Aborting(owner)
+            | Self::Opening(owner)
             | Self::Cleaning(owner)
             | Self::Done(owner) => owner,
         }
@@ -83,7 +86,7 @@ impl Phase {
     #[must_use]
     pub fn is_held(self) -> bool {
         match self {
-            Self::Holding(_) | Self::Aborting(_) => true,
+            Self::Holding(_) | Self::Aborting(_) | Self::Opening(_) => true,
             Self::Planned
             | Self::Copying
             | Self::Following(_)
@@ -103,6 +106,7 @@ impl Phase {
             | Self::Following(_)
             | Self::Holding(_)
             | Self::Aborting(_)
+            | Self::Opening(_)
             | Self::Severed
             | Self::Cleaning(_) => false,
         }
@@ -274,9 +278,17 @@ impl Machine {
         }
     }
 
-    /// The phase that a cutover of the present owner ends in.
+    /// The phase that makes the mirror the owner.
+    ///
+    /// No router was ever told that `To` owns before the first flip, so that it can be open by
+    /// then. On the way back a router that slept through the first flip would write to `From` as
+    /// soon as it opens, and the write would be lost if the flip were not made after that: there
+    /// the flip comes first, and the hold stays until the owner is open.
     fn flipped(self) -> Phase {
-        Phase::Following(self.phase.owner().other())
+        match self.phase.owner() {
+            Side::From => Phase::Following(Side::To),
+            Side::To => Phase::Opening(Side::From),
+        }
     }
 
     /// The first step of the present phase.
@@ -289,6 +301,7 @@ impl Machine {
             Phase::Following(_) => Step::Follow,
             Phase::Holding(owner) => Step::Record(Phase::Aborting(owner)),
             Phase::Aborting(_) => Step::Close,
+            Phase::Opening(_) => Step::Unfence,
             Phase::Severed if self.is_settled() => Step::Record(Phase::Cleaning(Side::To)),
             Phase::Severed | Phase::Cleaning(_) => Step::StopStreams,
             Phase::Done(_) => Step::End,
@@ -315,6 +328,7 @@ impl Machine {
             Step::Verify => Step::Record(Phase::Holding(owner)),
             Step::AwaitAcks => Step::Fence,
             Step::Fence => Step::Drain,
+            Step::Drain if owner == Side::To => Step::Record(self.flipped()),
             Step::Drain => Step::Open,
             Step::Open => Step::Record(self.flipped()),
             Step::Close => Step::Unfence,
@@ -363,6 +377,7 @@ impl Machine {
                 | Phase::Copying
                 | Phase::Following(_)
                 | Phase::Aborting(_)
+                | Phase::Opening(_)
                 | Phase::Severed
                 | Phase::Cleaning(_)
                 | Phase::Done(_),
@@ -380,6 +395,7 @@ impl Machine {
             Phase::Following(Side::To) => self.doing(Step::Record(Phase::Severed)),
             Phase::Holding(_)
             | Phase::Aborting(_)
+            | Phase::Opening(_)
             | Phase::Severed
             | Phase::Cleaning(_)
             | Phase::Done(_) => self.after_failure(),
@@ -387,6 +403,11 @@ impl Machine {
     }
 
     fn asked(self, goal: Goal) -> Self {
+        // A leg is never asked to move again once it was asked for something else: what `flipped`
+        // says of routers would not hold.
+        if goal == Goal::Move {
+            return self;
+        }
         let machine = Self { goal, ..self };
         match self.step {
             // What changes the record, and the term, is never left midway.
@@ -419,7 +440,11 @@ impl Machine {
                 machine.begin()
             }
             // A cutover goes on to its end, one way or the other; then it is looked at again.
-            Phase::Holding(_) | Phase::Aborting(_) | Phase::Cleaning(_) | Phase::Done(_) => machine,
+            Phase::Holding(_)
+            | Phase::Aborting(_)
+            | Phase::Opening(_)
+            | Phase::Cleaning(_)
+            | Phase::Done(_) => machine,
         }
     }
 }

@@ -80,12 +80,19 @@ fn a_rollback_is_the_cutover_the_other_way() {
     let stay = Machine::recovered(Phase::Following(Side::To), Goal::Move);
     let (stay, _) = follow(stay, 2);
     assert_eq!(stay.step(), Step::Stay);
-    let (machine, done) = follow(stay.on(Event::Asked(Goal::Back)), 8);
-    assert_eq!(done.first(), Some(&Step::Follow));
-    assert_eq!(
-        done.last(),
-        Some(&Step::Record(Phase::Following(Side::From)))
-    );
+    let (machine, done) = follow(stay.on(Event::Asked(Goal::Back)), 9);
+    let expected = [
+        Step::Follow,
+        Step::Verify,
+        Step::Record(Phase::Holding(Side::To)),
+        Step::AwaitAcks,
+        Step::Fence,
+        Step::Drain,
+        Step::Record(Phase::Opening(Side::From)),
+        Step::Unfence,
+        Step::Record(Phase::Following(Side::From)),
+    ];
+    assert_eq!(done, expected);
     assert_eq!(machine.step(), Step::Record(Phase::Cleaning(Side::From)));
 }
 
