@@ -6,12 +6,14 @@
 
 pub mod absent;
 pub mod api;
+pub mod apply;
 pub mod copy;
 pub mod estimate;
 #[cfg(test)]
 #[cfg(test)]
 pub mod fake;
 pub mod flow;
+pub mod follow;
 pub mod guard;
 pub mod ids;
 pub mod link;
@@ -25,4 +27,6 @@ pub mod cleanup;
 pub mod preflight;
 pub mod schema;
 pub mod session;
+pub mod shape;
 pub mod snapshot;
+pub mod stream;
