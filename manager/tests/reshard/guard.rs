@@ -330,6 +330,15 @@ async fn a_guard_is_put_on_all_partitions_and_taken_away_again() {
             refused
         );
     }
+    let writer = server.writer(&leg).await;
+    writer
+        .batch_execute("INSERT INTO words SELECT g FROM generate_series(1, 50) g")
+        .await
+        .unwrap();
+    for sql in ["UPDATE words SET w = w", "UPDATE words SET w = w || w"] {
+        let found = refusal(&client, sql).await;
+        assert!(found == moved || found == refused, "{sql}: {found:?}");
+    }
     let keyless = "INSERT INTO words VALUES (NULL)";
     assert_eq!(refusal(&client, keyless).await, None);
     server

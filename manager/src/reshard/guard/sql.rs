@@ -163,7 +163,7 @@ END
 pub fn create_function(name: &str, returns: &str, body: &str) -> String {
     let mut tag = "$vg$".to_owned();
     while body.contains(&tag) {
-        tag.insert_str(1, "x");
+        tag.insert(1, 'x');
     }
     format!(
         "CREATE OR REPLACE FUNCTION vg.{name}() RETURNS {returns} LANGUAGE plpgsql AS {tag}{body}{tag};"
