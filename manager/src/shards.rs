@@ -15,6 +15,7 @@ use crate::identifier;
 
 pub mod health;
 pub mod rows;
+pub mod sizes;
 pub mod tls;
 
 /// How shards are reached.

@@ -56,11 +56,13 @@ impl Class {
     #[must_use]
     pub fn of(error: &tokio_postgres::Error) -> Self {
         // Without a code it is the connection.
-        error.code().map_or(Self::Retryable, Self::of_state)
+        let code = error.code().map(SqlState::code);
+        code.map_or(Self::Retryable, Self::of_code)
     }
 
-    fn of_state(state: &SqlState) -> Self {
-        let code = state.code();
+    /// The class of an SQLSTATE.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
         if code == "VG004" {
             return Self::StaleTerm;
         }
@@ -147,7 +149,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        self.login(shard, leg, purpose, String::new()).await
+        self.login(shard, leg, purpose, options()).await
     }
 
     /// Opens a session whose writes pass the leg's guards and fire no ordinary triggers.
@@ -160,9 +162,7 @@ impl Sessions {
         leg: &LegId,
         purpose: &'static str,
     ) -> Result<Session, Error> {
-        let tag = leg.tag();
-        let bypass = format!(" -c session_replication_role=replica -c vg.apply={tag}");
-        self.login(shard, leg, purpose, bypass).await
+        self.login(shard, leg, purpose, writer_options(leg)).await
     }
 
     async fn login(
@@ -170,12 +170,12 @@ impl Sessions {
         shard: &Shard,
         leg: &LegId,
         purpose: &str,
-        more: String,
+        options: String,
     ) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
             .application_name(application_name(leg, purpose))
-            .options(options() + &more)
+            .options(options)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))
             .keepalives_interval(Duration::from_secs(2))
@@ -236,6 +236,13 @@ pub fn options() -> String {
         write!(text, "{space}-c {name}={value}").expect("a string takes any text");
     }
     text
+}
+
+/// The same for a session whose writes pass the leg's guards and fire no ordinary triggers.
+#[must_use]
+pub fn writer_options(leg: &LegId) -> String {
+    let bypass = " -c session_replication_role=replica -c vg.apply=";
+    options() + bypass + &leg.tag()
 }
 
 /// A session on a shard; ends when it is dropped.
@@ -376,15 +383,14 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        let class = |code| Class::of_state(&SqlState::from_code(code));
         for code in [
             "08006", "40001", "40P01", "55P03", "57P01", "53300", "VG002",
         ] {
-            assert_eq!(class(code), Class::Retryable, "{code}");
+            assert_eq!(Class::of_code(code), Class::Retryable, "{code}");
         }
         for code in ["23505", "42P01", "VG003"] {
-            assert_eq!(class(code), Class::Fatal, "{code}");
+            assert_eq!(Class::of_code(code), Class::Fatal, "{code}");
         }
-        assert_eq!(class("VG004"), Class::StaleTerm);
+        assert_eq!(Class::of_code("VG004"), Class::StaleTerm);
     }
 }

@@ -6,9 +6,17 @@
     reason = "what a test cannot do without ends it"
 )]
 
+<<<<<<< HEAD
+mod copy;
+=======
 mod cleanup;
+>>>>>>> guard
 mod guard;
 mod preflight;
 mod race;
+<<<<<<< HEAD
+mod replication;
+=======
 mod schema;
+>>>>>>> guard
 mod setup;

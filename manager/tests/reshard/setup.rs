@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use manager::reshard::flow::{MovedTable, Ranges};
+use manager::reshard::flow::{Bounds, MovedTable, Ranges};
 use manager::reshard::guard::{Guarded, term};
 use manager::reshard::ids::{JobId, LegId};
 use manager::reshard::session::{Session, Sessions};
@@ -29,18 +29,8 @@ impl Server {
     }
 
     pub(crate) async fn start_with(id: &str, options: Options) -> Self {
-        let password = match options.auth {
-            Auth::Trust => None,
-            Auth::Scram => Some(platform::Secret::new(tests::postgres::PASSWORD)),
-        };
+        let config = config(options.auth);
         let postgres = Postgres::start_with(options).await.unwrap();
-        let config = shards::Config {
-            user: tests::postgres::USER.to_owned(),
-            password,
-            tls: shards::tls::Tls::default(),
-            connect_timeout: Duration::from_secs(10),
-            statement_timeout: Duration::from_secs(10),
-        };
         let shard = Shard {
             id: ShardId::try_new(id).unwrap(),
             name: id.to_owned(),
@@ -80,6 +70,27 @@ impl Server {
     pub(crate) async fn psql(&self, sql: &str) -> String {
         self.postgres.psql(sql).await.unwrap()
     }
+}
+
+/// How servers are reached.
+pub(crate) fn config(auth: Auth) -> shards::Config {
+    let password = match auth {
+        Auth::Trust => None,
+        Auth::Scram => Some(platform::Secret::new(tests::postgres::PASSWORD)),
+    };
+    shards::Config {
+        user: tests::postgres::USER.to_owned(),
+        password,
+        tls: shards::tls::Tls::default(),
+        connect_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(10),
+    }
+}
+
+/// The tokens after one and up to another.
+pub(crate) fn bounds(after: u32, last: u32) -> Bounds {
+    let (after, last) = (Token(after), Token(last));
+    Ranges::new(vec![TokenRange { after, last }]).bounds()
 }
 
 pub(crate) fn leg() -> LegId {
