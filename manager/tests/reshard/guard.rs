@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use manager::reshard::guard::fence::{self, Lsn};
+use manager::reshard::guard::fence;
 use manager::reshard::guard::install::{self, Initial};
 use manager::reshard::guard::{Error, Guarded, Patience, term};
 use manager::reshard::ids::LegId;
+use manager::reshard::lsn::Lsn;
 use manager::reshard::schema;
 use manager::reshard::session::{Class, Session};
 use topology::{Epoch, KeyType, Term};
