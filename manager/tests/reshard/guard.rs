@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use manager::reshard::guard::fence::{self, Lsn};
+use manager::reshard::guard::fence;
 use manager::reshard::guard::install::{self, Initial};
 use manager::reshard::guard::{Error, Guarded, Patience, term};
 use manager::reshard::ids::LegId;
+use manager::reshard::lsn::Lsn;
 use manager::reshard::schema;
 use manager::reshard::session::{Class, Session};
 use topology::{Epoch, KeyType, Term};
@@ -329,6 +330,15 @@ async fn a_guard_is_put_on_all_partitions_and_taken_away_again() {
             refusal(&client, &format!("TRUNCATE {table}")).await,
             refused
         );
+    }
+    let writer = server.writer(&leg).await;
+    writer
+        .batch_execute("INSERT INTO words SELECT g FROM generate_series(1, 50) g")
+        .await
+        .unwrap();
+    for sql in ["UPDATE words SET w = w", "UPDATE words SET w = w || w"] {
+        let found = refusal(&client, sql).await;
+        assert!(found == moved || found == refused, "{sql}: {found:?}");
     }
     let keyless = "INSERT INTO words VALUES (NULL)";
     assert_eq!(refusal(&client, keyless).await, None);
