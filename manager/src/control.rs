@@ -12,9 +12,11 @@ use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
 mod group;
+pub mod moves;
 mod rejection;
 mod shard;
 mod table;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,8 @@ pub const MAX_REPLICAS: usize = 16;
 pub const MAX_GROUPS: usize = 1_024;
 /// Most registered tables.
 pub const MAX_TABLES: usize = 10_000;
+/// Most users of the Postgres front; each router holds all of them.
+pub const MAX_USERS: usize = 10_000;
 
 /// The group of a sharded table that names none.
 pub const DEFAULT_GROUP: &str = "default";

@@ -155,6 +155,9 @@ pub enum Error {
     /// The audit log cannot be read.
     #[error("the audit log is not readable")]
     AuditUnreadable(#[from] audit::ReadError),
+    /// A user's record cannot be read.
+    #[error("a stored user is not readable")]
+    UserUnreadable(#[from] topology::records::DecodeError),
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -192,6 +195,7 @@ impl Error {
             | Self::AuditUnreadable(audit::ReadError::Store(_)) => Kind::Unavailable,
             Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
             | Self::AuditUnreadable(audit::ReadError::Entry(_))
+            | Self::UserUnreadable(_)
             | Self::Internal(_) => Kind::Internal,
         };
         Code::Kind(kind)

@@ -6,10 +6,26 @@
 
 pub mod absent;
 pub mod api;
+pub mod apply;
+pub mod cleanup;
+pub mod copy;
 pub mod estimate;
 #[cfg(test)]
 pub mod fake;
 pub mod flow;
+pub mod follow;
+pub mod guard;
 pub mod ids;
+pub mod link;
+pub mod lsn;
+pub mod machine;
 pub mod plan;
+pub mod preflight;
+pub mod progress;
 pub mod record;
+pub mod replication;
+pub mod schema;
+pub mod session;
+pub mod shape;
+pub mod snapshot;
+pub mod stream;

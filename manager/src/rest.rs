@@ -19,6 +19,7 @@ mod shards;
 mod system;
 mod tables;
 mod topology;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,14 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route(
             "/api/v1/tables/{name}",
             get(tables::find).delete(tables::delete),
+        )
+        .route("/api/v1/users", get(users::list).post(users::create))
+        .route(
+            "/api/v1/users/{name}",
+            get(users::find)
+                .patch(users::update)
+                .put(users::update)
+                .delete(users::delete),
         )
         .merge(reshard_routes())
         .route("/api/v1/ring", get(topology::ring))

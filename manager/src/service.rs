@@ -26,6 +26,7 @@ mod mutate;
 mod read;
 mod request;
 pub mod reshard;
+mod users;
 
 /// How long an answer waits for this manager to see what it says, so that the caller's next read
 /// here shows it.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
@@ -16,7 +15,7 @@ use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
 
-use crate::auth::Users;
+use crate::auth::{self, Users};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::console::Reload;
@@ -94,7 +93,7 @@ fn warn_about(config: &Config) {
     } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
         && config.pgwire.users.is_empty()
     {
-        tracing::warn!("pgwire.auth.users is empty: nobody can log in to the Postgres front");
+        tracing::info!("pgwire.auth.users is empty: only users in etcd can log in");
     }
 }
 
@@ -104,6 +103,7 @@ struct Parts {
     front: Arc<Front>,
     peers: Peers,
     follower: Follower,
+    users: auth::follower::Follower,
     keeper: Keeper,
     topology: topology::watch::View,
     readiness: Readiness,
@@ -143,7 +143,7 @@ impl Parts {
         })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
-        let peers = Peers::new(store, config.pgwire.advertise_address.clone());
+        let peers = Peers::new(Arc::clone(&store), config.pgwire.advertise_address.clone());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
         let pool = pool_config(config)?;
@@ -157,6 +157,8 @@ impl Parts {
         );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
+        let users = Arc::new(users);
+        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let tls = config
             .security
             .tls
@@ -173,7 +175,7 @@ impl Parts {
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
-            users: ArcSwap::from_pointee(users),
+            users,
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
@@ -188,12 +190,15 @@ impl Parts {
             .filter(|_| config.security.enable_rbac);
         let verifier = secret.map(Verifier::hs256);
         let readiness = Readiness::new();
-        readiness.set("topology", Err("not read yet".to_owned()));
+        for part in ["topology", "users"] {
+            readiness.set(part, Err("not read yet".to_owned()));
+        }
         Ok(Self {
             core,
             front,
             peers,
             follower,
+            users: stored_users,
             keeper,
             topology,
             readiness,
@@ -206,9 +211,10 @@ impl Parts {
     fn start(self, tasks: &TaskGroup, ground: &Shutdown) {
         let Self {
             core,
-            front: _,
+            front,
             peers,
             follower,
+            users,
             keeper,
             topology,
             readiness,
@@ -216,6 +222,7 @@ impl Parts {
             verifier: _,
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
+        tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
         tasks.spawn(
@@ -225,9 +232,15 @@ impl Parts {
         tasks.spawn("health", health::run(core, ground.clone()));
         let ground = ground.clone();
         tasks.spawn("readiness", async move {
+            let loaded = async {
+                topology.loaded().await;
+                readiness.set("topology", Ok(()));
+                front.users.read().await;
+                readiness.set("users", Ok(()));
+            };
             tokio::select! {
                 () = ground.requested() => {}
-                () = topology.loaded() => readiness.set("topology", Ok(())),
+                () = loaded => {}
             }
         });
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use platform::Shutdown;
 use platform::telemetry::error_chain;
-use serde::{Deserialize, Serialize};
-use topology::keys;
+use topology::records::{self, Incarnation, RouterRecord};
 use topology::store::{Committed, Compare, Error, LeaseId, Op, Revision, Store, Txn};
+use topology::{Epoch, keys};
 
 /// How long a record outlives its router.
 const LEASE_TTL: Duration = Duration::from_secs(15);
@@ -65,19 +65,13 @@ impl std::fmt::Display for RouterId {
     }
 }
 
-/// What a router says of itself to the others.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    /// `host:port` of its Postgres front.
-    address: String,
-}
-
 /// This router among the others; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Peers {
     store: Arc<dyn Store>,
     id: Arc<AtomicU16>,
     address: String,
+    incarnation: Incarnation,
 }
 
 impl Peers {
@@ -89,6 +83,7 @@ impl Peers {
             store,
             id: Arc::new(AtomicU16::new(RouterId::random().0)),
             address,
+            incarnation: Incarnation(rand::random()),
         }
     }
 
@@ -106,7 +101,7 @@ impl Peers {
         let Some(entry) = self.store.read(&keys::router(id.0)).await? else {
             return Ok(None);
         };
-        let record = serde_json::from_slice::<Record>(&entry.value);
+        let record = records::decode::<RouterRecord>(&entry.key, &entry.value);
         Ok(record.ok().map(|record| record.address))
     }
 
@@ -152,10 +147,12 @@ impl Peers {
 
     /// Takes the number, or another one when it is taken.
     async fn claim(&self, lease: LeaseId) -> Result<(), Error> {
-        let record = Record {
+        let record = records::encode(&RouterRecord {
             address: self.address.clone(),
-        };
-        let record = serde_json::to_vec(&record).expect("a text can be written as JSON");
+            incarnation: self.incarnation,
+            applied_epoch: Epoch::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
         for _ in 0..MAX_CLAIMS {
             let key = keys::router(self.id().0);
             let txn = Txn {

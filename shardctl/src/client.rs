@@ -9,6 +9,7 @@ use proto::manager::v1::reshard_service_client::ReshardServiceClient;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
 use proto::manager::v1::table_service_client::TableServiceClient;
 use proto::manager::v1::topology_service_client::TopologyServiceClient;
+use proto::manager::v1::user_service_client::UserServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -80,6 +81,7 @@ pub struct Services {
     pub tables: TableServiceClient<Secured>,
     pub topology: TopologyServiceClient<Secured>,
     pub reshard: ReshardServiceClient<Secured>,
+    pub users: UserServiceClient<Secured>,
 }
 
 /// Puts the token into each request.
@@ -260,6 +262,8 @@ impl Services {
             topology: TopologyServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             reshard: ReshardServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            users: UserServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

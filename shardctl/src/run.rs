@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::report::{self, Report};
 
 mod reshard;
+mod users;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -45,6 +46,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         | Command::Shards(_)
         | Command::Tables(_)
         | Command::Groups(_)
+        | Command::Users(_)
         | Command::Ring(_)
         | Command::Route { .. }
         | Command::Version { .. } => DEFAULT_TIMEOUT,
@@ -61,6 +63,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Shards(command) => session.shards(command).await,
         Command::Tables(command) => session.tables(command).await,
         Command::Groups(command) => session.groups(command).await,
+        Command::Users(command) => session.users(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
         Command::Plan(plan) => session.plan(plan).await,
         Command::Reshard(command) => session.reshard(command).await,
@@ -355,6 +358,8 @@ fn reason(error: &Error) -> String {
         | Error::BadToken
         | Error::BadCa { .. }
         | Error::NoCa { .. }
+        | Error::NoPassword
+        | Error::BadPassword { .. }
         | Error::OutcomeUnknown { .. }
         | Error::BadAnswer { .. }
         | Error::JobEnded { .. }
