@@ -7,6 +7,7 @@
 pub mod absent;
 pub mod api;
 pub mod apply;
+pub mod cleanup;
 pub mod copy;
 pub mod estimate;
 #[cfg(test)]
@@ -20,11 +21,10 @@ pub mod link;
 pub mod lsn;
 pub mod machine;
 pub mod plan;
+pub mod preflight;
 pub mod progress;
 pub mod record;
 pub mod replication;
-pub mod cleanup;
-pub mod preflight;
 pub mod schema;
 pub mod session;
 pub mod shape;

@@ -6,17 +6,11 @@
     reason = "what a test cannot do without ends it"
 )]
 
-<<<<<<< HEAD
-mod copy;
-=======
 mod cleanup;
->>>>>>> guard
+mod copy;
 mod guard;
 mod preflight;
 mod race;
-<<<<<<< HEAD
 mod replication;
-=======
 mod schema;
->>>>>>> guard
 mod setup;
