@@ -171,21 +171,23 @@ impl Servers {
         let script = copies.collect::<String>() + "wait";
         let status = self.shell(&script, &self.source).status().await.unwrap();
         assert!(status.success());
-        let count = self.source.psql(&format!("SELECT count(*) FROM {name}"));
-        count.await.unwrap().trim().parse().unwrap()
+        let sql = format!("SELECT count(*) FROM {name}");
+        let count = self.source.psql(&sql).await;
+        count.unwrap().trim().parse().unwrap()
     }
 
     pub(crate) async fn by_manager(&self, table: Table, workers: NonZeroUsize, way: Way) -> u64 {
         let owner = shard("source", &self.source);
         let name = self.leg.slot();
-        let holder = SnapshotHolder::create(&config(), &owner, "bench", &name);
+        let config = config();
+        let holder = SnapshotHolder::create(&config, &owner, "bench", &name);
         let holder = holder.await.unwrap();
         let bounds = match way {
             Way::Half => bounds(u32::MAX / 2),
             Way::Psql | Way::Manager | Way::Guarded => ring(),
         };
         let order = Order {
-            config: config(),
+            config: config.clone(),
             leg: self.leg.clone(),
             term: TERM,
             owner,
@@ -202,10 +204,9 @@ impl Servers {
     }
 
     pub(crate) async fn check(&self, table: Table, copied: u64) {
-        let count = self
-            .target
-            .psql(&format!("SELECT count(*) FROM {}", table.name));
-        assert_eq!(count.await.unwrap().trim(), copied.to_string());
+        let sql = format!("SELECT count(*) FROM {}", table.name);
+        let count = self.target.psql(&sql).await;
+        assert_eq!(count.unwrap().trim(), copied.to_string());
     }
 
     fn shell(&self, script: &str, server: &Postgres) -> Command {
