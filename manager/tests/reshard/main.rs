@@ -7,6 +7,7 @@
 )]
 
 mod copy;
+mod follow;
 mod guard;
 mod race;
 mod replication;
