@@ -5,6 +5,7 @@ mod changes;
 mod crashes;
 mod large;
 mod pauses;
+mod rate;
 mod refusals;
 mod reverse;
 

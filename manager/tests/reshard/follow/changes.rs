@@ -76,7 +76,7 @@ INSERT INTO everything
    u, ip, one, rg, x)
 SELECT t, repeat('big ' || t, 2000), t % 2 = 0, 'ab', 'xyz', B'10101', t / 7.0, t / 3.0,
   t / 3.0::float8, 'nan', '{\"a\": [1, null, \"\\u00fc\"]}', '{\"b\" :  1}', ARRAY[1, NULL, t::int],
-  ARRAY[['a,b', '\"c\"'], ['{d}', '']], 'not so sad', ROW(1, 'x,\"y\"'), 7, '\\x00ff', now(),
+  ARRAY[['a,b', '\"c\"'], ['{d}', '']], 'not so sad', ROW(1, 'x,y')::pair, 7, '\\x00ff', now(),
   'infinity', '1 month -3 days 04:05:06.7', gen_random_uuid(), '10.0.0.0/8', 'q', '[1,5)',
   '<a>1</a>'
 FROM generate_series(1, 60) t;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use manager::reshard::follow::Follow;
+use tests::wait;
 use tokio::time::sleep;
 use topology::KeyType;
 
-use super::{Dice, Field};
+use super::{Dice, Field, LIMIT};
 use crate::setup::moved;
 
 /// One table tells what is lost, the others also what is done twice: a sum, and rows without a key.
@@ -35,6 +37,11 @@ async fn write(field: Arc<Field>, seed: u64, stop: Arc<AtomicBool>, count: Arc<A
         count.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_micros(300 + dice.roll(1500))).await;
     }
+}
+
+fn is_connected(follow: &Follow) -> anyhow::Result<()> {
+    anyhow::ensure!(follow.position().is_connected, "not connected");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +73,16 @@ async fn an_applier_that_is_cut_off_anywhere_loses_nothing_and_repeats_nothing()
                 WHERE application_name LIKE 'sharding-reshard/%'";
     for _ in 0..ROUNDS {
         let follow = field.follow();
-        sleep(Duration::from_micros(dice.roll(120_000))).await;
+        // Some while they connect, most while they apply.
+        if dice.roll(5) == 0 {
+            sleep(Duration::from_micros(dice.roll(60_000))).await;
+        } else {
+            let connected = || std::future::ready(is_connected(&follow));
+            wait::until("the connections", LIMIT, connected)
+                .await
+                .unwrap();
+            sleep(Duration::from_micros(dice.roll(40_000))).await;
+        }
         match dice.roll(5) {
             // Its sessions break, and it goes on by itself.
             0 => {
