@@ -17,6 +17,7 @@ use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::Users;
+use crate::barrier::Barrier;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::console::Reload;
@@ -24,8 +25,9 @@ use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::peers::Peers;
-use crate::pool::{self, Credentials, Dialer};
+use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
@@ -103,6 +105,7 @@ struct Parts {
     core: Arc<Core>,
     front: Arc<Front>,
     peers: Peers,
+    barrier: Barrier,
     follower: Follower,
     keeper: Keeper,
     topology: topology::watch::View,
@@ -113,7 +116,7 @@ struct Parts {
 }
 
 /// What the pools of all servers share.
-fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
+fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Config> {
     Ok(pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: config.sharding.connection_ttl,
@@ -126,6 +129,7 @@ fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
             password: config.security.shard_password.clone(),
         },
         dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+        presence,
     })
 }
 
@@ -143,17 +147,21 @@ impl Parts {
         })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
-        let peers = Peers::new(store, config.pgwire.advertise_address.clone());
+        let barrier = Barrier::default();
+        let address = config.pgwire.advertise_address.clone();
+        let peers = Peers::new(store, address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
-        let pool = pool_config(config)?;
+        let presence = Presence::new(peers.incarnation(), barrier.clone());
+        let pool = pool_config(config, presence)?;
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
+        let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
             topology.clone(),
             (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
-            holding.clone(),
+            (holding.clone(), moving.clone(), barrier.clone()),
         );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
@@ -168,6 +176,7 @@ impl Parts {
             config: config.clone(),
             view,
             holding,
+            moving,
             metrics,
             replicas: replica::metrics::Metrics::register(registry)?,
         });
@@ -193,6 +202,7 @@ impl Parts {
             core,
             front,
             peers,
+            barrier,
             follower,
             keeper,
             topology,
@@ -208,6 +218,7 @@ impl Parts {
             core,
             front: _,
             peers,
+            barrier,
             follower,
             keeper,
             topology,
@@ -217,6 +228,8 @@ impl Parts {
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
+        tasks.spawn("barrier", barrier.run(ground.clone()));
+        tasks.spawn("moving", core.moving.clone().run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
         tasks.spawn(
             "replicas",

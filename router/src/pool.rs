@@ -16,6 +16,7 @@ mod lease;
 mod manager;
 pub mod metrics;
 mod operate;
+mod presence;
 mod roster;
 pub mod settings;
 
@@ -25,6 +26,7 @@ pub use dial::Dialer;
 pub use gate::NotPaused;
 pub use lease::Lease;
 pub use operate::Standing;
+pub use presence::Presence;
 pub use roster::Listed;
 
 use bb8::PooledConnection;
@@ -53,6 +55,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// In clear or under TLS.
     pub dialer: Dialer,
+    /// Whose backends they are.
+    pub presence: Presence,
 }
 
 /// Why there is no backend.

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod again;
 mod answers;
 mod attach;
 pub mod cancel;
@@ -119,6 +120,8 @@ pub struct Session {
     outbound: BytesMut,
     expected: Expectations,
     flight: Flight,
+    /// By which topology the statement was routed that was refused last.
+    routed: topology::Epoch,
     batch: Batch,
     portals: Portals,
     clock: Clock,
@@ -136,6 +139,8 @@ struct Flight {
     ends: bool,
     /// What each statement will have done to the session.
     effects: Vec<Effect>,
+    /// What has to hold still when it is written.
+    routed: Option<again::Routed>,
 }
 
 /// The name of a portal that there never is.

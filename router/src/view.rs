@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
-use topology::{Endpoint, ShardId, ShardIndex, ShardState, Snapshot};
+use topology::{Endpoint, Epoch, ShardId, ShardIndex, ShardState, Snapshot};
 
+use crate::barrier::{Barrier, Leave};
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::pool::{self, Lease, Pool};
 use crate::replica::{self, Permit, Replicas};
 use crate::route::Target;
@@ -126,13 +128,23 @@ fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
 
 /// The newest [`Serving`]; cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
-pub struct View(Arc<ArcSwap<Serving>>);
+pub struct View {
+    serving: Arc<ArcSwap<Serving>>,
+    barrier: Barrier,
+}
 
 impl View {
     /// The newest topology and its pools.
     #[must_use]
     pub fn load(&self) -> Arc<Serving> {
-        self.0.load_full()
+        self.serving.load_full()
+    }
+
+    /// The right to write the bytes of a statement that was routed by the topology of this epoch;
+    /// none when it must be routed anew, by what [`Self::load`] gives then.
+    #[must_use]
+    pub fn leave(&self, routed: Epoch) -> Option<Leave> {
+        self.barrier.leave(routed)
     }
 }
 
@@ -146,6 +158,8 @@ pub struct Keeper {
     pools: pool::metrics::Metrics,
     metrics: Metrics,
     holding: Holding,
+    moving: Moving,
+    barrier: Barrier,
 }
 
 impl Keeper {
@@ -156,9 +170,12 @@ impl Keeper {
         (config, replicas): (pool::Config, replica::Config),
         pools: pool::metrics::Metrics,
         metrics: Metrics,
-        holding: Holding,
+        (holding, moving, barrier): (Holding, Moving, Barrier),
     ) -> (Self, View) {
-        let view = View::default();
+        let view = View {
+            serving: Arc::default(),
+            barrier: barrier.clone(),
+        };
         (
             Self {
                 topology,
@@ -168,6 +185,8 @@ impl Keeper {
                 pools,
                 metrics,
                 holding,
+                moving,
+                barrier,
             },
             view,
         )
@@ -210,14 +229,20 @@ impl Keeper {
         };
         let replicas = snapshot.shards().iter().map(replicas_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(snapshot));
-        self.view.0.store(Arc::new(Serving {
+        let moves = snapshot.ring() != before.snapshot.ring()
+            || snapshot.holds() != before.snapshot.holds();
+        self.view.serving.store(Arc::new(Serving {
             snapshot: Arc::clone(snapshot),
             primaries,
             replicas,
             members,
         }));
-        // Whoever is released finds the topology in place.
+        // Whoever is released, or refused a leave, finds the topology in place.
         self.holding.publish(snapshot);
+        self.moving.publish(snapshot);
+        if moves {
+            self.barrier.raise(epoch);
+        }
         self.metrics.epoch(epoch);
     }
 }

@@ -26,6 +26,7 @@ impl Connector {
             timeout: config.connect_timeout,
             max_prepared_statements: config.max_prepared_statements,
             read_only: false,
+            presence: config.presence.clone(),
         };
         Self {
             login: Arc::new(login),

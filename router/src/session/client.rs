@@ -45,6 +45,14 @@ impl Frame {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The same message, to be kept.
+    #[must_use]
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            bytes: BytesMut::from(self.bytes()),
+        }
+    }
 }
 
 /// Why a client's session ends.

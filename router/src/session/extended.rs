@@ -25,10 +25,12 @@ use crate::route::{Plan, Refusal};
 use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
 
+mod again;
 mod bind;
 mod changes;
 mod steps;
 
+use again::Kept;
 use changes::Changes;
 use steps::Step;
 
@@ -41,6 +43,8 @@ pub(super) struct Batch {
     deferred: Vec<Step>,
     /// What it did to the session's statements.
     changes: Changes,
+    /// Its messages, while it could be done anew.
+    kept: Kept,
 }
 
 impl Batch {
@@ -48,6 +52,13 @@ impl Batch {
     #[must_use]
     pub(super) fn is_failed(&self) -> bool {
         self.failed
+    }
+
+    /// All that was sent of it has been answered: that is not done anew.
+    pub(super) fn answered(&mut self) {
+        if self.deferred.is_empty() {
+            self.kept.answered();
+        }
     }
 
     /// Undoes what it did to the session's statements by messages that were skipped.
@@ -79,8 +90,19 @@ impl Session {
     pub(super) async fn extended_message(&mut self, frame: &Frame) -> Result<(), Ended> {
         use wire::frontend::tag;
         if frame.tag() == tag::SYNC {
-            return self.sync().await;
+            return self.sync_in_turn().await;
         }
+        let keeps = self.keeps(frame);
+        self.batch_message(frame).await?;
+        if keeps {
+            self.batch.kept.add(frame);
+        }
+        Ok(())
+    }
+
+    /// Handles one message of a batch.
+    pub(super) async fn batch_message(&mut self, frame: &Frame) -> Result<(), Ended> {
+        use wire::frontend::tag;
         if self.batch.failed {
             return Ok(());
         }
@@ -350,8 +372,8 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the batch.
-    async fn sync(&mut self) -> Result<(), Ended> {
+    /// Ends the batch; with an error when it is to be done anew and the client has read nothing.
+    async fn sync(&mut self) -> Result<Option<(Error, Batch)>, Ended> {
         if !self.batch.failed {
             match self.find_backend().await {
                 Ok(()) => self.emit_deferred(),
@@ -368,6 +390,7 @@ impl Session {
             self.flight.ends |= self.transaction == Transaction::Idle;
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.forward(Answer::Ready);
+            self.keep_answers_back();
         }
         let exchanged = if synced {
             self.exchange_to_ready().await
@@ -375,6 +398,13 @@ impl Session {
             self.exchange().await
         };
         let answered = match exchanged {
+            Ok(seen) if seen.taken_back => {
+                let batch = std::mem::take(&mut self.batch);
+                return Ok(Some((self.step_back(&seen).await, batch)));
+            }
+            Err(Stopped::Told(error @ Error::Moving(_))) if self.batch.kept.is_whole() => {
+                return Ok(Some((error, std::mem::take(&mut self.batch))));
+            }
             Ok(mut seen) => {
                 // An error that was flushed before it undoes the batch as well.
                 seen.error |= self.batch.failed;
@@ -386,6 +416,7 @@ impl Session {
                 synced
             }
             Err(Stopped::Told(error)) => {
+                self.transaction = std::mem::take(&mut self.transaction).refused();
                 self.client
                     .outbound
                     .extend_from_slice(&local::error(&error));
@@ -401,7 +432,7 @@ impl Session {
             }
             self.answer_ready().await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Reports an error at this place; everything after it is skipped up to Sync.

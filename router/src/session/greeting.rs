@@ -65,6 +65,7 @@ impl Session {
             outbound: BytesMut::new(),
             expected: Expectations::default(),
             flight: Flight::default(),
+            routed: topology::Epoch::default(),
             batch: Batch::default(),
             portals: HashMap::new(),
             clock,

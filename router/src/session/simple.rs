@@ -6,7 +6,7 @@ use wire::frontend::Query;
 use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::{self, Effect};
-use super::expect::Answer;
+use super::expect::{Answer, Back};
 use super::form::Located;
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local, poison};
@@ -27,7 +27,10 @@ impl Session {
         let stopped = loop {
             match self.run_text(frame).await {
                 Ok(()) => return Ok(()),
-                Err(stopped) => match self.wait_out(stopped, frame, &mut since).await {
+                Err(stopped) => match self
+                    .wait_out(stopped, frame.bytes().len(), &mut since)
+                    .await
+                {
                     Ok(()) => {}
                     Err(stopped) => break stopped,
                 },
@@ -297,7 +300,13 @@ impl Session {
     async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
         self.expected.forward(Answer::Ready);
+        if self.may_step_back() {
+            self.expected.may_take_back(Back::Unread);
+        }
         let seen = self.exchange_to_ready().await?;
+        if seen.taken_back {
+            return Err(self.step_back(&seen).await.into());
+        }
         self.finish(&seen);
         Ok(())
     }

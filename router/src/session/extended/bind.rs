@@ -58,7 +58,10 @@ impl Session {
         loop {
             match self.on_bind(frame).await {
                 Ok(()) => return Ok(()),
-                Err(stopped) => self.wait_out(stopped, frame, &mut since).await?,
+                Err(stopped) => {
+                    self.wait_out(stopped, frame.bytes().len(), &mut since)
+                        .await?
+                }
             }
         }
     }

@@ -54,6 +54,12 @@ impl Changes {
         }
     }
 
+    /// Undoes all of them.
+    pub(super) fn undo_all(&self, statements: &mut HashMap<Bytes, Arc<Prepared>>) {
+        let numbers: Vec<u64> = (0_u64..).take(self.0.len()).collect();
+        self.undo(&numbers, statements);
+    }
+
     /// Everything was answered: what was not undone until now stays.
     pub(super) fn settle(&mut self) {
         self.0.clear();
