@@ -41,7 +41,7 @@ fn counted(registry: &Registry, name: &str) -> f64 {
     let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
     metrics
         .iter()
-        .map(|metric| metric.get_counter().value())
+        .map(|metric| metric.get_counter().get_value())
         .sum()
 }
 

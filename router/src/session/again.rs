@@ -4,7 +4,7 @@
 use topology::{Epoch, Token};
 
 use super::attach::{Stopped, follow};
-use super::expect::{Answer, Seen};
+use super::expect::{Answer, Guarded, Seen};
 use super::extended::Portal;
 use super::state::{Preamble, Transaction};
 use super::{Flight, Session};
@@ -156,7 +156,10 @@ impl Session {
             .flatten()
             .map_or(Transaction::Idle, Transaction::Pending);
         self.release();
-        let code = seen.moving.as_ref().map_or("", moving::Said::code);
+        let code = match &seen.guarded {
+            Some(Guarded::TakenBack(said) | Guarded::Told(said)) => said.code(),
+            None => "",
+        };
         Error::Moving(moving::Error::Moved { code })
     }
 }

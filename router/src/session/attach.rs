@@ -10,7 +10,7 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Seen};
+use super::expect::{Answer, Guarded, Seen};
 use super::extended::Portal;
 use super::patience::{Imposed, given_up};
 use super::relay::{self, RelayError, exchange};
@@ -320,10 +320,13 @@ impl Session {
         if let Some(status) = seen.status {
             attachment.idle = status == b'I';
         }
-        if let Some(said) = seen.moving.as_ref().filter(|said| said.is_passing()) {
-            self.front.core.moving.refused(said.code(), seen.taken_back);
+        let moving = &self.front.core.moving;
+        match &seen.guarded {
+            Some(Guarded::TakenBack(said)) => moving.refused(said.code(), true),
+            Some(Guarded::Told(said)) if said.is_passing() => moving.refused(said.code(), false),
+            Some(Guarded::Told(_)) | None => {}
         }
-        if seen.taken_back {
+        if seen.is_taken_back() {
             self.client.outbound.truncate(unread);
         } else {
             attachment.rewind = None;
@@ -415,7 +418,7 @@ impl Session {
         };
         if within_message {
             Stopped::Ended(Ended::Broken(error))
-        } else if seen.taken_back {
+        } else if seen.is_taken_back() {
             Error::Moving(moving::Error::Outdated).into()
         } else if seen.error {
             Stopped::Answered

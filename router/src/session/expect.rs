@@ -92,10 +92,17 @@ pub(super) struct Seen {
     /// Changes of the session's statements to undo, in the order in which they were made.
     pub undone: Vec<u64>,
     /// What a guard has said of rows that are being moved.
-    pub moving: Option<Said>,
-    /// Whether the client knows nothing of that, nor of anything since the last
-    /// [`Expectations::may_take_back`]: it may be done anew.
-    pub taken_back: bool,
+    pub guarded: Option<Guarded>,
+}
+
+/// What became of an error by which a guard keeps rows that are being moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Guarded {
+    /// The client has read of it.
+    Told(Said),
+    /// The client knows nothing of it, nor of anything since [`Expectations::may_take_back`]: that
+    /// can be done anew.
+    TakenBack(Said),
 }
 
 impl Seen {
@@ -114,6 +121,12 @@ impl Seen {
             Expected::Replace(_) | Expected::Local(_) => {}
         }
         self.undone.extend(entry.change);
+    }
+
+    /// Whether what was sent is to be done anew.
+    #[must_use]
+    pub(super) fn is_taken_back(&self) -> bool {
+        matches!(self.guarded, Some(Guarded::TakenBack(_)))
     }
 
     /// Whether a completed command said ROLLBACK.
@@ -235,7 +248,7 @@ impl Expectations {
     /// Whether the client must not be written to now.
     #[must_use]
     pub(super) fn keeps_back(&self) -> bool {
-        self.seen.taken_back || (self.back == Back::Kept && !self.queue.is_empty())
+        self.seen.is_taken_back() || (self.back == Back::Kept && !self.queue.is_empty())
     }
 
     /// Whether rows that come now are for the client.
@@ -336,8 +349,13 @@ impl Expectations {
         self.seen.own_error |= matches!(self.front()?, Expected::Drop(_));
         self.seen.error = true;
         self.seen.outdated |= is_about_plans(body);
-        self.seen.taken_back = taken_back;
-        self.seen.moving = said.or(self.seen.moving.take());
+        if let Some(said) = said {
+            self.seen.guarded = Some(if taken_back {
+                Guarded::TakenBack(said)
+            } else {
+                Guarded::Told(said)
+            });
+        }
         self.back = Back::Never;
         self.skip_to_ready();
         if taken_back && let Some(entry) = self.queue.front_mut() {

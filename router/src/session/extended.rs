@@ -398,7 +398,7 @@ impl Session {
             self.exchange().await
         };
         let answered = match exchanged {
-            Ok(seen) if seen.taken_back => {
+            Ok(seen) if seen.is_taken_back() => {
                 let batch = std::mem::take(&mut self.batch);
                 return Ok(Some((self.step_back(&seen).await, batch)));
             }

@@ -304,7 +304,7 @@ impl Session {
             self.expected.may_take_back(Back::Unread);
         }
         let seen = self.exchange_to_ready().await?;
-        if seen.taken_back {
+        if seen.is_taken_back() {
             return Err(self.step_back(&seen).await.into());
         }
         self.finish(&seen);
