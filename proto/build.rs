@@ -7,6 +7,12 @@ const FILES: [&str; 2] = [
     "sharding/router/v1/router.proto",
 ];
 
+/// Messages that hold a password; how they show themselves is in `src/secretive.rs`.
+const SECRETIVE: [&str; 2] = [
+    ".sharding.manager.v1.CreateUserRequest",
+    ".sharding.manager.v1.UpdateUserRequest",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {
         println!("cargo::rerun-if-changed={file}");
@@ -14,6 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .skip_debug(SECRETIVE)
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, forward, grpc, rest, shards};
+use crate::{audit, commit, forward, grpc, reshard, rest, shards};
 
 mod report;
 
@@ -214,6 +214,8 @@ async fn operations(
         shards,
         health,
         vnode_count: config.sharding.vnode_count,
+        jobs: Arc::new(reshard::absent::Absent),
+        stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
 }

@@ -1,12 +1,13 @@
 //! The audit log: one entry for each control write, in the same transaction as the write, so that
 //! there is no change without an entry and no entry without a change.
 //!
-//! An entry's number is the epoch that its write made.
+//! Entries are numbered without a gap, by a head of their own: not every write that is audited
+//! makes an epoch.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use topology::records::{DecodeError, Head, decode};
-use topology::store::{self, Store};
+use topology::records::{AuditHead, DecodeError, decode, encode};
+use topology::store::{self, Compare, Op, Revision, Store};
 use topology::{Epoch, Term, keys};
 
 mod file;
@@ -30,7 +31,9 @@ pub struct Author {
 pub struct Entry {
     /// Made anew for each attempt to write, so that a writer knows its own entry again.
     pub id: String,
-    /// The epoch that the change made.
+    /// Its number.
+    pub sequence: u64,
+    /// The epoch that the change made; the present one when it made none.
     pub epoch: Epoch,
     /// The leader's term.
     pub term: Term,
@@ -60,18 +63,62 @@ pub enum ReadError {
     Entry(#[from] DecodeError),
 }
 
+/// How far the log had come when it was looked at, for the write that adds the next entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    head: AuditHead,
+    mod_revision: Revision,
+}
+
+impl Position {
+    /// Where the log stands.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store or the log's head cannot be read.
+    pub async fn of(store: &dyn Store) -> Result<Self, ReadError> {
+        let Some(entry) = store.read(keys::AUDIT_HEAD).await? else {
+            let head = AuditHead { sequence: 0 };
+            let mod_revision = Revision(0);
+            return Ok(Self { head, mod_revision });
+        };
+        Ok(Self {
+            head: decode(keys::AUDIT_HEAD, &entry.value)?,
+            mod_revision: entry.mod_revision,
+        })
+    }
+
+    /// The number of the next entry.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.head.sequence + 1
+    }
+
+    /// The condition that no entry was added since.
+    #[must_use]
+    pub fn unchanged(&self) -> Compare {
+        Compare::ModRevision(keys::AUDIT_HEAD.to_owned(), self.mod_revision)
+    }
+
+    /// The writes that add an entry, which has the number [`Self::next`].
+    #[must_use]
+    pub fn added(&self, entry: &Entry) -> [Op; 2] {
+        let sequence = self.next();
+        [
+            Op::put(keys::AUDIT_HEAD, encode(&AuditHead { sequence })),
+            Op::put(keys::audit(sequence), encode(entry)),
+        ]
+    }
+}
+
 /// The newest entries, newest first.
 ///
 /// # Errors
 /// [`ReadError`] when the store or an entry cannot be read.
 pub async fn newest(store: &dyn Store, limit: usize) -> Result<Vec<Entry>, ReadError> {
     let limit = limit.min(MAX_LISTED);
-    let Some(head) = store.read(keys::HEAD).await? else {
-        return Ok(Vec::new());
-    };
-    let head: Head = decode(keys::HEAD, &head.value)?;
+    let newest = Position::of(store).await?.head.sequence;
     let mut entries = Vec::new();
-    let mut block = Some(head.epoch.0 / BLOCK);
+    let mut block = Some(newest / BLOCK);
     while let Some(number) = block.filter(|_| entries.len() < limit) {
         let listing = store.list(&block_prefix(number)).await?;
         for entry in listing.entries.iter().rev().take(limit - entries.len()) {
@@ -93,19 +140,19 @@ fn block_prefix(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use topology::records::encode;
-    use topology::store::{MemoryStore, Op, Txn};
+    use topology::store::{MemoryStore, Txn};
 
     use super::*;
 
-    async fn store_with(epochs: u64) -> MemoryStore {
+    async fn store_with(entries: u64) -> MemoryStore {
         let store = MemoryStore::new();
-        for epoch in (1..=epochs).map(Epoch) {
-            let term = Term(1);
+        for number in 1..=entries {
+            let position = Position::of(&store).await.unwrap();
             let entry = Entry {
-                id: format!("id-{epoch}"),
-                epoch,
-                term,
+                id: format!("id-{number}"),
+                sequence: position.next(),
+                epoch: Epoch(1),
+                term: Term(1),
                 at: "2026-01-01T00:00:00Z".to_owned(),
                 actor: "anonymous".to_owned(),
                 request_id: None,
@@ -113,12 +160,11 @@ mod tests {
                 target: "default".to_owned(),
                 detail: Value::Null,
             };
-            let ops = vec![
-                Op::put(keys::HEAD, encode(&Head { epoch, term })),
-                Op::put(keys::audit(epoch.0), encode(&entry)),
-            ];
-            let compares = Vec::new();
-            store.commit(Txn { compares, ops }).await.unwrap();
+            let txn = Txn {
+                compares: vec![position.unchanged()],
+                ops: position.added(&entry).to_vec(),
+            };
+            store.commit(txn).await.unwrap();
         }
         store
     }
@@ -128,9 +174,9 @@ mod tests {
         let store = store_with(215).await;
         for (limit, oldest) in [(1, 215), (16, 200), (17, 199), (130, 86), (1_000, 1)] {
             let entries = newest(&store, limit).await.unwrap();
-            let epochs: Vec<_> = entries.iter().map(|entry| entry.epoch.0).collect();
+            let numbers: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
             let expected: Vec<_> = (oldest..=215).rev().collect();
-            assert_eq!(epochs, expected, "limit {limit}");
+            assert_eq!(numbers, expected, "limit {limit}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! A control write: one transaction of the store, with the leader's term, the head that was seen,
-//! the changed records, the next head and the audit entry (I2).
+//! the changed records, the next head and the audit entry (I2). A write of a user is the same
+//! without the topology's head.
 //!
 //! A write that lost a race is decided anew on what the store holds then. One whose answer was
 //! lost is sent again as it was: its conditions let it happen only once, and its audit entry tells
@@ -19,16 +20,20 @@ use topology::store::{self, Committed, Compare, Entry, Event, Op, Outcome, Revis
 use topology::watch::{LoadError, Loaded, load};
 use topology::{Epoch, Snapshot, Term, keys};
 
-use crate::audit::{self, Author};
+use crate::audit::{self, Author, Position};
 use crate::control::{self, Command, NewShard, Rejection};
 use crate::error::Code;
 
 mod idempotency;
+mod reshard;
+mod user;
 
 #[cfg(test)]
 mod tests;
 
 pub use idempotency::Key;
+pub use reshard::{Applied, ReshardWrite};
+pub use user::UserRequest;
 
 /// How often a write is decided anew after another one was faster.
 const MAX_ATTEMPTS: u32 = 5;
@@ -69,6 +74,9 @@ pub enum Error {
     /// The stored topology, or what the change would make of it, breaks an invariant.
     #[error("the change would break the topology")]
     Invalid(#[from] InvalidTopology),
+    /// It cannot be audited.
+    #[error("the audit log is not readable")]
+    Audit(#[from] audit::ReadError),
     /// The store did not take the write.
     #[error("the store did not take the change, nothing was written")]
     Store(#[source] store::Error),
@@ -104,10 +112,12 @@ impl Error {
     pub fn code(&self) -> Code {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
-            Self::Load(LoadError::Store(_)) | Self::Store(_) | Self::Deposed { .. } => {
-                Kind::Unavailable
-            }
+            Self::Load(LoadError::Store(_))
+            | Self::Audit(audit::ReadError::Store(_))
+            | Self::Store(_)
+            | Self::Deposed { .. } => Kind::Unavailable,
             Self::Load(LoadError::Entry(_) | LoadError::NoHead)
+            | Self::Audit(audit::ReadError::Entry(_))
             | Self::Invalid(_)
             | Self::Record(_) => Kind::Internal,
             Self::Contended { .. } | Self::KeyReused { .. } => Kind::Conflict,
@@ -126,19 +136,25 @@ pub struct Writer {
     turn: Mutex<()>,
 }
 
-/// A transaction with what it says and what it makes.
+/// A transaction with what it says in the audit log.
 #[derive(Debug)]
 struct Draft {
     txn: Txn,
-    term: Term,
     entry: audit::Entry,
-    snapshot: Snapshot,
+}
+
+/// What an attempt to write comes to.
+enum Attempt<T> {
+    /// The change was made by an earlier request.
+    Done(T),
+    /// The transaction to be sent, and what there is once it is applied.
+    Send(Box<Draft>, T),
 }
 
 /// What became of a draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settled {
-    Applied,
+    Applied(Revision),
     Deposed,
     Overtaken,
 }
@@ -159,42 +175,59 @@ impl Writer {
     /// # Errors
     /// Nothing was written, but for [`Error::OutcomeUnknown`].
     pub async fn write(&self, request: &Request) -> Result<Written, Error> {
+        let attempt = || self.attempt(request);
+        let (snapshot, _) = self.until_settled(request.term, attempt).await?;
+        Ok(Written { snapshot })
+    }
+
+    /// Decides and sends until a transaction is applied, or cannot be. The revision is that of the
+    /// transaction, 0 where none was needed.
+    async fn until_settled<T, F>(
+        &self,
+        term: Term,
+        attempt: impl Fn() -> F,
+    ) -> Result<(T, Revision), Error>
+    where
+        F: Future<Output = Result<Attempt<T>, Error>>,
+    {
         let _turn = self.turn.lock().await;
         let deadline = Instant::now() + BUDGET;
         let mut attempts = 0;
         while attempts < MAX_ATTEMPTS && Instant::now() < deadline {
             attempts += 1;
-            let loaded = load(self.store.as_ref()).await?;
-            if self.is_repeated(request).await? {
-                let snapshot = Arc::new(loaded.snapshot()?);
-                return Ok(Written { snapshot });
-            }
-            let draft = self.draft(loaded, request).await?;
+            let (draft, made) = match attempt().await? {
+                Attempt::Done(made) => return Ok((made, Revision(0))),
+                Attempt::Send(draft, made) => (draft, made),
+            };
             match self.settle(&draft, deadline).await? {
-                Settled::Applied => return Ok(self.applied(draft).await),
-                Settled::Deposed => {
-                    let term = request.term;
-                    return Err(Error::Deposed { term });
+                Settled::Applied(revision) => {
+                    self.applied(&draft.entry).await;
+                    return Ok((made, revision));
                 }
+                Settled::Deposed => return Err(Error::Deposed { term }),
                 Settled::Overtaken => tracing::info!(attempts, "control write overtaken"),
             }
         }
         Err(Error::Contended { attempts })
     }
 
-    async fn applied(&self, draft: Draft) -> Written {
-        let Draft {
-            entry, snapshot, ..
-        } = draft;
+    async fn applied(&self, entry: &audit::Entry) {
         tracing::info!(
             epoch = %entry.epoch, term = %entry.term, action = entry.action,
-            target = entry.target, actor = entry.actor, "topology written"
+            target = entry.target, actor = entry.actor, "control write done"
         );
         if let Some(file) = &self.audit_file {
-            file.append(&entry).await;
+            file.append(entry).await;
         }
-        let snapshot = Arc::new(snapshot);
-        Written { snapshot }
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Attempt<Arc<Snapshot>>, Error> {
+        let loaded = load(self.store.as_ref()).await?;
+        if self.is_repeated(request).await? {
+            return Ok(Attempt::Done(Arc::new(loaded.snapshot()?)));
+        }
+        let (draft, snapshot) = self.draft(loaded, request).await?;
+        Ok(Attempt::Send(Box::new(draft), Arc::new(snapshot)))
     }
 
     /// Whether the same request was made before, under its idempotency key.
@@ -215,20 +248,31 @@ impl Writer {
         }
     }
 
-    async fn draft(&self, loaded: Loaded, request: &Request) -> Result<Draft, Error> {
+    async fn draft(
+        &self,
+        mut loaded: Loaded,
+        request: &Request,
+    ) -> Result<(Draft, Snapshot), Error> {
         let now = SystemTime::now();
         let present = loaded.snapshot()?;
         let change = control::decide(&present, &request.command, now)?;
+        let position = Position::of(self.store.as_ref()).await?;
         let (epoch, term) = (present.epoch().next(), request.term);
-        let entry = entry_of(&change, epoch, request, now);
-        let snapshot = after(loaded.parts, epoch, &change.ops)?;
+        let entry = audit::Entry {
+            action: change.action.to_owned(),
+            target: change.target,
+            detail: change.detail,
+            ..blank_entry((term, &request.author), (epoch, position), now)
+        };
+        let snapshot = after(&mut loaded.parts, epoch, &change.ops)?;
         let mut compares = vec![
             Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
             Compare::ModRevision(keys::HEAD.to_owned(), loaded.head_mod_revision),
+            position.unchanged(),
         ];
         let mut ops = change.ops;
         ops.push(Op::put(keys::HEAD, encode(&Head { epoch, term })));
-        ops.push(Op::put(keys::audit(epoch.0), encode(&entry)));
+        ops.extend(position.added(&entry));
         if let Some((key, shard)) = idempotent(request) {
             let lease = self.store.grant(idempotency::TTL).await;
             let lease = lease.map_err(Error::Store)?;
@@ -237,12 +281,8 @@ impl Writer {
             compares.push(Compare::CreateRevision(key.stored(), Revision(0)));
             ops.push(Op::put_leased(key.stored(), record, lease));
         }
-        Ok(Draft {
-            txn: Txn { compares, ops },
-            term,
-            entry,
-            snapshot,
-        })
+        let txn = Txn { compares, ops };
+        Ok((Draft { txn, entry }, snapshot))
     }
 
     /// Sends a draft until it is known what became of it.
@@ -251,7 +291,7 @@ impl Writer {
         let mut unknown: Option<store::Error> = None;
         loop {
             let answer = match self.store.commit(draft.txn.clone()).await {
-                Ok(Committed::Applied(_)) => Ok(Settled::Applied),
+                Ok(Committed::Applied(revision)) => Ok(Settled::Applied(revision)),
                 Ok(Committed::Refused) => self.why_refused(draft).await,
                 Err(error) => Err(error),
             };
@@ -280,17 +320,17 @@ impl Writer {
     /// Why the conditions of a draft do not hold. This is final, even while an earlier sending of
     /// it may still be under way: neither a term nor a head's revision ever comes back.
     async fn why_refused(&self, draft: &Draft) -> Result<Settled, store::Error> {
-        let found = self.store.read(&keys::audit(draft.entry.epoch.0)).await?;
-        let is_ours = |entry: Entry| {
+        let found = self.store.read(&keys::audit(draft.entry.sequence)).await?;
+        let is_ours = |entry: &Entry| {
             let written: Result<audit::Entry, _> = decode(&entry.key, &entry.value);
             written.is_ok_and(|written| written.id == draft.entry.id)
         };
-        if found.is_some_and(is_ours) {
-            return Ok(Settled::Applied);
+        if let Some(entry) = found.filter(is_ours) {
+            return Ok(Settled::Applied(entry.mod_revision));
         }
         let leader = self.store.read(keys::LEADER).await?;
         let term = leader.map_or(0, |entry| entry.create_revision.0);
-        if term == draft.term.0 {
+        if term == draft.entry.term.0 {
             Ok(Settled::Overtaken)
         } else {
             Ok(Settled::Deposed)
@@ -303,34 +343,40 @@ fn idempotent(request: &Request) -> Option<(&Key, &NewShard)> {
     let key = request.idempotency_key.as_ref()?;
     match &request.command {
         Command::CreateShard(shard) => Some((key, shard)),
-        Command::DeleteShard { .. }
+        Command::JoinShard(_)
+        | Command::DeleteShard { .. }
         | Command::CreateGroup { .. }
         | Command::CreateTable { .. }
         | Command::DeleteTable { .. } => None,
     }
 }
 
-fn entry_of(
-    change: &control::Change,
-    epoch: Epoch,
-    request: &Request,
+/// An entry that does not say yet what was done.
+fn blank_entry(
+    (term, author): (Term, &Author),
+    (epoch, position): (Epoch, Position),
     now: SystemTime,
 ) -> audit::Entry {
     audit::Entry {
         id: uuid::Uuid::now_v7().to_string(),
+        sequence: position.next(),
         epoch,
-        term: request.term,
+        term,
         at: humantime::format_rfc3339_millis(now).to_string(),
-        actor: request.author.actor.clone(),
-        request_id: request.author.request_id.clone(),
-        action: change.action.to_owned(),
-        target: change.target.clone(),
-        detail: change.detail.clone(),
+        actor: author.actor.clone(),
+        request_id: author.request_id.clone(),
+        action: String::new(),
+        target: String::new(),
+        detail: serde_json::Value::Null,
     }
 }
 
 /// The topology with a change, so that nothing is written that could not be read.
-fn after(mut parts: topology::Parts, epoch: Epoch, ops: &[Op]) -> Result<Snapshot, Error> {
+pub(crate) fn after(
+    parts: &mut topology::Parts,
+    epoch: Epoch,
+    ops: &[Op],
+) -> Result<Snapshot, Error> {
     for op in ops {
         let event = match op {
             Op::Put { key, value, .. } => Event::Put(Entry {
@@ -343,5 +389,5 @@ fn after(mut parts: topology::Parts, epoch: Epoch, ops: &[Op]) -> Result<Snapsho
         };
         parts.apply(&event).map_err(LoadError::Entry)?;
     }
-    Ok(Snapshot::try_new(epoch, parts)?)
+    Ok(Snapshot::try_new(epoch, parts.clone())?)
 }

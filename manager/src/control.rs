@@ -12,9 +12,11 @@ use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
 mod group;
+pub mod moves;
 mod rejection;
 mod shard;
 mod table;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,8 @@ pub const MAX_REPLICAS: usize = 16;
 pub const MAX_GROUPS: usize = 1_024;
 /// Most registered tables.
 pub const MAX_TABLES: usize = 10_000;
+/// Most users of the Postgres front; each router holds all of them.
+pub const MAX_USERS: usize = 10_000;
 
 /// The group of a sharded table that names none.
 pub const DEFAULT_GROUP: &str = "default";
@@ -42,6 +46,8 @@ pub const DEFAULT_GROUP: &str = "default";
 pub enum Command {
     /// Registers a shard.
     CreateShard(NewShard),
+    /// Registers a shard that is given no vnodes until a plan moves some to it.
+    JoinShard(NewShard),
     /// Removes a shard that was seen to hold no rows at an epoch.
     DeleteShard {
         /// The shard.
@@ -132,6 +138,7 @@ pub fn decide(
 ) -> Result<Change, Rejection> {
     match command {
         Command::CreateShard(new) => shard::create(snapshot, new, now),
+        Command::JoinShard(new) => shard::join(snapshot, new, now),
         Command::DeleteShard { id, checked_at } => shard::delete(snapshot, id, *checked_at),
         Command::CreateGroup { name, key_type } => group::create(snapshot, name, *key_type),
         Command::CreateTable { name, placement } => table::create(snapshot, name, placement),

@@ -4,6 +4,8 @@ use platform::Kind;
 use topology::watch::LoadError;
 
 use crate::control::Rejection;
+use crate::reshard::api;
+use crate::reshard::plan::{self, PlanId};
 use crate::{audit, commit, shards};
 
 /// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
@@ -72,6 +74,23 @@ pub enum Error {
     /// The topology does not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// There is no plan for what is wanted.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// Jobs cannot do it.
+    #[error(transparent)]
+    Jobs(#[from] api::Error),
+    /// The ring is another one than that of the plan.
+    #[error(
+        "plan {wanted} was made for another ring, the same request would now come to plan {found}: \
+         look at the new plan and run that"
+    )]
+    PlanOutdated {
+        /// The plan that was to be run.
+        wanted: PlanId,
+        /// What it would be at present.
+        found: PlanId,
+    },
     /// Its write did not come about.
     #[error(transparent)]
     Commit(#[from] commit::Error),
@@ -136,6 +155,9 @@ pub enum Error {
     /// The audit log cannot be read.
     #[error("the audit log is not readable")]
     AuditUnreadable(#[from] audit::ReadError),
+    /// A user's record cannot be read.
+    #[error("a stored user is not readable")]
+    UserUnreadable(#[from] topology::records::DecodeError),
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -157,10 +179,12 @@ impl Error {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
             Self::Commit(error) => return error.code(),
+            Self::Plan(error) => return error.code(),
+            Self::Jobs(error) => return error.code(),
             Self::FromLeader { code, .. } => return *code,
             Self::Invalid { .. } => Kind::Invalid,
             Self::NotFound { .. } => Kind::NotFound,
-            Self::InUse { .. } | Self::RingEmpty => Kind::Conflict,
+            Self::InUse { .. } | Self::RingEmpty | Self::PlanOutdated { .. } => Kind::Conflict,
             Self::Shard(error) => error.kind(),
             Self::NotLoaded
             | Self::NoLeader
@@ -171,6 +195,7 @@ impl Error {
             | Self::AuditUnreadable(audit::ReadError::Store(_)) => Kind::Unavailable,
             Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
             | Self::AuditUnreadable(audit::ReadError::Entry(_))
+            | Self::UserUnreadable(_)
             | Self::Internal(_) => Kind::Internal,
         };
         Code::Kind(kind)

@@ -7,9 +7,11 @@ use axum::routing::any;
 use platform::bearer::{self, Verifier};
 use platform::{Kind, http_error};
 use proto::manager::v1;
+use proto::manager::v1::reshard_service_server::ReshardServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
 use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
 use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
+use proto::manager::v1::user_service_server::UserServiceServer;
 use tonic::metadata::MetadataValue;
 use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
@@ -21,14 +23,19 @@ use crate::forward::{Answer, EPOCH};
 use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
+mod reshard;
+mod users;
+
 /// Longest request.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 /// The services of the manager, for the health report.
-pub const SERVICES: [&str; 3] = [
+pub const SERVICES: [&str; 5] = [
+    <ReshardServiceServer<Api> as NamedService>::NAME,
     <ShardServiceServer<Api> as NamedService>::NAME,
     <TableServiceServer<Api> as NamedService>::NAME,
     <TopologyServiceServer<Api> as NamedService>::NAME,
+    <UserServiceServer<Api> as NamedService>::NAME,
 ];
 
 /// The paths of their methods, for the metrics.
@@ -47,6 +54,27 @@ const METHODS: &[&str] = &[
     "/sharding.manager.v1.TopologyService/GetTopology",
     "/sharding.manager.v1.TopologyService/ShardForKey",
     "/sharding.manager.v1.TopologyService/GetStatus",
+    "/sharding.manager.v1.UserService/CreateUser",
+    "/sharding.manager.v1.UserService/ListUsers",
+    "/sharding.manager.v1.UserService/GetUser",
+    "/sharding.manager.v1.UserService/UpdateUser",
+    "/sharding.manager.v1.UserService/DeleteUser",
+    "/sharding.manager.v1.ReshardService/Plan",
+    "/sharding.manager.v1.ReshardService/RunPlan",
+    "/sharding.manager.v1.ReshardService/Split",
+    "/sharding.manager.v1.ReshardService/Merge",
+    "/sharding.manager.v1.ReshardService/Move",
+    "/sharding.manager.v1.ReshardService/AddShard",
+    "/sharding.manager.v1.ReshardService/Drain",
+    "/sharding.manager.v1.ReshardService/Rebalance",
+    "/sharding.manager.v1.ReshardService/ListJobs",
+    "/sharding.manager.v1.ReshardService/GetJob",
+    "/sharding.manager.v1.ReshardService/PauseJob",
+    "/sharding.manager.v1.ReshardService/ResumeJob",
+    "/sharding.manager.v1.ReshardService/CancelJob",
+    "/sharding.manager.v1.ReshardService/RollbackJob",
+    "/sharding.manager.v1.ReshardService/FinishJob",
+    "/sharding.manager.v1.ReshardService/WatchJob",
 ];
 
 /// The gRPC front.
@@ -77,11 +105,15 @@ pub fn router(
     let limit = MAX_REQUEST_BYTES;
     let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let tables = TableServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let users = UserServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let reshard = ReshardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
     let guarded = Router::new()
         .route_service(&path_of(&shards), shards)
         .route_service(&path_of(&tables), tables)
         .route_service(&path_of(&topology), topology)
+        .route_service(&path_of(&users), users)
+        .route_service(&path_of(&reshard), reshard)
         .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
     let v1 = reflection().build_v1()?;
     // Older clients ask for the alpha version only.

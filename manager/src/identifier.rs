@@ -55,8 +55,14 @@ pub fn column(text: &str) -> Result<String, Invalid> {
 /// A name as SQL text, whatever it holds.
 #[must_use]
 pub fn quoted(name: &TableName) -> String {
-    let quote = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    format!("{}.{}", quote(name.schema()), quote(name.name()))
+    let (schema, name) = (quoted_part(name.schema()), quoted_part(name.name()));
+    format!("{schema}.{name}")
+}
+
+/// One identifier as SQL text, whatever it holds.
+#[must_use]
+pub fn quoted_part(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The identifier that a text begins with, and what follows it.

@@ -5,7 +5,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::StatusCode;
 use platform::bearer::{self, Verifier};
 use platform::http_error;
@@ -14,10 +14,12 @@ use crate::error::Error;
 use crate::metrics::{Metrics, count_rest};
 use crate::service::Service;
 
+mod reshard;
 mod shards;
 mod system;
 mod tables;
 mod topology;
+mod users;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,15 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
             "/api/v1/tables/{name}",
             get(tables::find).delete(tables::delete),
         )
+        .route("/api/v1/users", get(users::list).post(users::create))
+        .route(
+            "/api/v1/users/{name}",
+            get(users::find)
+                .patch(users::update)
+                .put(users::update)
+                .delete(users::delete),
+        )
+        .merge(reshard_routes())
         .route("/api/v1/ring", get(topology::ring))
         .route("/api/v1/topology", get(topology::topology))
         .route("/api/v1/shard-for-key", get(topology::shard_for_key))
@@ -53,6 +64,29 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route_layer(from_fn_with_state(verifier, bearer::require))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(service)
+}
+
+fn reshard_routes() -> Router<Service> {
+    use reshard::body::{AddShard, Drain, Merge, Move, Rebalance, Split};
+    Router::new()
+        .route("/api/v1/reshard/plan", post(reshard::plan))
+        .route("/api/v1/reshard/run", post(reshard::run_plan))
+        .route("/api/v1/reshard/split", post(reshard::start::<Split>))
+        .route("/api/v1/reshard/merge", post(reshard::start::<Merge>))
+        .route("/api/v1/reshard/move", post(reshard::start::<Move>))
+        .route("/api/v1/reshard/drain", post(reshard::start::<Drain>))
+        .route(
+            "/api/v1/reshard/add-shard",
+            post(reshard::start::<AddShard>),
+        )
+        .route(
+            "/api/v1/reshard/rebalance",
+            post(reshard::start::<Rebalance>),
+        )
+        .route("/api/v1/reshard/jobs", get(reshard::list))
+        .route("/api/v1/reshard/jobs/{id}", get(reshard::find))
+        .route("/api/v1/reshard/jobs/{id}/events", get(reshard::events))
+        .route("/api/v1/reshard/jobs/{id}/{request}", post(reshard::ask))
 }
 
 impl IntoResponse for Error {

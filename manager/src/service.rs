@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::TaskGroup;
+use platform::{Shutdown, TaskGroup};
 use tokio::time::timeout;
 use topology::store::Store;
 use topology::{Epoch, Snapshot, Term};
@@ -17,6 +17,7 @@ use crate::control::Command;
 use crate::error::Error;
 use crate::forward::{Answer, Forwarder};
 use crate::leader::{self, Identity, Leader, Standing};
+use crate::reshard::api::Jobs;
 use crate::shards::Shards;
 use crate::shards::health::Health;
 
@@ -24,6 +25,8 @@ mod describe;
 mod mutate;
 mod read;
 mod request;
+pub mod reshard;
+mod users;
 
 /// How long an answer waits for this manager to see what it says, so that the caller's next read
 /// here shows it.
@@ -42,6 +45,10 @@ pub struct Parts {
     pub health: Health,
     /// Vnodes of a shard whose registration names no number.
     pub vnode_count: u32,
+    /// The jobs that move rows between shards.
+    pub jobs: Arc<dyn Jobs>,
+    /// Ends streams that would last as long as what they show.
+    pub stopping: Shutdown,
     /// Where control writes run, so that a caller that goes away does not cut one short.
     pub tasks: TaskGroup,
 }

@@ -15,6 +15,7 @@ use crate::identifier;
 
 pub mod health;
 pub mod rows;
+pub mod sizes;
 pub mod tls;
 
 /// How shards are reached.
@@ -102,16 +103,39 @@ impl Shards {
     /// # Errors
     /// [`Error`] names the shard.
     pub async fn connect(&self, shard: &Shard) -> Result<Session, Error> {
-        let endpoint = &shard.primary_endpoint;
         let mut settings = tokio_postgres::Config::new();
+        settings
+            .application_name("sharding-manager")
+            .options(self.session_options());
+        Ok(Session {
+            shard: shard.id.clone(),
+            client: self.login(shard, settings).await?,
+            limit: self.config.statement_timeout,
+        })
+    }
+
+    /// How shards are reached.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Logs in to a shard's primary; `settings` say what the session is, this who and where.
+    ///
+    /// # Errors
+    /// [`Error`] names the shard.
+    pub async fn login(
+        &self,
+        shard: &Shard,
+        mut settings: tokio_postgres::Config,
+    ) -> Result<Client, Error> {
+        let endpoint = &shard.primary_endpoint;
         settings
             .host(endpoint.host())
             .port(endpoint.port())
             .dbname(endpoint.database())
             .user(&self.config.user)
-            .ssl_mode(self.config.tls.mode())
-            .application_name("sharding-manager")
-            .options(self.session_options());
+            .ssl_mode(self.config.tls.mode());
         if let Some(password) = &self.config.password {
             settings.password(password.expose());
         }
@@ -135,11 +159,7 @@ impl Shards {
             }
         };
         drop(self.tasks.spawn("shard session", driver));
-        Ok(Session {
-            shard: shard.id.clone(),
-            client,
-            limit: self.config.statement_timeout,
-        })
+        Ok(client)
     }
 
     fn session_options(&self) -> String {

@@ -1,5 +1,7 @@
 //! Generated code of the gRPC services. No logic.
 
+mod secretive;
+
 /// The manager's services.
 pub mod manager {
     #[expect(missing_docs, reason = "generated")]

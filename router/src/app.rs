@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
@@ -16,7 +15,7 @@ use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
 
-use crate::auth::Users;
+use crate::auth::{self, Users};
 use crate::barrier::Barrier;
 use crate::cache::Cache;
 use crate::config::Config;
@@ -96,7 +95,7 @@ fn warn_about(config: &Config) {
     } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
         && config.pgwire.users.is_empty()
     {
-        tracing::warn!("pgwire.auth.users is empty: nobody can log in to the Postgres front");
+        tracing::info!("pgwire.auth.users is empty: only users in etcd can log in");
     }
 }
 
@@ -107,6 +106,7 @@ struct Parts {
     peers: Peers,
     barrier: Barrier,
     follower: Follower,
+    users: auth::follower::Follower,
     keeper: Keeper,
     topology: topology::watch::View,
     readiness: Readiness,
@@ -149,7 +149,7 @@ impl Parts {
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
-        let peers = Peers::new(store, address, barrier.applied());
+        let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
         let presence = Presence::new(peers.incarnation(), barrier.clone());
@@ -165,6 +165,8 @@ impl Parts {
         );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
+        let users = Arc::new(users);
+        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let tls = config
             .security
             .tls
@@ -182,7 +184,7 @@ impl Parts {
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
-            users: ArcSwap::from_pointee(users),
+            users,
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
@@ -197,13 +199,16 @@ impl Parts {
             .filter(|_| config.security.enable_rbac);
         let verifier = secret.map(Verifier::hs256);
         let readiness = Readiness::new();
-        readiness.set("topology", Err("not read yet".to_owned()));
+        for part in ["topology", "users"] {
+            readiness.set(part, Err("not read yet".to_owned()));
+        }
         Ok(Self {
             core,
             front,
             peers,
             barrier,
             follower,
+            users: stored_users,
             keeper,
             topology,
             readiness,
@@ -216,10 +221,11 @@ impl Parts {
     fn start(self, tasks: &TaskGroup, ground: &Shutdown) {
         let Self {
             core,
-            front: _,
+            front,
             peers,
             barrier,
             follower,
+            users,
             keeper,
             topology,
             readiness,
@@ -227,6 +233,7 @@ impl Parts {
             verifier: _,
         } = self;
         tasks.spawn("topology", follower.run(ground.clone()));
+        tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
         tasks.spawn("barrier", barrier.run(ground.clone()));
         tasks.spawn("moving", core.moving.clone().run(ground.clone()));
@@ -238,9 +245,15 @@ impl Parts {
         tasks.spawn("health", health::run(core, ground.clone()));
         let ground = ground.clone();
         tasks.spawn("readiness", async move {
+            let loaded = async {
+                topology.loaded().await;
+                readiness.set("topology", Ok(()));
+                front.users.read().await;
+                readiness.set("users", Ok(()));
+            };
             tokio::select! {
                 () = ground.requested() => {}
-                () = topology.loaded() => readiness.set("topology", Ok(())),
+                () = loaded => {}
             }
         });
     }

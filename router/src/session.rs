@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use platform::Shutdown;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -84,8 +83,7 @@ impl From<std::io::Error> for Ended {
 #[derive(Debug)]
 pub struct Front {
     pub core: Arc<Core>,
-    /// Replaced as a whole when they are read again.
-    pub users: ArcSwap<Users>,
+    pub users: Arc<Users>,
     pub statements: Statements,
     pub sessions: cancel::Registry,
     pub roll: Roll,

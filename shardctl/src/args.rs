@@ -67,6 +67,9 @@ pub enum Command {
     /// List and add table groups
     #[command(subcommand)]
     Groups(Groups),
+    /// List, create and delete users of the routers, and change their passwords
+    #[command(subcommand)]
+    Users(Users),
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
@@ -209,6 +212,59 @@ pub enum Groups {
         #[arg(long, value_enum)]
         key_type: KeyType,
     },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Users {
+    /// List all users
+    #[command(after_long_help = help::USERS_LIST)]
+    List,
+    /// Let a new user log in to the routers
+    #[command(after_long_help = help::USER)]
+    Create {
+        /// Its name
+        name: String,
+        /// It may not log in until it is enabled
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        from: PasswordFrom,
+    },
+    /// Change a user's password
+    #[command(after_long_help = help::USER)]
+    Passwd {
+        /// The user
+        name: String,
+        #[command(flatten)]
+        from: PasswordFrom,
+    },
+    /// Let a user log in again
+    #[command(after_long_help = help::USER)]
+    Enable {
+        /// The user
+        name: String,
+    },
+    /// Let a user log in no longer; sessions that it has go on
+    #[command(after_long_help = help::USER)]
+    Disable {
+        /// The user
+        name: String,
+    },
+    /// Forget a user; sessions that it has go on
+    #[command(after_long_help = help::REMOVED)]
+    Delete {
+        /// The user
+        name: String,
+    },
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone, Flags)]
+pub struct PasswordFrom {
+    /// File whose first line is the password or a SCRAM-SHA-256 verifier, `-` for standard input
+    /// [default: the variable SHARDCTL_USER_PASSWORD, else standard input]
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
 use proto::manager::v1::table_service_client::TableServiceClient;
 use proto::manager::v1::topology_service_client::TopologyServiceClient;
+use proto::manager::v1::user_service_client::UserServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -78,6 +79,7 @@ pub struct Services {
     pub shards: ShardServiceClient<Secured>,
     pub tables: TableServiceClient<Secured>,
     pub topology: TopologyServiceClient<Secured>,
+    pub users: UserServiceClient<Secured>,
 }
 
 /// Puts the token into each request.
@@ -256,6 +258,8 @@ impl Services {
             tables: TableServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             topology: TopologyServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            users: UserServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

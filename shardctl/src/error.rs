@@ -25,6 +25,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nothing where a password should be.
+    #[error("no password is given")]
+    NoPassword,
+    /// A password that cannot be read.
+    #[error("password is not readable from {from}: {reason}")]
+    BadPassword {
+        /// The file, or what else it was to come from.
+        from: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// An https address, and nothing to check its certificate against.
     #[error("{address} is https, which needs a certificate authority")]
     NoCa {
@@ -85,7 +96,9 @@ impl Error {
             | Self::NoAddress
             | Self::BadToken
             | Self::BadCa { .. }
-            | Self::NoCa { .. } => 2,
+            | Self::NoCa { .. }
+            | Self::NoPassword
+            | Self::BadPassword { .. } => 2,
             Self::Refused { code, .. } if *code == Code::NotFound => 3,
             Self::Refused { .. } => 1,
             Self::Unavailable { .. } => 4,
@@ -102,6 +115,9 @@ impl Error {
             }
             Self::BadToken => Some("look for quotes or line breaks in SHARDCTL_TOKEN".to_owned()),
             Self::NoCa { .. } => Some("pass its PEM file with --ca or SHARDCTL_CA".to_owned()),
+            Self::NoPassword | Self::BadPassword { .. } => Some(
+                "give it by --password-file, SHARDCTL_USER_PASSWORD or standard input".to_owned(),
+            ),
             Self::BadCa { .. } => Some("--ca takes a PEM file with certificates".to_owned()),
             Self::OutcomeUnknown { see, .. } => {
                 Some(format!("look before trying again: shardctl {see}"))

@@ -38,7 +38,7 @@ pub(crate) const SHARD: &str = r#"JSON:
 vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
 
 pub(crate) const REMOVED: &str = r#"JSON:
-  {"kind": "shard" | "table", "id", "removed": true}"#;
+  {"kind": "shard" | "table" | "user", "id", "removed": true}"#;
 
 pub(crate) const TABLES_LIST: &str = r#"JSON:
   {"tables": [{"name", "kind": "sharded" | "reference" | "unsharded", "shard_key", "key_type",
@@ -72,6 +72,20 @@ pub(crate) const GROUPS_LIST: &str = r#"JSON:
 
 pub(crate) const GROUP: &str = r#"JSON:
   {"name", "key_type": "bigint" | "text" | "uuid"}"#;
+
+pub(crate) const USERS_LIST: &str = r#"JSON:
+  {"users": [{"name", "enabled": true | false, "version": number, "created_at", "updated_at"}]}"#;
+
+pub(crate) const USER: &str = r#"JSON:
+  {"name", "enabled": true | false, "version": number, "created_at", "updated_at"}
+
+A password is never taken from the command line. It is the first line of --password-file, or
+SHARDCTL_USER_PASSWORD, or the first line of standard input, where a terminal asks for it unseen.
+What begins with SCRAM-SHA-256$ is taken as a verifier, as PostgreSQL keeps it in pg_authid.
+
+Examples:
+  shardctl users create app --password-file /run/secrets/app
+  pwgen -s 32 1 | shardctl users passwd app"#;
 
 pub(crate) const RING: &str = r#"JSON:
   {"epoch": number, "vnode_count": number,

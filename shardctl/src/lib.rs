@@ -8,6 +8,7 @@ pub mod args;
 pub mod client;
 pub mod error;
 pub mod grid;
+pub mod password;
 pub mod report;
 pub mod run;
 

@@ -14,6 +14,7 @@ pub mod route;
 pub mod shards;
 pub mod status;
 pub mod tables;
+pub mod users;
 pub mod version;
 
 /// What a command prints.

@@ -13,6 +13,8 @@ use crate::client::{Ask, Managers};
 use crate::error::Error;
 use crate::report::{self, Report};
 
+mod users;
+
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Counting reads every row.
@@ -50,6 +52,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Shards(command) => session.shards(command).await,
         Command::Tables(command) => session.tables(command).await,
         Command::Groups(command) => session.groups(command).await,
+        Command::Users(command) => session.users(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
         Command::Route { key, group } => session.route(key, group).await,
         Command::Version { client: _ } => session.version(&global).await,
@@ -342,6 +345,8 @@ fn reason(error: &Error) -> String {
         | Error::BadToken
         | Error::BadCa { .. }
         | Error::NoCa { .. }
+        | Error::NoPassword
+        | Error::BadPassword { .. }
         | Error::OutcomeUnknown { .. }
         | Error::BadAnswer { .. }
         | Error::Uncounted { .. } => error.to_string(),

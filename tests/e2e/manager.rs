@@ -18,6 +18,7 @@ mod leader;
 mod secrets;
 mod shards;
 mod tables;
+mod users;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
@@ -27,6 +28,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         grpc::trials(suite),
         audit::trials(suite),
         secrets::trials(suite),
+        users::trials(suite),
     ]
     .into_iter()
     .flatten()

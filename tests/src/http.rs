@@ -62,6 +62,14 @@ pub async fn post(url: &str, body: &Value) -> anyhow::Result<Answer> {
     send(Method::POST, url, Some(body.to_string())).await
 }
 
+/// Sends JSON that changes what is there.
+///
+/// # Errors
+/// When no answer comes.
+pub async fn patch(url: &str, body: &Value) -> anyhow::Result<Answer> {
+    send(Method::PATCH, url, Some(body.to_string())).await
+}
+
 /// Deletes.
 ///
 /// # Errors

@@ -137,6 +137,38 @@ impl GroupName {
     }
 }
 
+/// The name of a user of the Postgres front, as a client sends it: any text that PostgreSQL would
+/// take for a role, without control characters, since it is shown in logs and tables.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserName(Arc<str>);
+
+impl UserName {
+    /// Most bytes in a name (PostgreSQL's NAMEDATALEN - 1).
+    pub const MAX_BYTES: usize = 63;
+
+    /// Checks and wraps a name.
+    ///
+    /// # Errors
+    /// [`InvalidId`] names the rule that the text breaks.
+    pub fn try_new(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() || text.len() > Self::MAX_BYTES || text.contains(char::is_control) {
+            return Err(InvalidId::new(
+                "user name",
+                text,
+                "use 1 to 63 bytes, none of them a control character",
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! text_newtype {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -164,6 +196,7 @@ macro_rules! text_newtype {
 }
 text_newtype!(ShardId);
 text_newtype!(GroupName);
+text_newtype!(UserName);
 
 /// A table's schema-qualified name, as PostgreSQL stores it (already case-folded).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

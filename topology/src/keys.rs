@@ -1,7 +1,7 @@
 //! Every etcd key of the system. The only file with their text.
 
 use crate::percent::{escape, unescape};
-use crate::{GroupName, ShardId, TableName};
+use crate::{GroupName, ShardId, TableName, UserName};
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +28,22 @@ pub const AUDIT: &str = "/sharding/v1/audit/";
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
 /// Prefix of routers' records, each under its router's lease.
 pub const ROUTERS: &str = "/sharding/v1/routers/";
+/// Prefix of the users of the Postgres front. Not a part of the topology: no epoch is made when
+/// one of them changes.
+pub const USERS: &str = "/sharding/v1/users/";
+/// What routers make up salts from that no user has chosen, so that all of them make up the same.
+pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
+
+/// Prefix of the records of resharding jobs.
+pub const JOBS: &str = "/sharding/v1/reshard/jobs/";
+/// Prefix of the records of their legs.
+pub const LEGS: &str = "/sharding/v1/reshard/legs/";
+/// Prefix of how far jobs are, rewritten while they run.
+pub const PROGRESS: &str = "/sharding/v1/reshard/progress/";
+/// Prefix of resharding plans that can be run by their id, each under a lease.
+pub const PLANS: &str = "/sharding/v1/reshard/plans/";
 
 /// A shard's record.
 #[must_use]
@@ -73,6 +87,19 @@ pub fn router(id: u16) -> String {
     format!("{ROUTERS}{id}")
 }
 
+/// A user's record.
+#[must_use]
+pub fn user(name: &UserName) -> String {
+    format!("{USERS}{}", escape(name.as_str()))
+}
+
+/// Whose record a key under [`USERS`] holds; none when it is not one that [`user`] writes.
+#[must_use]
+pub fn user_of(key: &str) -> Option<UserName> {
+    let name = unescape_strictly(key.strip_prefix(USERS)?)?;
+    UserName::try_new(&name).ok()
+}
+
 /// The number in a router's key; none for a key that [`router`] does not give.
 #[must_use]
 pub fn router_number(key: &str) -> Option<u16> {
@@ -84,6 +111,36 @@ pub fn router_number(key: &str) -> Option<u16> {
 #[must_use]
 pub fn idempotency(key: &str) -> String {
     format!("{IDEMPOTENCY}{}", escape(key))
+}
+
+/// The record of a resharding job.
+#[must_use]
+pub fn job(id: &str) -> String {
+    format!("{JOBS}{}", escape(id))
+}
+
+/// Prefix of the records of a job's legs.
+#[must_use]
+pub fn legs(job: &str) -> String {
+    format!("{LEGS}{}/", escape(job))
+}
+
+/// The record of a leg; zero-padded, so that key order is the order in which they run.
+#[must_use]
+pub fn leg(job: &str, number: u16) -> String {
+    format!("{}{number:05}", legs(job))
+}
+
+/// How far a job is.
+#[must_use]
+pub fn progress(job: &str) -> String {
+    format!("{PROGRESS}{}", escape(job))
+}
+
+/// The record of a resharding plan.
+#[must_use]
+pub fn plan(id: &str) -> String {
+    format!("{PLANS}{}", escape(id))
 }
 
 /// What a key under [`TOPOLOGY`] holds.

@@ -17,11 +17,13 @@ pub mod ring;
 pub mod routers;
 pub mod snapshot;
 pub mod store;
+pub mod verifier;
 pub mod watch;
 
-pub use ids::{Epoch, GroupName, ShardId, TableName, Term, Token};
+pub use ids::{Epoch, GroupName, ShardId, TableName, Term, Token, UserName};
 pub use key::{Key, KeyType};
 pub use parts::Parts;
 pub use records::{Consistency, Endpoint, Group, Placement, Shard, ShardState, Table};
 pub use ring::Ring;
 pub use snapshot::{ShardIndex, Snapshot};
+pub use verifier::Verifier;

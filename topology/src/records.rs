@@ -9,6 +9,7 @@ use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 mod codec;
 mod endpoint;
 mod router;
+mod user;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tests;
 pub use codec::{DecodeError, decode, encode};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use router::{Incarnation, RouterRecord};
+pub use user::{AuditHead, LoginSeed, User};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

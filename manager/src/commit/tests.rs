@@ -4,10 +4,11 @@ use topology::records::{Head, decode, encode};
 use topology::store::memory::CommitFault;
 use topology::store::{MemoryStore, Op, Store, Txn};
 use topology::watch::{Loaded, load};
-use topology::{Endpoint, Epoch, GroupName, KeyType, Term, keys};
+use topology::{Endpoint, Epoch, GroupName, KeyType, Term, UserName, Verifier, keys};
 
-use super::{Error, Key, Request, Writer};
+use super::{Error, Key, Request, UserRequest, Writer};
 use crate::audit::{self, Author};
+use crate::control::user::{Action, Command as UserCommand};
 use crate::control::{Command, NewShard, Rejection};
 use crate::error::Code;
 
@@ -247,4 +248,93 @@ async fn no_stored_value_holds_a_password() {
     let head = setup.store.read(keys::HEAD).await.unwrap().unwrap();
     let head: Head = decode(keys::HEAD, &head.value).unwrap();
     assert_eq!(head.epoch, Epoch(1));
+}
+
+fn user(term: Term, name: &str, action: Action) -> UserRequest {
+    let name = UserName::try_new(name).unwrap();
+    UserRequest {
+        term,
+        command: UserCommand { name, action },
+        author: Author::default(),
+    }
+}
+
+fn create() -> Action {
+    Action::Create {
+        verifier: Verifier::derive("sesame", b"salt", 1),
+        enabled: true,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_is_written_with_an_audit_entry_and_without_an_epoch() {
+    let setup = Setup::new().await;
+    setup.write(group("users")).await.unwrap();
+    let request = user(setup.term, "app", create());
+    let written = setup.writer.write_user(&request).await.unwrap().unwrap();
+    assert_eq!((written.name.as_str(), written.version), ("app", 1));
+    assert_eq!(setup.loaded().await.epoch(), Epoch(1));
+    setup.write(group("others")).await.unwrap();
+    let entries = setup.audit().await;
+    let seen: Vec<_> = entries
+        .iter()
+        .map(|e| (e.sequence, e.epoch.0, e.action.as_str()))
+        .collect();
+    let expected = [
+        (3, 2, "create_group"),
+        (2, 1, "create_user"),
+        (1, 1, "create_group"),
+    ];
+    assert_eq!(seen, expected);
+    let gone = user(setup.term, "app", Action::Delete);
+    assert_eq!(setup.writer.write_user(&gone).await.unwrap(), None);
+    assert!(
+        setup
+            .store
+            .list(keys::USERS)
+            .await
+            .unwrap()
+            .entries
+            .is_empty()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_cannot_write_a_user() {
+    let setup = Setup::new().await;
+    elect(&setup.store).await;
+    let request = user(setup.term, "app", create());
+    let error = setup.writer.write_user(&request).await.unwrap_err();
+    assert!(matches!(error, Error::Deposed { .. }), "{error:?}");
+    assert!(setup.audit().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_lost_answer_is_found_out_is_written_once() {
+    let setup = Setup::new().await;
+    setup.store.fail_next_commit(CommitFault::LostAnswer);
+    let request = user(setup.term, "app", create());
+    let written = setup.writer.write_user(&request).await.unwrap().unwrap();
+    assert_eq!((written.version, setup.audit().await.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_and_topology_written_at_once_leave_an_entry_each() {
+    let setup = Setup::new().await;
+    let other = Writer::new(Arc::new(setup.store.clone()), None);
+    let groups = async {
+        for n in 0..10 {
+            setup.write(group(&format!("g-{n}"))).await.unwrap();
+        }
+    };
+    let users = async {
+        for n in 0..10 {
+            let request = user(setup.term, &format!("u-{n}"), create());
+            other.write_user(&request).await.unwrap();
+        }
+    };
+    tokio::join!(groups, users);
+    let numbers: Vec<_> = setup.audit().await.iter().map(|e| e.sequence).collect();
+    assert_eq!(numbers, (1..=20).rev().collect::<Vec<_>>());
+    assert_eq!(setup.loaded().await.epoch(), Epoch(10));
 }

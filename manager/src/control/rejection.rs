@@ -1,7 +1,7 @@
 //! Why a command is not possible on the present topology, and what a client may do about it.
 
 use platform::Kind;
-use topology::{Endpoint, Epoch, GroupName, KeyType, ShardId, TableName};
+use topology::{Endpoint, Epoch, GroupName, KeyType, ShardId, TableName, UserName};
 
 use crate::error::Code;
 
@@ -90,6 +90,18 @@ pub enum Rejection {
         /// The table.
         name: TableName,
     },
+    /// The user is there.
+    #[error("user {name} exists already")]
+    UserExists {
+        /// The user.
+        name: UserName,
+    },
+    /// No such user.
+    #[error("user {name} does not exist")]
+    UnknownUser {
+        /// The user.
+        name: UserName,
+    },
     /// Shards that join after the first sharded table own nothing, so that the ring would stay
     /// without them.
     #[error(
@@ -104,6 +116,24 @@ pub enum Rejection {
         checked_at: Epoch,
         /// The present epoch.
         found: Epoch,
+    },
+    /// A vnode is not where a job believes it to be.
+    #[error("vnode {token} does not belong to shard {shard}: the ring changed under the job")]
+    VnodeElsewhere {
+        /// The vnode.
+        token: topology::Token,
+        /// Whose it should be.
+        shard: ShardId,
+    },
+    /// A sharded table was registered or forgotten while rows were moving.
+    #[error(
+        "the sharded tables are no longer those that the job moves: {found} instead of {moved}"
+    )]
+    TablesDiffer {
+        /// How many the job moves.
+        moved: usize,
+        /// How many are registered.
+        found: usize,
     },
     /// There are as many as there may be.
     #[error("there are {limit} {what} already, which is the limit")]
@@ -124,10 +154,14 @@ impl Rejection {
             Self::ShardExists { .. }
             | Self::EndpointTaken { .. }
             | Self::GroupExists { .. }
-            | Self::TableExists { .. } => Code::AlreadyExists,
-            Self::UnknownShard { .. } | Self::UnknownGroup { .. } | Self::UnknownTable { .. } => {
-                Code::Kind(Kind::NotFound)
-            }
+            | Self::VnodeElsewhere { .. }
+            | Self::TablesDiffer { .. }
+            | Self::TableExists { .. }
+            | Self::UserExists { .. } => Code::AlreadyExists,
+            Self::UnknownShard { .. }
+            | Self::UnknownGroup { .. }
+            | Self::UnknownTable { .. }
+            | Self::UnknownUser { .. } => Code::Kind(Kind::NotFound),
             Self::ShardOwnsVnodes { .. }
             | Self::ShardIsHome { .. }
             | Self::KeyTypeDiffers { .. }

@@ -31,6 +31,26 @@ pub(super) fn create(
     new: &NewShard,
     now: SystemTime,
 ) -> Result<Change, Rejection> {
+    // Once rows may lie where the ring says, vnodes are moved by a plan and never just given.
+    if ring_holds_data(snapshot) {
+        return join(snapshot, new, now);
+    }
+    let id = usable_id(snapshot, new)?;
+    let tokens = fresh_tokens(snapshot, &id, new.vnode_count)?;
+    Ok(registered(id, new, tokens, now))
+}
+
+/// Registers a shard without vnodes.
+pub(super) fn join(
+    snapshot: &Snapshot,
+    new: &NewShard,
+    now: SystemTime,
+) -> Result<Change, Rejection> {
+    let id = usable_id(snapshot, new)?;
+    Ok(registered(id, new, Vec::new(), now))
+}
+
+fn usable_id(snapshot: &Snapshot, new: &NewShard) -> Result<ShardId, Rejection> {
     let unusable = || Rejection::UnusableName {
         name: new.name.chars().take(128).collect(),
     };
@@ -40,6 +60,10 @@ pub(super) fn create(
     }
     endpoints_are_free(snapshot, new)?;
     below(snapshot.shards().len(), MAX_SHARDS, "shards")?;
+    Ok(id)
+}
+
+fn registered(id: ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime) -> Change {
     let shard = Shard {
         id: id.clone(),
         name: new.name.clone(),
@@ -53,12 +77,6 @@ pub(super) fn create(
         updated_at: now,
     };
     let mut ops = vec![Op::put(keys::shard(&id), encode(&shard))];
-    // Once rows may lie where the ring says, vnodes are moved by a plan and never just given.
-    let tokens = if ring_holds_data(snapshot) {
-        Vec::new()
-    } else {
-        fresh_tokens(snapshot, &id, new.vnode_count)?
-    };
     let detail = json!({
         "name": new.name, "primary_endpoint": new.primary_endpoint, "replicas": new.replicas,
         "vnode_count": new.vnode_count, "weight": new.weight, "owned_vnodes": tokens.len(),
@@ -70,12 +88,12 @@ pub(super) fn create(
         };
         ops.push(Op::put(keys::ring(&id), encode(&vnodes)));
     }
-    Ok(Change {
+    Change {
         ops,
         action: "create_shard",
         target: id.to_string(),
         detail,
-    })
+    }
 }
 
 pub(super) fn delete(

@@ -14,13 +14,26 @@ use crate::service::Service;
 /// A shard to be, as a client writes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewShard {
+pub(crate) struct NewShard {
     name: String,
     primary_endpoint: String,
     #[serde(default)]
     replicas: Vec<String>,
     vnode_count: Option<u32>,
     weight: Option<u32>,
+}
+
+impl NewShard {
+    pub(super) fn message(self, idempotency_key: String) -> Result<v1::CreateShardRequest, Error> {
+        Ok(v1::CreateShardRequest {
+            name: self.name,
+            primary_endpoint: self.primary_endpoint,
+            replicas: self.replicas,
+            vnode_count: given("vnode_count", self.vnode_count)?,
+            weight: given("weight", self.weight)?,
+            idempotency_key,
+        })
+    }
 }
 
 /// A shard.
@@ -82,14 +95,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewShard>,
 ) -> Result<Response, Error> {
-    let request = v1::CreateShardRequest {
-        name: new.name,
-        primary_endpoint: new.primary_endpoint,
-        replicas: new.replicas,
-        vnode_count: given("vnode_count", new.vnode_count)?,
-        weight: given("weight", new.weight)?,
-        idempotency_key: idempotency_key(&headers)?,
-    };
+    let request = new.message(idempotency_key(&headers)?)?;
     let created = service.create_shard(&caller, request).await?;
     Ok((StatusCode::CREATED, one(created.message.shard)?).into_response())
 }

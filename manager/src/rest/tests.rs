@@ -16,15 +16,19 @@ use crate::commit::Writer;
 use crate::forward::Forwarder;
 use crate::leader::{Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::fake::Fake;
 use crate::service::{Parts, Service};
 use crate::shards::health::Health;
 use crate::shards::{self, Shards};
+
+mod reshard;
 
 /// A manager over a store in memory, without its ports.
 struct Manager {
     store: MemoryStore,
     app: Router,
     stop: Shutdown,
+    jobs: Fake,
 }
 
 impl Drop for Manager {
@@ -66,6 +70,7 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         connect_timeout: Duration::from_secs(1),
         statement_timeout: Duration::from_secs(1),
     };
+    let jobs = Fake::default();
     let service = Service::new(Parts {
         writer: Arc::new(Writer::new(Arc::clone(&shared), None)),
         store: shared,
@@ -76,10 +81,17 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         shards: Shards::new(shards, tasks.clone()),
         health: Health::default(),
         vnode_count: 16,
+        jobs: Arc::new(jobs.clone()),
+        stopping: stop.clone(),
         tasks,
     });
     let app = super::router(service, verifier, Metrics::try_new().unwrap());
-    Manager { store, app, stop }
+    Manager {
+        store,
+        app,
+        stop,
+        jobs,
+    }
 }
 
 impl Manager {
@@ -473,4 +485,105 @@ async fn with_a_secret_every_call_needs_a_token_whose_subject_is_audited() {
     let mut audit = request(Method::GET, "/audit", None);
     audit.headers_mut().insert("authorization", bearer);
     assert_eq!(manager.send(audit).await.1["entries"][0]["actor"], "alice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_lives_from_its_creation_to_its_removal() {
+    let manager = leading().await;
+    let app = json!({ "name": "app user/é", "password": "correct-horse" });
+    let (status, created) = manager.post("/users", &app).await;
+    assert_eq!(status, 201, "{created}");
+    let expected = (&json!("app user/é"), &json!(true), &json!(1));
+    let seen = (&created["name"], &created["enabled"], &created["version"]);
+    assert_eq!(seen, expected);
+    let (status, again) = manager.post("/users", &app).await;
+    assert_eq!((status.as_u16(), code(&again)), (409, "already_exists"));
+
+    let path = "/users/app%20user%2F%C3%A9";
+    for (method, body) in [
+        (Method::PATCH, json!({ "enabled": false })),
+        (Method::PUT, json!({ "password": "battery-staple" })),
+    ] {
+        let (status, changed) = manager.send(request(method, path, Some(&body))).await;
+        assert_eq!((status.as_u16(), &changed["enabled"]), (200, &json!(false)));
+    }
+    let (_, found) = manager.get(path).await;
+    assert_eq!(found["version"], 3);
+    let (_, all) = manager.get("/users").await;
+    assert_eq!(all, json!({ "users": [found] }));
+
+    let (_, audit) = manager.get("/audit").await;
+    let actions = audit["entries"].as_array().unwrap().iter();
+    let actions: Vec<_> = actions.map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["alter_user", "alter_user", "create_user"]);
+    for text in [audit.to_string(), all.to_string()] {
+        assert!(
+            !text.contains("SCRAM") && !text.contains("battery"),
+            "{text}"
+        );
+    }
+    for entry in manager.store.list("/").await.unwrap().entries {
+        let value = String::from_utf8_lossy(&entry.value);
+        assert!(
+            !value.contains("horse") && !value.contains("battery"),
+            "{value}"
+        );
+        assert_eq!(
+            value.contains("SCRAM"),
+            entry.key.contains("/users/"),
+            "{value}"
+        );
+    }
+
+    assert_eq!(manager.delete(path).await.0, 204);
+    for method in [Method::GET, Method::DELETE] {
+        let (status, gone) = manager.send(request(method, path, None)).await;
+        assert_eq!((status.as_u16(), code(&gone)), (404, "not_found"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_password_is_said_without_it() {
+    let manager = leading().await;
+    let long = "battery".repeat(200);
+    let verifier = "SCRAM-SHA-256$4096:battery";
+    for (body, field) in [
+        (json!({ "name": "a" }), "password"),
+        (json!({ "name": "a", "password": "" }), "password"),
+        (json!({ "name": "a", "password": long }), "password"),
+        (
+            json!({ "name": "a", "password": "battery\u{0}" }),
+            "password",
+        ),
+        (
+            json!({ "name": "a", "password": ["battery"] }),
+            "must be a string",
+        ),
+        (
+            json!({ "name": "a", "password": 8_675_309 }),
+            "must be a string",
+        ),
+        (json!({ "name": "a", "verifier": verifier }), "verifier"),
+        (
+            json!({ "name": "a", "verifier": verifier, "password": "battery" }),
+            "verifier",
+        ),
+        (json!({ "name": "", "password": "battery" }), "name"),
+        (json!({ "name": "a\nb", "password": "battery" }), "name"),
+    ] {
+        let (status, error) = manager.post("/users", &body).await;
+        assert_eq!(
+            (status.as_u16(), code(&error)),
+            (400, "invalid_argument"),
+            "{error}"
+        );
+        let text = message(&error);
+        assert!(text.contains(field), "{text}");
+        assert!(
+            !text.contains("battery") && !text.contains("8675309"),
+            "{text}"
+        );
+    }
+    let nothing = request(Method::PATCH, "/users/a", Some(&json!({})));
+    assert_eq!(manager.send(nothing).await.0, 400);
 }

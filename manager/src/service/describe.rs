@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use proto::manager::v1;
+use topology::records::User;
 use topology::{Group, Placement, Ring, Shard, ShardId, ShardIndex, ShardState, Snapshot, Table};
 
 use crate::leader::Standing;
@@ -46,6 +47,17 @@ fn describe_shard(shard: &Shard, owned_vnodes: u32) -> v1::Shard {
         updated_at: time(shard.updated_at),
         owned_vnodes,
         weight: shard.weight,
+    }
+}
+
+pub(super) fn user(user: &User) -> v1::User {
+    let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
+    v1::User {
+        name: user.name.to_string(),
+        enabled: user.enabled,
+        version: user.version,
+        created_at: time(user.created_at),
+        updated_at: time(user.updated_at),
     }
 }
 

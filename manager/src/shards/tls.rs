@@ -22,6 +22,11 @@ impl Tls {
         Self(connector)
     }
 
+    /// What performs the handshakes; none where connections are in clear.
+    pub(crate) fn connector(&self) -> Option<&Connector> {
+        self.0.as_ref()
+    }
+
     /// What tokio-postgres has to ask a shard for.
     pub(super) fn mode(&self) -> SslMode {
         match &self.0 {

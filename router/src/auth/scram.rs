@@ -2,33 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-
-/// PostgreSQL's own default (`scram_iterations`).
-pub const ITERATIONS: u32 = 4096;
+use topology::verifier::{Verifier, hmac};
 
 /// The SASL mechanism's name.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
 
 /// Longest message of a client that is looked at.
 const MAX_MESSAGE_BYTES: usize = 4096;
-
-/// What is stored of a password: enough to check it, not enough to use it.
-#[derive(Clone)]
-pub struct Verifier {
-    iterations: u32,
-    salt: Vec<u8>,
-    stored_key: [u8; 32],
-    server_key: [u8; 32],
-}
-
-impl std::fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Verifier(***)")
-    }
-}
 
 /// Why a login failed. A client only ever reads "password authentication failed".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,61 +24,6 @@ pub enum Failed {
     /// The proof does not fit.
     #[error("password does not match")]
     Mismatch,
-}
-
-impl Verifier {
-    /// The verifier of a password. The caller has normalised it or accepts it as it is, which is
-    /// what PostgreSQL does with a password that SASLprep refuses.
-    #[must_use]
-    pub fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
-        let mut salted = [0_u8; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), salt, iterations, &mut salted);
-        let client_key = hmac(&salted, b"Client Key");
-        Self {
-            iterations,
-            salt: salt.to_vec(),
-            stored_key: Sha256::digest(client_key).into(),
-            server_key: hmac(&salted, b"Server Key"),
-        }
-    }
-
-    /// Reads PostgreSQL's form: `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`.
-    ///
-    /// # Errors
-    /// The rule that the text breaks; never the text.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const RULE: &str =
-            "a verifier has the form SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>";
-        let body = text.strip_prefix("SCRAM-SHA-256$").ok_or(RULE)?;
-        let (head, keys) = body.split_once('$').ok_or(RULE)?;
-        let (iterations, salt) = head.split_once(':').ok_or(RULE)?;
-        let (stored, server) = keys.split_once(':').ok_or(RULE)?;
-        let key = |text: &str| -> Result<[u8; 32], &'static str> {
-            BASE64
-                .decode(text)
-                .ok()
-                .and_then(|bytes| bytes.try_into().ok())
-                .ok_or(RULE)
-        };
-        Ok(Self {
-            iterations: iterations.parse().map_err(|_| RULE)?,
-            salt: BASE64.decode(salt).map_err(|_| RULE)?,
-            stored_key: key(stored)?,
-            server_key: key(server)?,
-        })
-    }
-
-    /// A verifier that no password fits, the same each time for one name.
-    #[must_use]
-    pub fn decoy(seed: &[u8; 32], name: &str) -> Self {
-        let salt = hmac(seed, name.as_bytes());
-        Self {
-            iterations: ITERATIONS,
-            salt: salt.iter().copied().take(16).collect(),
-            stored_key: hmac(seed, b"stored"),
-            server_key: hmac(seed, b"server"),
-        }
-    }
 }
 
 /// An exchange that has had its first message.
@@ -132,8 +59,8 @@ impl Exchange {
             return Err(Failed::Malformed);
         }
         let nonce = format!("{nonce}{server_nonce}");
-        let salt = BASE64.encode(&verifier.salt);
-        let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations);
+        let salt = BASE64.encode(verifier.salt());
+        let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations());
         let exchange = Self {
             verifier,
             gs2_header: format!("{flag},{authzid},"),
@@ -162,18 +89,18 @@ impl Exchange {
             "{},{},{without_proof}",
             self.client_first_bare, self.server_first
         );
-        let signature = hmac(&self.verifier.stored_key, signed.as_bytes());
+        let signature = hmac(self.verifier.stored_key(), signed.as_bytes());
         let mut client_key = proof;
         for (byte, mask) in client_key.iter_mut().zip(signature) {
             *byte ^= mask;
         }
         let candidate: [u8; 32] = Sha256::digest(client_key).into();
-        if !bool::from(candidate.ct_eq(&self.verifier.stored_key)) {
+        if !bool::from(candidate.ct_eq(self.verifier.stored_key())) {
             return Err(Failed::Mismatch);
         }
         Ok(format!(
             "v={}",
-            BASE64.encode(hmac(&self.verifier.server_key, signed.as_bytes()))
+            BASE64.encode(hmac(self.verifier.server_key(), signed.as_bytes()))
         ))
     }
 }
@@ -188,12 +115,6 @@ fn message(bytes: &[u8]) -> Result<&str, Failed> {
 fn attribute(text: &str, name: char) -> Option<&str> {
     text.split(',')
         .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-}
-
-fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(data);
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -50,17 +50,14 @@ impl Reload {
     ///
     /// # Errors
     /// When something cannot be used; then users stay as they were.
-    pub async fn run(
-        &self,
-        running: &Config,
-        users: &ArcSwap<Users>,
-    ) -> Result<Vec<String>, Refusal> {
+    pub async fn run(&self, running: &Config, users: &Arc<Users>) -> Result<Vec<String>, Refusal> {
         let env = std::env::vars().collect();
         let config = Config::load(&self.path, &env).map_err(|violations| unusable(&violations))?;
         telemetry::check_level(&config.observability.log_level).map_err(|e| unusable(&e))?;
         let named = config.pgwire.users.clone();
         // Passwords are hashed slowly, on purpose.
-        let derived = tokio::task::spawn_blocking(move || Users::try_new(&named)).await;
+        let deriving = Arc::clone(users);
+        let derived = tokio::task::spawn_blocking(move || deriving.derive(named)).await;
         let derived = derived.map_err(|error| unusable(&error))?;
         let derived = derived.map_err(|reason| unusable(&reason))?;
         if let Some(tls) = &self.tls {
@@ -70,7 +67,7 @@ impl Reload {
         self.logging
             .set_level(&config.observability.log_level)
             .map_err(|error| unusable(&error))?;
-        users.store(Arc::new(derived));
+        users.configure(derived);
         let notices = notices(
             &settings::list(running),
             &settings::list(&self.latest()),

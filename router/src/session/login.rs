@@ -199,7 +199,8 @@ async fn admit(
 
 /// SCRAM-SHA-256. A stranger learns neither whether the user exists nor what was wrong.
 async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<(), LoginError> {
-    let (verifier, known) = front.users.load().verifier(user);
+    front.users.first_reading().await;
+    let (verifier, known) = front.users.verifier(user);
     encode::authentication_sasl(&mut client.outbound, &[MECHANISM])?;
     let first = next_password(client).await?;
     let Ok(initial) = first.password().sasl_initial_response() else {

@@ -59,3 +59,15 @@ fn help_documents_every_exit_code() {
         assert!(help.contains(&format!("\n  {code}  ")), "exit code {code}");
     }
 }
+
+#[test]
+fn a_password_is_no_argument() {
+    assert!(parse("shardctl users create app --password-file -").is_ok());
+    for line in [
+        "shardctl users create app sesame",
+        "shardctl users create app --password sesame",
+        "shardctl users passwd app sesame",
+    ] {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}

@@ -258,3 +258,17 @@ fn a_total_is_unknown_when_a_shard_was_not_counted_or_copies_differ() {
     assert_eq!(counts.uncounted(), [reason]);
     check("count-incomplete", &counts);
 }
+
+#[test]
+fn users_are_shown_without_what_their_passwords_are_checked_by() {
+    let user = |name: &str, enabled| pb::User {
+        name: name.to_owned(),
+        enabled,
+        version: 2,
+        created_at: "2026-11-20T08:00:00.000Z".to_owned(),
+        updated_at: "2026-11-21T09:30:00.000Z".to_owned(),
+    };
+    let all = vec![user("app", true), user("reports", false)];
+    check("users", &users::Users::from(all));
+    check("user", &users::User::from(user("app", true)));
+}

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::{
-    HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, audit, group, hold, idempotency, ring, shard, table,
+    HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, USERS, audit, group, hold, idempotency, ring,
+    shard, table, user, user_of,
 };
-use crate::{GroupName, ShardId, TableName};
+use crate::{GroupName, ShardId, TableName, UserName};
 
 fn name(schema: &str, name: &str) -> TableName {
     TableName::try_from_parts(schema, name).unwrap()
@@ -31,6 +32,16 @@ proptest! {
         for (text, key) in keys {
             prop_assert!(text.starts_with(TOPOLOGY));
             prop_assert_eq!(TopologyKey::parse(&text), Some(key));
+        }
+    }
+
+    #[test]
+    fn a_users_key_is_read_back_as_that_user(text in "[a-z%/. é]{1,12}", other in "[a-z%/0-9A-F]{0,12}") {
+        let name = UserName::try_new(&text).unwrap();
+        prop_assert_eq!(user_of(&user(&name)), Some(name));
+        let key = format!("{USERS}{other}");
+        if let Some(name) = user_of(&key) {
+            prop_assert_eq!(user(&name), key);
         }
     }
 

@@ -89,3 +89,21 @@ pub(super) mod rfc3339 {
         humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)
     }
 }
+
+/// Thirty-two bytes as base64 text.
+pub(super) mod base64_32 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&STANDARD.encode(bytes))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = STANDARD.decode(text).ok();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| serde::de::Error::custom("must be 32 bytes in base64"))
+    }
+}

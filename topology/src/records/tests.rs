@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    DecodeError, Endpoint, Group, Head, Hold, Incarnation, Placement, RouterRecord, Shard,
-    ShardState, ShardVnodes, Table, TokenRange, decode, encode,
+    AuditHead, DecodeError, Endpoint, Group, Head, Hold, Incarnation, LoginSeed, Placement,
+    RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User, decode, encode,
 };
-use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
+use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
 fn id(text: &str) -> ShardId {
     ShardId::try_new(text).unwrap()
@@ -177,6 +177,26 @@ fn a_hold_is_stored_as_in_its_golden_file() {
 }
 
 #[test]
+fn a_user_is_stored_as_in_its_golden_file() {
+    let at = |text| humantime::parse_rfc3339(text).unwrap();
+    let user = User {
+        name: UserName::try_new("app").unwrap(),
+        verifier: Verifier::derive("sesame", b"0123456789abcdef", 4096),
+        enabled: true,
+        version: 2,
+        created_at: at("2026-01-02T03:04:05.678Z"),
+        updated_at: at("2026-02-03T04:05:06Z"),
+    };
+    golden!("user.v1.json", user);
+}
+
+#[test]
+fn heads_beside_the_topology_are_stored_as_in_their_golden_files() {
+    golden!("audit_head.v1.json", AuditHead { sequence: 41 });
+    golden!("login_seed.v1.json", LoginSeed { seed: [7; 32] });
+}
+
+#[test]
 fn a_time_that_cannot_be_said_is_stored_as_the_nearest() {
     let hours = |count: u64| Duration::from_secs(count * 3600);
     for (time, text) in [
@@ -274,6 +294,7 @@ fn any_value() -> impl Strategy<Value = Vec<u8>> {
         include_str!("../../testdata/records/vnodes.v1.json"),
         include_str!("../../testdata/records/table_sharded.v1.json"),
         include_str!("../../testdata/records/hold.v1.json"),
+        include_str!("../../testdata/records/user.v1.json"),
     ];
     let broken = (0..files.len(), any::<prop::sample::Index>(), any::<u8>());
     prop_oneof![
@@ -338,6 +359,9 @@ proptest! {
         stable::<Group>(&bytes)?;
         stable::<Table>(&bytes)?;
         stable::<Hold>(&bytes)?;
+        stable::<User>(&bytes)?;
+        stable::<LoginSeed>(&bytes)?;
+        stable::<AuditHead>(&bytes)?;
     }
 
     #[test]

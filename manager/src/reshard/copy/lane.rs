@@ -1,0 +1,204 @@
+//! A worker: its session on the owner, which reads in the snapshot, and those on the mirrors. It
+//! takes range after range; where a connection breaks it opens new ones and tries the range again,
+//! which the mirrors that have it already tell it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use topology::Shard;
+use wire::backend::tag;
+
+use super::part::{Part, Range};
+use super::pump::{self, Tally};
+use super::{Error, Order, Shared};
+use crate::reshard::link::{self, Link};
+use crate::reshard::session::{self, Class, application_name};
+
+/// A range is tried so many times more when connections break.
+const MAX_RETRIES: u32 = 5;
+/// Before the first of them; doubled for each that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Row security must not hide rows in silence.
+const READER_OPTIONS: &str = " -c row_security=off -c default_transaction_read_only=on";
+
+/// A session on the owner, in the snapshot.
+pub(super) async fn reader(order: &Order, purpose: &'static str) -> Result<Link, Error> {
+    let options = session::options() + READER_OPTIONS;
+    let name = application_name(&order.leg, purpose);
+    let mut link = connect(order, &order.owner, &name, &options).await?;
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+        order.snapshot.replace('\'', "''")
+    );
+    match link.query("import the snapshot of a copy", &sql).await {
+        Ok(_) => Ok(link),
+        Err(error) if error.fault.ends_session() => Err(error.into()),
+        Err(error) => Err(Error::SnapshotGone(error)),
+    }
+}
+
+/// A session on a mirror, whose rows the leg's guard lets through.
+pub(super) async fn writer(order: &Order, shard: &Shard) -> Result<Link, link::Error> {
+    let options = session::writer_options(&order.leg);
+    let name = application_name(&order.leg, "copy");
+    connect(order, shard, &name, &options).await
+}
+
+async fn connect(
+    order: &Order,
+    shard: &Shard,
+    name: &str,
+    options: &str,
+) -> Result<Link, link::Error> {
+    let parameters = [("application_name", name), ("options", options)];
+    Link::connect(&order.config, shard, &parameters).await
+}
+
+/// Copies ranges until none is left.
+pub(super) async fn work(shared: Arc<Shared>) -> Result<Tally, Error> {
+    let mut total = Tally::default();
+    let mut lane = None;
+    while let Some((range, part)) = shared.next() {
+        let (mut retries, mut pause) = (0, FIRST_PAUSE);
+        loop {
+            // What is not put back after an error is closed.
+            let attempt = async {
+                let mut open = match lane.take() {
+                    Some(open) => open,
+                    None => Lane::open(&shared.order).await?,
+                };
+                let tally = open.copy(&shared, range, part).await?;
+                lane = Some(open);
+                Ok(tally)
+            };
+            match attempt.await {
+                Ok(tally) => {
+                    total.add(tally);
+                    break;
+                }
+                Err(error) if retries < MAX_RETRIES && is_passing(&error) => {
+                    tracing::warn!(
+                        error = platform::telemetry::error_chain(&error),
+                        relation = part.relation,
+                        range = range.number,
+                        "range is tried again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    (retries, pause) = (retries + 1, pause * 2);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        shared.progress.blocks_copied.add(range.blocks);
+    }
+    Ok(total)
+}
+
+/// Whether the snapshot may have outlived it.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Link(error) => error.class() == Class::Retryable,
+        Error::SnapshotGone(_)
+        | Error::Unfit { .. }
+        | Error::Rows { .. }
+        | Error::Stored { .. }
+        | Error::Panicked => false,
+    }
+}
+
+/// The sessions of a worker.
+struct Lane {
+    source: Link,
+    targets: Vec<Link>,
+}
+
+impl Lane {
+    async fn open(order: &Order) -> Result<Self, Error> {
+        let source = reader(order, "copy").await?;
+        let mut targets = Vec::with_capacity(order.targets.len());
+        for target in &order.targets {
+            targets.push(writer(order, &target.shard).await?);
+        }
+        Ok(Self { source, targets })
+    }
+
+    async fn copy(&mut self, shared: &Shared, range: Range, part: &Part) -> Result<Tally, Error> {
+        let mut sinks = Vec::with_capacity(self.targets.len());
+        for (link, target) in self.targets.iter_mut().zip(&shared.order.targets) {
+            if begin(link, shared, range, part).await? {
+                sinks.push(pump::Sink::new(link, &target.bounds, part.format));
+            }
+        }
+        if sinks.is_empty() {
+            return Ok(Tally::default());
+        }
+        let sql = part.read(&range);
+        let what = "read rows to be copied";
+        let announced = tag::COPY_OUT_RESPONSE;
+        self.source.begin_copy(what, &sql, announced).await?;
+        let tally = pump::run(&mut self.source, &mut sinks, part, shared).await?;
+        for sink in sinks {
+            let sent = sink.rows;
+            let link = sink.close().await?;
+            end(link, shared, (range, part), sent).await?;
+        }
+        Ok(tally)
+    }
+}
+
+/// Begins a range's transaction on a mirror, unless it is there already. Another attempt at it
+/// that has not come to its end yet is waited for.
+async fn begin(link: &mut Link, shared: &Shared, range: Range, part: &Part) -> Result<bool, Error> {
+    let sql = format!(
+        "BEGIN; SELECT vg.enter({}); INSERT INTO vg.copy_progress VALUES ({}, 0) \
+         ON CONFLICT DO NOTHING RETURNING true",
+        shared.order.term,
+        entry(shared, range, part)
+    );
+    let rows = link.query("begin to store copied rows", &sql).await?;
+    // A row of vg.enter, and one of the entry.
+    if rows.len() < 2 {
+        link.query("leave a range that is stored", "ROLLBACK")
+            .await?;
+        return Ok(false);
+    }
+    let announced = tag::COPY_IN_RESPONSE;
+    link.begin_copy("store copied rows", &part.store(), announced)
+        .await?;
+    Ok(true)
+}
+
+async fn end(
+    link: &mut Link,
+    shared: &Shared,
+    (range, part): (Range, &Part),
+    sent: u64,
+) -> Result<(), Error> {
+    let stored = link.finish("store copied rows").await?.unwrap_or_default();
+    if stored != sent {
+        return Err(Error::Stored {
+            shard: link.shard().clone(),
+            table: part.table.name.clone(),
+            sent,
+            stored,
+        });
+    }
+    let sql = format!(
+        "UPDATE vg.copy_progress SET rows = {stored} \
+         WHERE (tag, attempt, relation, range) = ({}); COMMIT",
+        entry(shared, range, part)
+    );
+    link.query("commit copied rows", &sql).await?;
+    Ok(())
+}
+
+fn entry(shared: &Shared, range: Range, part: &Part) -> String {
+    format!(
+        "'{}', '{}', '{}', {}",
+        shared.order.leg.tag(),
+        shared.attempt,
+        part.relation.replace('\'', "''"),
+        range.number
+    )
+}

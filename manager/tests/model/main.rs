@@ -1,0 +1,74 @@
+//! Every order of events that a small world allows, explored over the machine that runs in
+//! production: the owner always has every acknowledged write. And with each protection taken away,
+//! the search finds a write that is lost, which shows that it can.
+
+mod system;
+
+use stateright::{Checker, Model};
+use system::{Protection, World};
+
+const LOST: &str = "the owner has every acknowledged write";
+
+fn world(without: Option<Protection>) -> World {
+    World {
+        without,
+        writes: 2,
+        routers: 2,
+        max_records: 4,
+        asks: true,
+    }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_in_any_order_of_events() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checker = world(None).checker().threads(threads).spawn_bfs().join();
+    println!(
+        "{} states, {} distinct, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    checker.assert_properties();
+    assert!(
+        checker.unique_state_count() >= 1_000_000,
+        "the world has become too small"
+    );
+}
+
+fn loses_a_write_without(protection: Protection) {
+    let checker = world(Some(protection)).checker().spawn_bfs().join();
+    let trace = checker.discovery(LOST);
+    let trace = trace.unwrap_or_else(|| panic!("without {protection:?} nothing was lost"));
+    println!("without {protection:?}: {:?}", trace.into_actions());
+}
+
+#[test]
+fn without_the_guard_a_write_is_lost() {
+    loses_a_write_without(Protection::Guard);
+}
+
+#[test]
+fn without_the_term_a_write_is_lost() {
+    loses_a_write_without(Protection::Term);
+}
+
+#[test]
+fn without_the_drain_a_write_is_lost() {
+    loses_a_write_without(Protection::Drain);
+}
+
+#[test]
+fn without_the_stores_compares_a_write_is_lost() {
+    loses_a_write_without(Protection::Compare);
+}
+
+#[test]
+fn with_the_position_read_before_the_fence_a_write_is_lost() {
+    loses_a_write_without(Protection::PositionAfterFence);
+}
+
+#[test]
+fn with_guards_dropped_before_the_routers_know_a_write_is_lost() {
+    loses_a_write_without(Protection::Horizon);
+}
