@@ -152,7 +152,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Ended`] when the client did not leave by itself.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Ended> {
+    pub async fn run(mut self: Box<Self>, shutdown: Shutdown) -> Result<(), Ended> {
         match self.serve(shutdown).await {
             Err(Ended::Broken(error)) => {
                 tracing::warn!(%error, "closing a session in the middle of an answer");
@@ -170,7 +170,7 @@ impl Session {
         let requested = shutdown.requested();
         tokio::pin!(requested);
         loop {
-            let idle = !self.transaction.is_block() && self.attachment.is_none();
+            let idle = self.is_idle();
             if idle {
                 self.clock.stop();
             }
@@ -191,14 +191,37 @@ impl Session {
                     return Ok(());
                 }
             };
-            self.clock.start();
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            if !self.handle(frame).await? {
+            // What a message needs while it is handled is kilobytes, which a client that waits for
+            // its user does not hold.
+            if !Box::pin(self.handle_all(frame)).await? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Whether the session holds nothing of a shard.
+    fn is_idle(&self) -> bool {
+        !self.transaction.is_block() && self.attachment.is_none()
+    }
+
+    /// Handles a message and those that came with it; false when one was the last.
+    async fn handle_all(&mut self, mut frame: Frame) -> Result<bool, Ended> {
+        loop {
+            self.clock.start();
+            if !self.handle(frame).await? {
+                return Ok(false);
+            }
+            if self.is_idle() {
+                self.clock.stop();
+            }
+            match self.client.buffered()? {
+                Some(next) => frame = next,
+                None => return Ok(true),
             }
         }
     }

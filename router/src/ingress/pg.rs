@@ -60,7 +60,9 @@ async fn converse(
         return;
     }
     let time = front.core.config.pgwire.login_timeout;
-    let login = tokio::time::timeout(time, log_in(front, stream, tls.as_ref())).await;
+    // Boxed, so that nothing of a login's state stays with the session for its life.
+    let login = Box::pin(log_in(front, stream, tls.as_ref()));
+    let login = tokio::time::timeout(time, login).await;
     let admitted = match login {
         Ok(Ok(Some(admitted))) => admitted,
         Ok(Ok(None)) => return,
@@ -75,7 +77,7 @@ async fn converse(
     };
     let ended = match admitted {
         Admitted::Session(session) => session.run(shutdown).await,
-        Admitted::Operator(operator) => operator.run(shutdown).await,
+        Admitted::Operator(operator) => Box::pin(operator.run(shutdown)).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "session ended");
