@@ -104,6 +104,9 @@ impl Front {
     }
 }
 
+/// Things of a session by the names that its own client gives them.
+type ByName<T> = HashMap<Bytes, T, foldhash::fast::RandomState>;
+
 /// A session that has logged in.
 #[derive(Debug)]
 pub struct Session {
@@ -113,7 +116,7 @@ pub struct Session {
     transaction: Transaction,
     settings: SessionSettings,
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
-    statements: HashMap<Bytes, Arc<Prepared>>,
+    statements: ByName<Arc<Prepared>>,
     attachment: Option<Attachment>,
     /// Bytes for the backend.
     outbound: BytesMut,
@@ -122,6 +125,8 @@ pub struct Session {
     batch: Batch,
     portals: Portals,
     clock: Clock,
+    /// Entered only where something is logged.
+    span: tracing::Span,
     listed: roll::Entry,
     _connected: Connected,
     _slot: OwnedSemaphorePermit,
@@ -155,7 +160,9 @@ impl Session {
     pub async fn run(mut self: Box<Self>, shutdown: Shutdown) -> Result<(), Ended> {
         match self.serve(shutdown).await {
             Err(Ended::Broken(error)) => {
-                tracing::warn!(%error, "closing a session in the middle of an answer");
+                self.span.in_scope(
+                    || tracing::warn!(%error, "closing a session in the middle of an answer"),
+                );
                 Err(Ended::Broken(error))
             }
             Err(Ended::Client(ClientError::Protocol(text))) => {
@@ -243,7 +250,7 @@ impl Session {
             b'X' => return Ok(false),
             // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.
             b'd' | b'c' | b'f' => {}
-            b'F' => self.refuse_function_call().await?,
+            b'F' => Box::pin(self.refuse_function_call()).await?,
             tag => {
                 let text = format!("invalid frontend message type {tag}");
                 self.fatal(&Error::Protocol(text)).await?;

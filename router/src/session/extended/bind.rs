@@ -58,7 +58,7 @@ impl Session {
         loop {
             match self.on_bind(frame).await {
                 Ok(()) => return Ok(()),
-                Err(stopped) => self.wait_out(stopped, frame, &mut since).await?,
+                Err(stopped) => Box::pin(self.wait_out(stopped, frame, &mut since)).await?,
             }
         }
     }
