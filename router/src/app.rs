@@ -28,6 +28,7 @@ use crate::moving::Moving;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
+use crate::threads::Threads;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
@@ -61,7 +62,8 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
-    sockets.start(&config, &parts, &serving, &fronts);
+    let threads = Threads::start(config.pgwire.threads, &ground).context("start threads")?;
+    sockets.start(&config, &parts, threads, &serving, &fronts);
     let metrics = (&*config.http.host, config.observability.metrics_port);
     let metrics = Listener::bind(metrics, None).await?;
     tasks.spawn(
@@ -300,7 +302,14 @@ impl Sockets {
         Ok(Self { http, grpc, pgwire })
     }
 
-    fn start(self, config: &Config, parts: &Parts, serving: &TaskGroup, shutdown: &Shutdown) {
+    fn start(
+        self,
+        config: &Config,
+        parts: &Parts,
+        threads: Threads,
+        serving: &TaskGroup,
+        shutdown: &Shutdown,
+    ) {
         let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
         let verifier = parts.verifier.clone();
         let readiness = parts.readiness.clone();
@@ -316,7 +325,7 @@ impl Sockets {
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
         let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));
         let front = Arc::clone(&parts.front);
-        let tasks = serving.clone();
+        let tasks = (serving.clone(), threads);
         let pgwire = ingress::pg::serve(self.pgwire, front, tls, tasks, shutdown.clone());
         serving.spawn("pgwire", pgwire);
     }

@@ -21,4 +21,5 @@ pub mod replica;
 pub mod route;
 pub mod session;
 pub mod stream;
+pub mod threads;
 pub mod view;

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
@@ -15,6 +16,9 @@ use crate::moving::Moving;
 use crate::pool::{self, Lease, Pool};
 use crate::replica::{self, Permit, Replicas};
 use crate::route::Target;
+
+/// Between two looks at the backends that are idle.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -100,6 +104,12 @@ impl Serving {
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
         let members = self.members.iter().copied();
         members.filter_map(|index| Some((index, self.primary(index)?)))
+    }
+
+    /// Has every pool look at its idle backends.
+    fn tidy(&self) {
+        self.primaries.iter().for_each(Pool::tidy);
+        self.replicas.iter().for_each(Replicas::tidy);
     }
 
     /// The pools of all shards, whether they take part or not.
@@ -194,13 +204,17 @@ impl Keeper {
 
     /// Follows the topology until shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let mut tidying = tokio::time::interval(TIDY_INTERVAL);
         loop {
             self.apply(&self.topology.snapshot());
-            tokio::select! {
-                // Shutdown first, so that a busy topology cannot delay it.
-                biased;
-                () = shutdown.requested() => return,
-                _epoch = self.topology.changed() => {}
+            loop {
+                tokio::select! {
+                    // Shutdown first, so that a busy topology cannot delay it.
+                    biased;
+                    () = shutdown.requested() => return,
+                    _epoch = self.topology.changed() => break,
+                    _ = tidying.tick() => self.view.load().tidy(),
+                }
             }
         }
     }

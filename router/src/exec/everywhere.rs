@@ -264,7 +264,7 @@ impl Participant {
             } else {
                 Outcome::Error
             };
-            lease.metrics.answered(outcome, started.elapsed());
+            lease.metrics().answered(outcome, started.elapsed());
         }
         let answer = outcome.map_err(|_| self.lost())?;
         match (answer.error, answer.status) {

@@ -266,7 +266,7 @@ impl Exchange {
         } else {
             Outcome::Error
         };
-        lease.metrics.answered(outcome, self.started.elapsed());
+        lease.metrics().answered(outcome, self.started.elapsed());
         if ready_for_query(ready.body()) == Ok(TransactionStatus::Idle) {
             conversation::shrink(&mut lease);
             lease.give_back();
@@ -284,7 +284,7 @@ impl Exchange {
         let undone = matches!(ended, Ok(Ok(true)));
         if let Some(lease) = self.lease.take() {
             lease
-                .metrics
+                .metrics()
                 .answered(Outcome::Error, self.started.elapsed());
         }
         if undone || !self.may_have_committed() {
@@ -345,7 +345,7 @@ impl Exchange {
     fn fail(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease
-                .metrics
+                .metrics()
                 .answered(Outcome::Error, self.started.elapsed());
             self.stop(lease);
         }

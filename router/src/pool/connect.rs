@@ -257,6 +257,7 @@ impl Login {
             statuses: statuses.into(),
             reusable: true,
             spoiled: false,
+            home: crate::threads::present(),
             place: None,
         })
     }

@@ -103,7 +103,7 @@ impl Session {
                 if self.attachment.is_some() {
                     return Ok(());
                 }
-                return self.attach_any(serving).await;
+                return Box::pin(self.attach_any(serving)).await;
             }
             Target::Shard { index, .. } => index,
         };
@@ -119,7 +119,7 @@ impl Session {
             if attachment.movable.is_none() || self.transaction == Transaction::Failed {
                 return Err(crosses_shards(&attachment.shard, wanted).into());
             }
-            self.move_away().await?;
+            Box::pin(self.move_away()).await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
         let _waiting = pool.is_busy().then(|| self.listed.waits());
@@ -207,7 +207,7 @@ impl Session {
             Transaction::Idle | Transaction::Open | Transaction::Failed => before.clone(),
         };
         if wait {
-            self.settle(before).await?;
+            Box::pin(self.settle(before)).await?;
         }
         if let Some(attachment) = &mut self.attachment {
             attachment.rewind = rewind.filter(|_| is_chosen_by_key);
@@ -301,7 +301,9 @@ impl Session {
         );
         let relayed = match limit {
             None => relayed.await,
-            Some(limit) => match limit.impose(relayed).await {
+            // Boxed, as all that is rare or large: a message that meets none of it is to cost
+            // no memory for it (docs/decisions/0008).
+            Some(limit) => match Box::pin(limit.impose(relayed)).await {
                 Imposed::InTime(relayed) => relayed,
                 Imposed::Cancelled(relayed) => {
                     // The request may still be on its way.
@@ -344,19 +346,20 @@ impl Session {
     /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
     pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
         let started = tokio::time::Instant::now();
-        let metrics = self
+        // A backend that is lost is gone by then, and is counted all the same.
+        let pool = self
             .attachment
             .as_ref()
-            .map(|attachment| attachment.lease.metrics.clone());
+            .map(|attachment| attachment.lease.pool().clone());
         let result = self.exchange().await;
-        if let Some(metrics) = metrics {
+        if let Some(pool) = pool {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
             let outcome = if succeeded {
                 Outcome::Success
             } else {
                 Outcome::Error
             };
-            metrics.answered(outcome, started.elapsed());
+            pool.metrics().answered(outcome, started.elapsed());
         }
         result
     }
@@ -397,6 +400,7 @@ impl Session {
         let Some(shard) = shard else {
             return Error::NoShard.into();
         };
+        let _logged = self.span.enter();
         let lost = match source {
             Ok(source) => {
                 tracing::warn!(%shard, error = %source, "lost a backend within an exchange");

@@ -273,6 +273,12 @@ impl Client {
         Ok(())
     }
 
+    /// Whether something waits to be written.
+    #[must_use]
+    pub(super) fn owes(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+
     /// Whether a write was begun and given up.
     #[must_use]
     pub(super) fn is_midway(&self) -> bool {

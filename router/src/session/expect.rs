@@ -230,6 +230,12 @@ impl Expectations {
         self.queue.front().map(|entry| &entry.expected)
     }
 
+    /// Whether it is the turn of local frames.
+    #[must_use]
+    pub(super) fn is_local_next(&self) -> bool {
+        matches!(self.front(), Some(Expected::Local(_)))
+    }
+
     /// Local frames whose turn it is.
     pub(super) fn next_local(&mut self) -> Option<Bytes> {
         let Some(Expected::Local(frames)) = self.front() else {

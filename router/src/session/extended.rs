@@ -3,7 +3,6 @@
 //! The router owns the names of prepared statements and prepares them on whichever backend needs
 //! them. What comes before the first Bind is put off until that Bind says which shard it is for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
-use super::{Ended, Session, answers, control, local};
+use super::{ByName, Ended, Session, answers, control, local};
 use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
@@ -62,7 +61,7 @@ impl Batch {
     }
 
     /// Undoes what it did to the session's statements by messages that were skipped.
-    pub(super) fn undo(&self, numbers: &[u64], statements: &mut HashMap<Bytes, Arc<Prepared>>) {
+    pub(super) fn undo(&self, numbers: &[u64], statements: &mut ByName<Arc<Prepared>>) {
         self.changes.undo(numbers, statements);
     }
 }
@@ -83,7 +82,7 @@ pub(super) enum Portal {
 }
 
 /// Portals by name.
-pub(super) type Portals = HashMap<Bytes, Portal>;
+pub(super) type Portals = ByName<Portal>;
 
 impl Session {
     /// Handles one message of the extended protocol.
@@ -112,7 +111,7 @@ impl Session {
             tag::DESCRIBE => self.on_describe(frame).await,
             tag::EXECUTE => self.on_execute(frame).await,
             tag::CLOSE => self.on_close(frame),
-            _ => self.on_flush().await,
+            _ => Box::pin(self.on_flush()).await,
         };
         let handled = match handled {
             Ok(()) => self.bound_buffers().await,
@@ -120,7 +119,7 @@ impl Session {
         };
         match handled {
             Ok(()) => Ok(()),
-            Err(Stopped::Told(error)) => self.fail_batch(&error).await,
+            Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await,
             Err(Stopped::Answered) => self.skip_to_sync().await,
             Err(Stopped::Ended(ended)) => Err(ended),
         }
@@ -275,13 +274,13 @@ impl Session {
                 self.note_effect(effect);
                 if copies {
                     // Whether the messages behind are the copy's is known only with its answer.
-                    self.flush_backend().await?;
+                    Box::pin(self.flush_backend()).await?;
                 }
                 Ok(())
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
-            Portal::Local(prepared) => self.execute_locally(&prepared).await,
-            Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
+            Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
+            Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Spent => Err(spent(name).into()),
         }
     }
@@ -377,7 +376,7 @@ impl Session {
         if !self.batch.failed {
             match self.find_backend().await {
                 Ok(()) => self.emit_deferred(),
-                Err(Stopped::Told(error)) => self.fail_batch(&error).await?,
+                Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await?,
                 Err(Stopped::Answered) => {}
                 Err(Stopped::Ended(ended)) => return Err(ended),
             }
@@ -400,7 +399,7 @@ impl Session {
         let answered = match exchanged {
             Ok(seen) if seen.is_taken_back() => {
                 let batch = std::mem::take(&mut self.batch);
-                return Ok(Some((self.step_back(&seen).await, batch)));
+                return Ok(Some((Box::pin(self.step_back(&seen)).await, batch)));
             }
             Err(Stopped::Told(error @ Error::Moving(_))) if self.batch.kept.is_whole() => {
                 return Ok(Some((error, std::mem::take(&mut self.batch))));

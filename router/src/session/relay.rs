@@ -71,7 +71,9 @@ pub(super) async fn exchange(
 ) -> Result<(), RelayError> {
     let mut read_bytes = READ_BYTES;
     loop {
-        pass_on(client, backend, expected, scanner).await?;
+        if !backend.inbound.is_empty() || expected.is_local_next() || client.owes() {
+            pass_on(client, backend, expected, scanner).await?;
+        }
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             if read_bytes > READ_BYTES {
                 // A large result is over; the next one of this backend is a small one, as a rule.

@@ -330,20 +330,14 @@ fn a_batch_is_kept_from_the_client_until_something_is_executed() {
         expected
     };
     let mut refused = batch();
-    assert_eq!(
-        refused.on_frame(b'E', &guard("VG002")),
-        Some(Verdict::Drop)
-    );
+    assert_eq!(refused.on_frame(b'E', &guard("VG002")), Some(Verdict::Drop));
     assert_eq!(refused.on_frame(b'Z', b"I"), Some(Verdict::Drop));
     assert!(refused.take_seen().is_taken_back());
     let mut done = batch();
     assert!(done.rows_are_forwarded());
     assert!(!done.keeps_back());
     let mut failed = batch();
-    assert_eq!(
-        failed.on_frame(b'E', b"C23505\0\0"),
-        Some(Verdict::Forward)
-    );
+    assert_eq!(failed.on_frame(b'E', b"C23505\0\0"), Some(Verdict::Forward));
     assert!(!failed.keeps_back());
 }
 

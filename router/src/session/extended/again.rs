@@ -96,8 +96,16 @@ impl Session {
 
     /// Ends the batch, however often it has to be done anew.
     pub(super) async fn sync_in_turn(&mut self) -> Result<(), Ended> {
-        let mut since = None;
-        while let Some((error, batch)) = self.sync().await? {
+        match self.sync().await? {
+            None => Ok(()),
+            // As all that is rare: whoever meets none of it pays no memory for it.
+            Some(refused) => Box::pin(self.sync_anew(refused)).await,
+        }
+    }
+
+    async fn sync_anew(&mut self, refused: (Error, Batch)) -> Result<(), Ended> {
+        let (mut since, mut refused) = (None, Some(refused));
+        while let Some((error, batch)) = refused {
             let kept = self.take_back(batch);
             let bytes = kept.iter().map(|frame| frame.bytes().len()).sum();
             let waited = self.wait_out(Stopped::Told(error), bytes, &mut since);
@@ -111,6 +119,7 @@ impl Session {
                 self.batch_message(&frame).await?;
                 self.batch.kept.add(&frame);
             }
+            refused = self.sync().await?;
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Session {
             match self.on_bind(frame).await {
                 Err(held @ Stopped::Told(Error::Hold(_))) => {
                     let bytes = frame.bytes().len();
-                    self.wait_out(held, bytes, &mut since).await?;
+                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
                 }
                 // Whatever else there is concerns the batch as a whole.
                 ended => return ended,
