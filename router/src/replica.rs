@@ -119,6 +119,14 @@ impl Replicas {
         }
     }
 
+    /// Has their pools look at their idle backends.
+    pub(crate) fn tidy(&self) {
+        for replica in &*self.all {
+            replica.pool.tidy();
+            replica.probe.tidy();
+        }
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> &[Replica] {
         &self.all

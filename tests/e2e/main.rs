@@ -18,6 +18,7 @@ mod http;
 mod lifecycle;
 mod manager;
 mod metrics;
+mod moving;
 mod outage;
 mod pgwire;
 mod replicas;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         metrics::trials(&suite),
         harness::trials(&suite),
         hold::trials(&suite),
+        moving::trials(&suite),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     suite.end();

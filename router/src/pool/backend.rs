@@ -10,6 +10,7 @@ use super::dial::Dialer;
 use super::roster::Place;
 use super::settings::Settings;
 use crate::stream::Stream;
+use crate::threads;
 
 /// A backend as a CancelRequest addresses it.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Backend {
     pub(super) reusable: bool,
     /// Something happened on it that no later state can make good: it is closed after use.
     pub(super) spoiled: bool,
+    /// The thread that listens to its socket.
+    pub(super) home: usize,
     /// Its entry in the pool's list.
     pub(super) place: Option<Place>,
 }
@@ -62,6 +65,20 @@ impl Backend {
     pub(super) fn end_loan(&self) {
         if let Some(place) = &self.place {
             place.lent(false);
+        }
+    }
+
+    /// The thread that listens to its socket.
+    pub(super) fn home(&self) -> usize {
+        self.home
+    }
+
+    /// Has the present thread listen to its socket; it must be idle. Where that cannot be, it stays
+    /// where it is: each answer then wakes another thread.
+    pub(super) fn settle(&mut self) {
+        let here = threads::present();
+        if self.home != here && here != 0 && self.stream.settle().is_ok() {
+            self.home = here;
         }
     }
 

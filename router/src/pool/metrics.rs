@@ -53,10 +53,6 @@ pub struct Totals {
     pub wait_time: Duration,
 }
 
-/// Counts one backend as in use while it lives.
-#[derive(Debug)]
-pub struct InUse(IntGauge);
-
 impl Metrics {
     /// Registers the counters.
     ///
@@ -152,14 +148,13 @@ impl OfShard {
         }
     }
 
-    pub(super) fn enter(&self) -> InUse {
+    /// A backend is in use.
+    pub(super) fn loan_began(&self) {
         self.active.inc();
-        InUse(self.active.clone())
     }
-}
 
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.dec();
+    /// It is not any more.
+    pub(super) fn loan_ended(&self) {
+        self.active.dec();
     }
 }

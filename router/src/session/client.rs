@@ -45,6 +45,14 @@ impl Frame {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The same message, to be kept.
+    #[must_use]
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            bytes: BytesMut::from(self.bytes()),
+        }
+    }
 }
 
 /// Why a client's session ends.
@@ -263,6 +271,12 @@ impl Client {
         self.stream.flush().await?;
         self.midway = false;
         Ok(())
+    }
+
+    /// Whether something waits to be written.
+    #[must_use]
+    pub(super) fn owes(&self) -> bool {
+        !self.outbound.is_empty()
     }
 
     /// Whether a write was begun and given up.

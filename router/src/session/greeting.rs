@@ -1,7 +1,7 @@
 //! The end of a login: the settings that the start-up packet asked for, the server's own settings
 //! for the client, the cancel key.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -13,7 +13,7 @@ use super::client::Client;
 use super::login::{LoginError, refuse};
 use super::patience::Clock;
 use super::state::{SessionSettings, Transaction};
-use super::{Batch, Expectations, Flight, Front, Session, effects, local};
+use super::{Batch, ByName, Expectations, Flight, Front, Portals, Session, effects, local};
 use crate::error::Error;
 use crate::exec::conversation;
 use crate::pool::Lease;
@@ -60,14 +60,16 @@ impl Session {
             cancel,
             transaction: Transaction::Idle,
             settings: SessionSettings::new(settings),
-            statements: HashMap::new(),
+            statements: ByName::default(),
             attachment: None,
             outbound: BytesMut::new(),
             expected: Expectations::default(),
             flight: Flight::default(),
+            routed: topology::Epoch::default(),
             batch: Batch::default(),
-            portals: HashMap::new(),
+            portals: Portals::default(),
             clock,
+            span: tracing::Span::current(),
             listed,
             _connected: connected,
             _slot: slot,
