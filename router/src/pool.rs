@@ -19,7 +19,7 @@ mod operate;
 mod roster;
 pub mod settings;
 
-pub use backend::{Backend, CancelTarget};
+pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;

@@ -221,6 +221,7 @@ impl Login {
                 secret,
             }),
             statuses: statuses.into(),
+            traffic: super::Traffic::default(),
             reusable: true,
             spoiled: false,
             place: None,

@@ -48,6 +48,13 @@ impl Lease {
     }
 }
 
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let traffic = std::mem::take(&mut self.backend.traffic);
+        self.metrics.moved(traffic);
+    }
+}
+
 impl Deref for Lease {
     type Target = Backend;
     fn deref(&self) -> &Backend {

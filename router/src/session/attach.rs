@@ -109,8 +109,7 @@ impl Session {
             self.move_away().await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        let _waiting = pool.is_busy().then(|| self.listed.waits());
-        let lease = pool.checkout().await.map_err(Error::Pool)?;
+        let lease = self.checkout(pool).await?;
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 
@@ -124,8 +123,7 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            let _waiting = pool.is_busy().then(|| self.listed.waits());
-            match pool.checkout().await {
+            match self.checkout(pool).await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
                         Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
@@ -136,7 +134,9 @@ impl Session {
                     let shard = pool.shard().clone();
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
-                Err(error) => last = Error::Pool(error),
+                // Whoever called it off wants no other shard's.
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => last = error,
             }
         }
         Err(last.into())
@@ -325,6 +325,7 @@ impl Session {
     /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
     pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
         let started = tokio::time::Instant::now();
+        self.listed.requests(started);
         let metrics = self
             .attachment
             .as_ref()

@@ -44,12 +44,14 @@ impl Session {
         let since = *since.get_or_insert_with(Instant::now);
         let bytes = frame.bytes().len() + self.client.buffered_bytes() + self.outbound.len();
         let holding = self.front.core.holding.clone();
+        let mut wait = self.cancel.waits();
         tokio::select! {
             // A client that has left is not served even if its turn has come.
             biased;
             gone = self.client.gone() => {
                 Err(Stopped::Ended(ClientError::Io(gone).into()))
             }
+            () = wait.cancelled() => Err(Error::Cancelled.into()),
             waited = holding.wait(&held, bytes, since) => Ok(waited.map_err(Error::Hold)?),
         }
     }
