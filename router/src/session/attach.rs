@@ -351,6 +351,9 @@ impl Session {
             .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
+        // A copy whose end was not sent commits nothing, however it is given up.
+        let late_in_copy =
+            matches!(error, RelayError::Late { .. }) && self.expected.is_copying_in();
         self.expected.abandon();
         let seen = self.expected.take_seen();
         self.batch.undo(&seen.undone, &mut self.statements);
@@ -393,7 +396,7 @@ impl Session {
         };
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
-        let error = if flight.ends && (in_block || flight.writes) {
+        let error = if flight.ends && !late_in_copy && (in_block || flight.writes) {
             Error::OutcomeUnknown { shard }
         } else {
             lost
