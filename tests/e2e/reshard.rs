@@ -49,7 +49,9 @@ async fn begin(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<St
 }
 
 async fn ask(cluster: &Cluster, job: &str, request: &str) -> anyhow::Result<Value> {
-    let url = cluster.manager(0)?.api(&format!("/reshard/jobs/{job}/{request}"));
+    let url = cluster
+        .manager(0)?
+        .api(&format!("/reshard/jobs/{job}/{request}"));
     http::post(&url, &json!({})).await?.expect(200)
 }
 
@@ -67,7 +69,10 @@ async fn until(cluster: &Cluster, job: &str, status: &str) -> anyhow::Result<Val
         if found["status"] == json!(status) && is_settled {
             return Ok(found);
         }
-        anyhow::ensure!(found["status"] != json!("failed") || status == "failed", "{found:#}");
+        anyhow::ensure!(
+            found["status"] != json!("failed") || status == "failed",
+            "{found:#}"
+        );
         anyhow::ensure!(Instant::now() < deadline, "not {status} in time: {found:#}");
         sleep(Duration::from_millis(50)).await;
     }
@@ -111,7 +116,11 @@ async fn a_split_is_rolled_back_while_writers_write() -> Outcome {
     let done = until(&cluster, &job, "rolled_back").await?;
     sleep(Duration::from_millis(300)).await;
     let ledger = load.stop().await?;
-    println!("rollback: {} writes, errors {:?}, {done:#}", ledger.writes(), ledger.errors);
+    println!(
+        "rollback: {} writes, errors {:?}, {done:#}",
+        ledger.writes(),
+        ledger.errors
+    );
     ledger.check(&cluster).await?;
     same!(ledger.other_errors(), Vec::new());
     Ok(())

@@ -56,7 +56,9 @@ impl Ledger {
     /// Errors other than those that say: nothing was written, try again.
     pub(crate) fn other_errors(&self) -> Vec<(&String, &u64)> {
         let errors = self.errors.iter();
-        errors.filter(|(code, _)| code.as_str() != "40001").collect()
+        errors
+            .filter(|(code, _)| code.as_str() != "40001")
+            .collect()
     }
 
     /// Holds the ledger against the shards: all of them are read directly.
@@ -67,13 +69,14 @@ impl Ledger {
         let servers = cluster.shards.iter().chain(&cluster.spares);
         for (number, server) in (1..).zip(servers) {
             let id = format!("shard-{number}");
-            let exists = server.psql("SELECT to_regclass('events') IS NOT NULL").await?;
+            let exists = server
+                .psql("SELECT to_regclass('events') IS NOT NULL")
+                .await?;
             if exists.trim() != "t" {
                 continue;
             }
-            let is_owned = |key: i64| {
-                owner(&snapshot, &Key::Bigint(key)).is_some_and(|owner| owner == id)
-            };
+            let is_owned =
+                |key: i64| owner(&snapshot, &Key::Bigint(key)).is_some_and(|owner| owner == id);
             for line in server.psql("SELECT k, id FROM events").await?.lines() {
                 let (key, event) = pair(line)?;
                 if is_owned(key) {
@@ -87,15 +90,28 @@ impl Ledger {
                 }
             }
         }
-        let lost: Vec<_> = self.acked.iter().filter(|id| !seen.contains_key(id)).collect();
-        anyhow::ensure!(lost.is_empty(), "{} acknowledged events lost: {lost:?}", lost.len());
+        let lost: Vec<_> = self
+            .acked
+            .iter()
+            .filter(|id| !seen.contains_key(id))
+            .collect();
+        anyhow::ensure!(
+            lost.is_empty(),
+            "{} acknowledged events lost: {lost:?}",
+            lost.len()
+        );
         let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
         anyhow::ensure!(twice.is_empty(), "events more than once: {twice:?}");
         let known = |id: &&i64| !self.acked.contains(id) && !self.unknown.contains(id);
         let phantoms: Vec<_> = seen.keys().filter(known).collect();
-        anyhow::ensure!(phantoms.is_empty(), "events that nobody wrote: {phantoms:?}");
+        anyhow::ensure!(
+            phantoms.is_empty(),
+            "events that nobody wrote: {phantoms:?}"
+        );
         for key in 1..=KEYS {
-            let value = counts.get(&key).with_context(|| format!("counter {key} is gone"))?;
+            let value = counts
+                .get(&key)
+                .with_context(|| format!("counter {key} is gone"))?;
             let (acked, unknown) = self.counts.get(&key).copied().unwrap_or_default();
             anyhow::ensure!(
                 (acked..=acked + unknown).contains(value),
@@ -218,8 +234,16 @@ impl Writer {
         let kind = self.next() % 4;
         let begin = Instant::now();
         let done = match kind {
-            0 | 1 => session.client.execute(&session.insert, &[&key, &event]).await.map(drop),
-            2 => session.client.execute(&session.count, &[&key]).await.map(drop),
+            0 | 1 => session
+                .client
+                .execute(&session.insert, &[&key, &event])
+                .await
+                .map(drop),
+            2 => session
+                .client
+                .execute(&session.count, &[&key])
+                .await
+                .map(drop),
             _ => both(session, key, event).await,
         };
         let (inserts, counts) = (kind != 2, kind >= 2);
@@ -251,7 +275,9 @@ impl Writer {
 
 async fn both(session: &mut Session, key: i64, event: i64) -> Result<(), tokio_postgres::Error> {
     let transaction = session.client.transaction().await?;
-    transaction.execute(&session.insert, &[&key, &event]).await?;
+    transaction
+        .execute(&session.insert, &[&key, &event])
+        .await?;
     transaction.execute(&session.count, &[&key]).await?;
     transaction.commit().await
 }

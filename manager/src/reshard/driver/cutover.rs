@@ -8,7 +8,9 @@ use topology::{Epoch, ShardId, routers};
 
 use super::Trouble;
 use super::hands::Hands;
+use super::prepare::table_names;
 use crate::reshard::guard::fence;
+use crate::reshard::schema;
 
 /// How long routers may take to say that they hold. It is for clients' comfort only.
 const ACKS_LIMIT: Duration = Duration::from_millis(20);
@@ -64,7 +66,7 @@ impl Hands {
             let budget = self.budget()?;
             let mut session = self.ready(&owner).await?;
             let guarded = self.guarded(&owner);
-            let hash = self.leg.schema_hash.as_deref();
+            let hash = self.hashes.get(&owner).map(String::as_str);
             let term = self.term;
             let fencing = fence::fence(&mut session, term, &guarded, (epoch, hash), budget);
             match timeout(budget, fencing).await {
@@ -86,6 +88,18 @@ impl Hands {
                 Ok(drained) => drained?,
                 Err(_) => return Err(Trouble::passing("the mirrors did not drain in time")),
             }
+        }
+        self.carry_sequences().await
+    }
+
+    /// Sequences are not in the log: the mirrors' go on where the owners' have stopped.
+    async fn carry_sequences(&mut self) -> Result<(), Trouble> {
+        let names = table_names(&self.leg.tables);
+        for flow in self.flows() {
+            let from = self.ready(&flow.from).await?;
+            let mut to = self.ready(&flow.to).await?;
+            schema::carry_sequences(&from, &mut to, self.term, &names).await?;
+            self.ready.extend([from, to]);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a driver holds in its hands, and which hand does which step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -38,6 +38,8 @@ pub(super) struct Hands {
     pub(super) hold: Option<Hold>,
     /// Sessions that were opened before a cutover, for use within it.
     pub(super) ready: Vec<Session>,
+    /// The definition of the tables on each owner, as it was right before the cutover.
+    pub(super) hashes: HashMap<ShardId, String>,
     /// Why the present cutover is being taken back.
     pub(super) reason: Option<String>,
 }
@@ -60,6 +62,7 @@ impl Hands {
             streams: None,
             hold: None,
             ready: Vec::new(),
+            hashes: HashMap::new(),
             reason: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::control::moves::sharded_tables;
 use crate::reshard::copy::{self, Order, Rates, Throttle, copy_leg};
 use crate::reshard::flow::{MovedTable, Ranges};
 use crate::reshard::guard::install::{self, Initial};
-use crate::reshard::guard::{Patience, term};
+use crate::reshard::guard::{Patience, fence, term};
 use crate::reshard::preflight::{self, Finding, Inquiry, Severity};
 use crate::reshard::schema::{self, Creation, Pair};
 use crate::reshard::session::application_name;
@@ -104,9 +104,8 @@ impl Hands {
             install::install(&mut session, self.term, &guarded, Initial::Open, patience).await?;
             // A leg that was prepared by an earlier leader may have been closed in the meantime.
             let leg = &self.leg.id;
-            crate::reshard::guard::fence::open(&mut session, self.term, leg).await?;
-            let names = table_names(&self.leg.tables);
-            self.leg.schema_hash = Some(schema::hash(&mut session, &names).await?);
+            fence::open(&mut session, self.term, leg).await?;
+            self.leg.schema_hash = Some(fence::schema_hash(&session, &guarded).await?);
         }
         Ok(())
     }
@@ -172,6 +171,11 @@ impl Hands {
             let mut to = self.session(&flow.to, "schema").await?;
             let names = table_names(&self.leg.tables);
             schema::differences(&mut from, &mut to, &names).await?;
+            // So that the new indexes are guarded, too.
+            let (guarded, patience) = (self.guarded(&flow.to), Patience::default());
+            let epoch = Epoch(self.context.topology.snapshot().epoch().0.max(1));
+            let initial = Initial::Closed(epoch);
+            install::install(&mut to, self.term, &guarded, initial, patience).await?;
         }
         Ok(())
     }

@@ -101,14 +101,12 @@ impl Hands {
     async fn tell_lag(&self, streams: &Streams) -> Trouble {
         loop {
             let positions = streams.follows.iter().map(|(_, follow)| follow.position());
-            let (mut bytes, mut lag, mut rows) = (0, Duration::ZERO, 0);
+            let (mut bytes, mut lag) = (0, Duration::ZERO);
             for position in positions {
                 bytes = bytes.max(position.lag_bytes);
                 lag = lag.max(position.lag.unwrap_or_default());
-                rows += position.rows;
             }
             self.progress.lag_bytes.set(bytes);
-            self.progress.rows_applied.set(rows);
             let millis = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
             self.progress.lag_ms.set(millis);
             if bytes > self.context.settings.max_wal_retained {
@@ -141,7 +139,15 @@ impl Hands {
                 term: self.term,
             };
             let sessions = self.context.sessions.clone();
-            follows.push((id, Follow::start(sessions, &self.context.tasks, spec)));
+            follows.push((
+                id,
+                Follow::start(
+                    sessions,
+                    &self.context.tasks,
+                    spec,
+                    Arc::clone(&self.progress),
+                ),
+            ));
         }
         Ok(Streams { owner, follows })
     }
