@@ -126,7 +126,11 @@ mod tests {
         for thread in &*threads.running {
             let sender = sender.clone();
             let group = platform::TaskGroup::new();
-            drop(group.spawn_on("number", async move { sender.send(present()) }, &thread.runtime));
+            drop(group.spawn_on(
+                "number",
+                async move { sender.send(present()) },
+                &thread.runtime,
+            ));
         }
         let mut numbers: Vec<usize> = receiver.iter().take(3).collect();
         numbers.sort_unstable();

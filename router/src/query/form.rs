@@ -57,6 +57,7 @@ impl Form {
                     at = end;
                 }
                 b'"' => at = past(bytes, at + 1, b'"')?,
+                b' ' | b',' | b'=' | b'(' | b')' | b'\n' => at += 1,
                 _ if is_word(byte) => at = word_end(bytes, at)?,
                 // Parameters and dollar quotes, escapes, numbers such as `.5`.
                 b'$' | b'\\' => return None,
@@ -111,10 +112,8 @@ fn number_end(bytes: &[u8], begin: usize) -> Option<usize> {
 /// The end of the word at `begin`; none when it is a prefix of a string (`E'...'`, `U&'...'`).
 fn word_end(bytes: &[u8], begin: usize) -> Option<usize> {
     let rest = bytes.get(begin..)?;
-    let length = rest
-        .iter()
-        .take_while(|&&byte| is_word(byte) || byte.is_ascii_digit())
-        .count();
+    let length = rest.iter().position(|&byte| !goes_on(byte));
+    let length = length.unwrap_or(rest.len());
     match rest.get(length) {
         Some(b'\'' | b'$' | b'&') => None,
         _ => Some(begin + length),
@@ -126,8 +125,24 @@ fn past(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
     Some(from + memchr::memchr(wanted, bytes.get(from..)?)? + 1)
 }
 
-fn is_word(byte: u8) -> bool {
+const fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+}
+
+/// Whether a word goes on with a byte. Most of a text is words, so that it is looked up.
+fn goes_on(byte: u8) -> bool {
+    const GOES_ON: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte: u8 = 0;
+        loop {
+            table[byte as usize] = is_word(byte) || byte.is_ascii_digit();
+            if byte == u8::MAX {
+                break table;
+            }
+            byte += 1;
+        }
+    };
+    GOES_ON[usize::from(byte)]
 }
 
 #[cfg(test)]
