@@ -125,24 +125,13 @@ fn past(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
     Some(from + memchr::memchr(wanted, bytes.get(from..)?)? + 1)
 }
 
-const fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+fn is_word(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..)
 }
 
-/// Whether a word goes on with a byte. Most of a text is words, so that it is looked up.
+/// Whether a word goes on with a byte.
 fn goes_on(byte: u8) -> bool {
-    const GOES_ON: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut byte: u8 = 0;
-        loop {
-            table[byte as usize] = is_word(byte) || byte.is_ascii_digit();
-            if byte == u8::MAX {
-                break table;
-            }
-            byte += 1;
-        }
-    };
-    GOES_ON[usize::from(byte)]
+    is_word(byte) || byte.is_ascii_digit()
 }
 
 #[cfg(test)]
