@@ -11,7 +11,6 @@ pub mod cleanup;
 pub mod copy;
 pub mod estimate;
 #[cfg(test)]
-#[cfg(test)]
 pub mod fake;
 pub mod flow;
 pub mod follow;
@@ -30,3 +29,4 @@ pub mod session;
 pub mod shape;
 pub mod snapshot;
 pub mod stream;
+pub mod verify;
