@@ -8,6 +8,7 @@
 
 mod cleanup;
 mod copy;
+mod follow;
 mod guard;
 mod preflight;
 mod race;

@@ -17,7 +17,7 @@ use crate::reshard::shape::{Shape, UniqueColumns};
 
 /// The prefix of the messages that say that a leg's owner is fenced; the content is the leg's tag
 /// and the epoch.
-pub const FENCE_PREFIX: &str = "vg-fence";
+pub use crate::reshard::guard::sql::MARKER as FENCE_PREFIX;
 /// The prefix of the messages that measure the lag; the content is the leg's tag and a number.
 pub const HEARTBEAT_PREFIX: &str = "vg-hb";
 
