@@ -34,4 +34,5 @@ pub mod shape;
 pub mod snapshot;
 pub mod stream;
 pub mod supervisor;
+pub mod verify;
 pub mod view;
