@@ -167,7 +167,6 @@ impl Sorter {
             Message::Type(_) => Ok(()),
             Message::Insert { relation, new } => self.change(relation, Change::Insert(new), outlet),
             Message::Update { relation, old, new } => {
-                let old = old.map(OldTuple::tuple);
                 self.change(relation, Change::Update(old, new), outlet)
             }
             Message::Delete { relation, old } => {
@@ -256,24 +255,30 @@ impl Sorter {
                     chunk.delete(&shape, old)
                 })
             }
-            Change::Update(old, new) => {
+            Change::Update(told, new) => {
+                let old = told.map(OldTuple::tuple);
                 let is = self.lane_of(&shape, new, old)?;
-                let moved = match old {
-                    Some(old) => Some((old, self.lane_of(&shape, old, None)?)),
-                    None => None,
+                let was = match old {
+                    Some(old) => self.lane_of(&shape, old, None)?,
+                    None => is,
                 };
-                match moved.filter(|(_, was)| *was != is) {
-                    None => self.write(is, &transaction, outlet, |chunk| {
+                if was == is {
+                    self.write(is, &transaction, outlet, |chunk| {
                         chunk.update(&shape, old, new)
-                    }),
+                    })
+                } else {
                     // Its key changed, and with it the shard that it belongs to.
-                    Some((old, was)) => self
-                        .write(was, &transaction, outlet, |chunk| chunk.delete(&shape, old))
-                        .and_then(|()| {
-                            self.write(is, &transaction, outlet, |chunk| {
-                                chunk.insert(&shape, Some(old), new)
-                            })
-                        }),
+                    let left = match old {
+                        Some(old) => {
+                            self.write(was, &transaction, outlet, |chunk| chunk.delete(&shape, old))
+                        }
+                        None => Ok(()),
+                    };
+                    left.and_then(|()| {
+                        self.write(is, &transaction, outlet, |chunk| {
+                            chunk.insert(&shape, told, new)
+                        })
+                    })
                 }
             }
         };
@@ -432,6 +437,9 @@ fn told<'a>(shape: &Shape, tuple: Tuple<'a>) -> Option<&'a [u8]> {
 #[derive(Debug, Clone, Copy)]
 enum Change<'a> {
     Insert(Tuple<'a>),
-    Update(Option<Tuple<'a>>, Tuple<'a>),
+    Update(Option<OldTuple<'a>>, Tuple<'a>),
     Delete(Tuple<'a>),
 }
+
+#[cfg(test)]
+mod tests;
