@@ -25,12 +25,14 @@ use crate::control::{self, Command, NewShard, Rejection};
 use crate::error::Code;
 
 mod idempotency;
+mod reshard;
 mod user;
 
 #[cfg(test)]
 mod tests;
 
 pub use idempotency::Key;
+pub use reshard::{Applied, ReshardWrite};
 pub use user::UserRequest;
 
 /// How often a write is decided anew after another one was faster.
@@ -152,7 +154,7 @@ enum Attempt<T> {
 /// What became of a draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Settled {
-    Applied,
+    Applied(Revision),
     Deposed,
     Overtaken,
 }
@@ -174,12 +176,17 @@ impl Writer {
     /// Nothing was written, but for [`Error::OutcomeUnknown`].
     pub async fn write(&self, request: &Request) -> Result<Written, Error> {
         let attempt = || self.attempt(request);
-        let snapshot = self.until_settled(request.term, attempt).await?;
+        let (snapshot, _) = self.until_settled(request.term, attempt).await?;
         Ok(Written { snapshot })
     }
 
-    /// Decides and sends until a transaction is applied, or cannot be.
-    async fn until_settled<T, F>(&self, term: Term, attempt: impl Fn() -> F) -> Result<T, Error>
+    /// Decides and sends until a transaction is applied, or cannot be. The revision is that of the
+    /// transaction, 0 where none was needed.
+    async fn until_settled<T, F>(
+        &self,
+        term: Term,
+        attempt: impl Fn() -> F,
+    ) -> Result<(T, Revision), Error>
     where
         F: Future<Output = Result<Attempt<T>, Error>>,
     {
@@ -189,13 +196,13 @@ impl Writer {
         while attempts < MAX_ATTEMPTS && Instant::now() < deadline {
             attempts += 1;
             let (draft, made) = match attempt().await? {
-                Attempt::Done(made) => return Ok(made),
+                Attempt::Done(made) => return Ok((made, Revision(0))),
                 Attempt::Send(draft, made) => (draft, made),
             };
             match self.settle(&draft, deadline).await? {
-                Settled::Applied => {
+                Settled::Applied(revision) => {
                     self.applied(&draft.entry).await;
-                    return Ok(made);
+                    return Ok((made, revision));
                 }
                 Settled::Deposed => return Err(Error::Deposed { term }),
                 Settled::Overtaken => tracing::info!(attempts, "control write overtaken"),
@@ -284,7 +291,7 @@ impl Writer {
         let mut unknown: Option<store::Error> = None;
         loop {
             let answer = match self.store.commit(draft.txn.clone()).await {
-                Ok(Committed::Applied(_)) => Ok(Settled::Applied),
+                Ok(Committed::Applied(revision)) => Ok(Settled::Applied(revision)),
                 Ok(Committed::Refused) => self.why_refused(draft).await,
                 Err(error) => Err(error),
             };
@@ -314,12 +321,12 @@ impl Writer {
     /// it may still be under way: neither a term nor a head's revision ever comes back.
     async fn why_refused(&self, draft: &Draft) -> Result<Settled, store::Error> {
         let found = self.store.read(&keys::audit(draft.entry.sequence)).await?;
-        let is_ours = |entry: Entry| {
+        let is_ours = |entry: &Entry| {
             let written: Result<audit::Entry, _> = decode(&entry.key, &entry.value);
             written.is_ok_and(|written| written.id == draft.entry.id)
         };
-        if found.is_some_and(is_ours) {
-            return Ok(Settled::Applied);
+        if let Some(entry) = found.filter(is_ours) {
+            return Ok(Settled::Applied(entry.mod_revision));
         }
         let leader = self.store.read(keys::LEADER).await?;
         let term = leader.map_or(0, |entry| entry.create_revision.0);

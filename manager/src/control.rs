@@ -12,6 +12,7 @@ use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
 mod group;
+pub mod moves;
 mod rejection;
 mod shard;
 mod table;

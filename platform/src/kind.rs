@@ -17,6 +17,8 @@ pub enum Kind {
     NotFound,
     /// The thing exists already, or its present state does not allow the request.
     Conflict,
+    /// Others were in the way, and nothing was done: run the whole transaction again.
+    Aborted,
     /// A limit is reached: send less, or later.
     Exhausted,
     /// A server that is needed is not there: try again later.
@@ -31,13 +33,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tests of the tables that map them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::Unsupported,
         Self::Unauthenticated,
         Self::Denied,
         Self::NotFound,
         Self::Conflict,
+        Self::Aborted,
         Self::Exhausted,
         Self::Unavailable,
         Self::Timeout,
@@ -55,6 +58,7 @@ impl Kind {
             Self::Denied => "permission_denied",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Aborted => "aborted",
             Self::Exhausted => "resource_exhausted",
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
@@ -72,7 +76,7 @@ impl Kind {
             Self::Unauthenticated => 401,
             Self::Denied => 403,
             Self::NotFound => 404,
-            Self::Conflict => 409,
+            Self::Conflict | Self::Aborted => 409,
             Self::Exhausted => 429,
             Self::Unavailable => 503,
             Self::Timeout => 504,
@@ -88,6 +92,7 @@ impl Kind {
             Self::Timeout => 4,
             Self::NotFound => 5,
             Self::Conflict => 9,
+            Self::Aborted => 10,
             Self::Denied => 7,
             Self::Exhausted => 8,
             Self::Unsupported => 12,
@@ -132,6 +137,7 @@ mod tests {
                 | Kind::Denied
                 | Kind::NotFound
                 | Kind::Conflict
+                | Kind::Aborted
                 | Kind::Exhausted => true,
                 Kind::Unsupported
                 | Kind::Unavailable

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,6 +73,20 @@ impl TaskGroup {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        self.spawn_on(name, future, &Handle::current())
+    }
+
+    /// As [`Self::spawn`], on another runtime.
+    pub fn spawn_on<F>(
+        &self,
+        name: &'static str,
+        future: F,
+        runtime: &Handle,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         let entry = Running::enter(Arc::clone(&self.running), name);
         let task = async move {
             let _entry = entry;
@@ -84,7 +99,7 @@ impl TaskGroup {
                 }
             }
         };
-        self.tracker.spawn(task.in_current_span())
+        self.tracker.spawn_on(task.in_current_span(), runtime)
     }
 
     /// How many tasks of a name are running.

@@ -16,6 +16,7 @@ use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::{self, Users};
+use crate::barrier::Barrier;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::console::Reload;
@@ -23,9 +24,11 @@ use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::peers::Peers;
-use crate::pool::{self, Credentials, Dialer};
+use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
+use crate::threads::Threads;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
@@ -59,7 +62,8 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
-    sockets.start(&config, &parts, &serving, &fronts);
+    let threads = Threads::start(config.pgwire.threads, &ground).context("start threads")?;
+    sockets.start(&config, &parts, threads, &serving, &fronts);
     let metrics = (&*config.http.host, config.observability.metrics_port);
     let metrics = Listener::bind(metrics, None).await?;
     tasks.spawn(
@@ -102,6 +106,7 @@ struct Parts {
     core: Arc<Core>,
     front: Arc<Front>,
     peers: Peers,
+    barrier: Barrier,
     follower: Follower,
     users: auth::follower::Follower,
     keeper: Keeper,
@@ -113,7 +118,7 @@ struct Parts {
 }
 
 /// What the pools of all servers share.
-fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
+fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Config> {
     Ok(pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: config.sharding.connection_ttl,
@@ -126,6 +131,7 @@ fn pool_config(config: &Config) -> anyhow::Result<pool::Config> {
             password: config.security.shard_password.clone(),
         },
         dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+        presence,
     })
 }
 
@@ -143,17 +149,21 @@ impl Parts {
         })?;
         let store: Arc<dyn Store> = Arc::new(store);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
-        let peers = Peers::new(Arc::clone(&store), config.pgwire.advertise_address.clone());
+        let barrier = Barrier::default();
+        let address = config.pgwire.advertise_address.clone();
+        let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
-        let pool = pool_config(config)?;
+        let presence = Presence::new(peers.incarnation(), barrier.clone());
+        let pool = pool_config(config, presence)?;
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
+        let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
             topology.clone(),
             (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
-            holding.clone(),
+            (holding.clone(), moving.clone(), barrier.clone()),
         );
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
@@ -170,6 +180,7 @@ impl Parts {
             config: config.clone(),
             view,
             holding,
+            moving,
             metrics,
             replicas: replica::metrics::Metrics::register(registry)?,
         });
@@ -197,6 +208,7 @@ impl Parts {
             core,
             front,
             peers,
+            barrier,
             follower,
             users: stored_users,
             keeper,
@@ -213,6 +225,7 @@ impl Parts {
             core,
             front,
             peers,
+            barrier,
             follower,
             users,
             keeper,
@@ -224,6 +237,8 @@ impl Parts {
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
+        tasks.spawn("barrier", barrier.run(ground.clone()));
+        tasks.spawn("moving", core.moving.clone().run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
         tasks.spawn(
             "replicas",
@@ -287,7 +302,14 @@ impl Sockets {
         Ok(Self { http, grpc, pgwire })
     }
 
-    fn start(self, config: &Config, parts: &Parts, serving: &TaskGroup, shutdown: &Shutdown) {
+    fn start(
+        self,
+        config: &Config,
+        parts: &Parts,
+        threads: Threads,
+        serving: &TaskGroup,
+        shutdown: &Shutdown,
+    ) {
         let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
         let verifier = parts.verifier.clone();
         let readiness = parts.readiness.clone();
@@ -303,7 +325,7 @@ impl Sockets {
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
         let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));
         let front = Arc::clone(&parts.front);
-        let tasks = serving.clone();
+        let tasks = (serving.clone(), threads);
         let pgwire = ingress::pg::serve(self.pgwire, front, tls, tasks, shutdown.clone());
         serving.spawn("pgwire", pgwire);
     }

@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::replica;
 use crate::view::View;
 
@@ -14,6 +15,8 @@ pub struct Core {
     pub view: View,
     /// Statements that wait for a newer topology.
     pub holding: Holding,
+    /// Statements that a shard refused because their rows are being moved.
+    pub moving: Moving,
     pub cache: Cache,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,

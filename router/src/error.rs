@@ -3,6 +3,7 @@
 use platform::Kind;
 
 use crate::hold;
+use crate::moving;
 use crate::pool;
 use crate::route::Refusal;
 
@@ -18,6 +19,9 @@ pub enum Error {
     /// The statement's keys are being moved.
     #[error(transparent)]
     Hold(#[from] hold::Error),
+    /// A shard refused the statement because rows are being moved.
+    #[error(transparent)]
+    Moving(#[from] moving::Error),
     /// The shard went away before it answered, and nothing that it was sent can have committed.
     #[error("shard {shard} closed the connection before it answered")]
     BackendLost {
@@ -65,6 +69,9 @@ pub enum Error {
     /// A time-out of the router.
     #[error("statement did not end within {0:?}")]
     Timeout(std::time::Duration),
+    /// The client called it off before it was sent to a shard, in PostgreSQL's words.
+    #[error("canceling statement due to user request")]
+    Cancelled,
     /// A session or its transaction took too long.
     #[error("{0} {1:?}")]
     Expired(Limit, std::time::Duration),
@@ -108,11 +115,12 @@ impl Error {
             ) => "53400",
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::Hold(error) => error.sqlstate(),
+            Self::Moving(error) => error.sqlstate(),
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
-            Self::Timeout(_) => "57014",
+            Self::Timeout(_) | Self::Cancelled => "57014",
             Self::Expired(Limit::ClientIdle, _) => "57P05",
             Self::Expired(Limit::IdleInTransaction, _) => "25P03",
             Self::Expired(Limit::Transaction, _) => "25P04",
@@ -125,6 +133,7 @@ impl Error {
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Shard { detail, .. } => detail.as_deref(),
+            Self::Moving(error) => error.detail(),
             Self::Refused(_)
             | Self::Pool(_)
             | Self::Hold(_)
@@ -135,6 +144,7 @@ impl Error {
             | Self::UnknownGroup { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Cancelled
             | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
@@ -147,6 +157,7 @@ impl Error {
             Self::Refused(refusal) => refusal.hint.as_deref(),
             Self::Shard { hint, .. } => hint.as_deref(),
             Self::Hold(error) => error.hint(),
+            Self::Moving(error) => error.hint(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
             Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
             Self::PartlyApplied { .. } => {
@@ -157,6 +168,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Cancelled
             | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
@@ -175,8 +187,9 @@ impl Error {
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,
+            Self::Moving(error) => kind_of_sqlstate(error.sqlstate()),
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
-            Self::Timeout(_) | Self::Expired(..) => Kind::Timeout,
+            Self::Timeout(_) | Self::Cancelled | Self::Expired(..) => Kind::Timeout,
         }
     }
 }
@@ -195,6 +208,8 @@ pub fn kind_of_sqlstate(sqlstate: &str) -> Kind {
         // A request that does not fit its own statement, such as a parameter too few.
         "08P01" => return Kind::Invalid,
         "08007" | "40003" => return Kind::OutcomeUnknown,
+        // The transaction is to be run again.
+        "40001" | "40P01" => return Kind::Aborted,
         _ => {}
     }
     match sqlstate.get(..2).unwrap_or_default() {

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod barrier;
 pub mod cache;
 pub mod config;
 pub mod console;
@@ -12,6 +13,7 @@ pub mod health;
 pub mod hold;
 pub mod ingress;
 pub mod metrics;
+pub mod moving;
 pub mod peers;
 pub mod pool;
 pub mod query;
@@ -19,4 +21,5 @@ pub mod replica;
 pub mod route;
 pub mod session;
 pub mod stream;
+pub mod threads;
 pub mod view;

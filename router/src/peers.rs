@@ -1,5 +1,6 @@
 //! The routers of a system, each under a number of its own, so that a cancel request that reaches
-//! one of them can go to the one whose session it means. Carries no cancel requests itself.
+//! one of them can go to the one whose session it means. Carries no cancel requests itself. The
+//! record also acknowledges to the managers which topology this router has applied.
 //!
 //! A router's record lives by a lease: it is gone a while after its router.
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use platform::Shutdown;
 use platform::telemetry::error_chain;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use topology::records::{self, Incarnation, RouterRecord};
 use topology::store::{Committed, Compare, Error, LeaseId, Op, Revision, Store, Txn};
 use topology::{Epoch, keys};
@@ -18,6 +21,9 @@ const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// How often the lease is renewed, and how long is waited after a failure.
 const RENEWAL: Duration = Duration::from_secs(4);
+
+/// How long is waited after the record could not be written anew.
+const REWRITING: Duration = Duration::from_millis(50);
 
 /// Most numbers that are tried at once; far more than it takes while some are free.
 const MAX_CLAIMS: usize = 64;
@@ -72,19 +78,36 @@ pub struct Peers {
     id: Arc<AtomicU16>,
     address: String,
     incarnation: Incarnation,
+    /// The topology by which statements are begun at the least, which the record tells.
+    applied: watch::Receiver<Epoch>,
+}
+
+/// What the record says, and under what it was written.
+#[derive(Debug)]
+struct Told {
+    lease: LeaseId,
+    registered: Revision,
+    applied: Epoch,
 }
 
 impl Peers {
     /// A router that the others reach at `address`, its Postgres front. Nobody knows of it until
     /// [`Self::run`] has told them.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, address: String) -> Self {
+    pub fn new(store: Arc<dyn Store>, address: String, applied: watch::Receiver<Epoch>) -> Self {
         Self {
             store,
             id: Arc::new(AtomicU16::new(RouterId::random().0)),
             address,
             incarnation: Incarnation(rand::random()),
+            applied,
         }
+    }
+
+    /// Which run of a router's process this is.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// This router's number. It changes when another router turns out to have it.
@@ -106,7 +129,7 @@ impl Peers {
     }
 
     /// Keeps this router known to the others until shutdown.
-    pub async fn run(self, shutdown: Shutdown) {
+    pub async fn run(mut self, shutdown: Shutdown) {
         let mut failing = false;
         while !shutdown.is_requested() {
             match self.stay_known(&shutdown, &mut failing).await {
@@ -128,39 +151,53 @@ impl Peers {
     }
 
     /// Registers, and stays registered until shutdown or until the lease is lost.
-    async fn stay_known(&self, shutdown: &Shutdown, failing: &mut bool) -> Result<(), Error> {
+    async fn stay_known(&mut self, shutdown: &Shutdown, failing: &mut bool) -> Result<(), Error> {
         let lease = self.store.grant(LEASE_TTL).await?;
-        self.claim(lease).await?;
+        let mut told = self.claim(lease).await?;
         tracing::info!(id = %self.id(), address = self.address, "known to the other routers");
         *failing = false;
+        let mut renewal = Instant::now() + RENEWAL;
+        let mut rewriting = None;
         loop {
-            pause(shutdown).await;
-            if shutdown.is_requested() {
-                return self.store.revoke(lease).await;
-            }
-            // After any other error the lease may live: there is nothing better than to try again.
-            if let Err(Error::LeaseExpired) = self.store.keep_alive(lease).await {
-                return Err(Error::LeaseExpired);
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return self.store.revoke(lease).await,
+                // The managers wait for it.
+                _changed = self.applied.changed(), if rewriting.is_none() => {
+                    rewriting = Some(Instant::now());
+                }
+                () = sleep_until(rewriting), if rewriting.is_some() => {
+                    rewriting = match self.rewrite(&mut told).await {
+                        Ok(()) => None,
+                        Err(Error::LeaseExpired) => return Err(Error::LeaseExpired),
+                        // It may have been written, and is written again.
+                        Err(_) => Some(Instant::now() + REWRITING),
+                    };
+                }
+                () = tokio::time::sleep_until(renewal) => {
+                    renewal = Instant::now() + RENEWAL;
+                    // After any other error the lease may live: there is nothing better than to
+                    // try again.
+                    if let Err(Error::LeaseExpired) = self.store.keep_alive(lease).await {
+                        return Err(Error::LeaseExpired);
+                    }
+                }
             }
         }
     }
 
     /// Takes the number, or another one when it is taken.
-    async fn claim(&self, lease: LeaseId) -> Result<(), Error> {
-        let record = records::encode(&RouterRecord {
-            address: self.address.clone(),
-            incarnation: self.incarnation,
-            applied_epoch: Epoch::default(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        });
+    async fn claim(&mut self, lease: LeaseId) -> Result<Told, Error> {
         for _ in 0..MAX_CLAIMS {
-            let key = keys::router(self.id().0);
-            let txn = Txn {
-                compares: vec![Compare::CreateRevision(key.clone(), Revision(0))],
-                ops: vec![Op::put_leased(key, record.clone(), lease)],
-            };
-            match self.store.commit(txn).await? {
-                Committed::Applied(_) => return Ok(()),
+            let applied = *self.applied.borrow_and_update();
+            match self.put(lease, Revision(0), applied).await? {
+                Committed::Applied(registered) => {
+                    return Ok(Told {
+                        lease,
+                        registered,
+                        applied,
+                    });
+                }
                 // Sessions that were told the old number are still found by their whole key.
                 Committed::Refused => self.id.store(RouterId::random().0, Ordering::Relaxed),
             }
@@ -168,6 +205,49 @@ impl Peers {
         Err(Error::Denied(
             "no number is free for this router".to_owned(),
         ))
+    }
+
+    /// Brings the record to what is applied now.
+    async fn rewrite(&mut self, told: &mut Told) -> Result<(), Error> {
+        let applied = *self.applied.borrow_and_update();
+        if applied == told.applied {
+            return Ok(());
+        }
+        match self.put(told.lease, told.registered, applied).await? {
+            Committed::Applied(_) => {
+                told.applied = applied;
+                Ok(())
+            }
+            // The record is gone, and so is the lease.
+            Committed::Refused => Err(Error::LeaseExpired),
+        }
+    }
+
+    /// Writes the record if it was registered at this revision, 0 being never.
+    async fn put(
+        &self,
+        lease: LeaseId,
+        registered: Revision,
+        applied: Epoch,
+    ) -> Result<Committed, Error> {
+        let record = records::encode(&RouterRecord {
+            address: self.address.clone(),
+            incarnation: self.incarnation,
+            applied_epoch: applied,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        let key = keys::router(self.id().0);
+        let txn = Txn {
+            compares: vec![Compare::CreateRevision(key.clone(), registered)],
+            ops: vec![Op::put_leased(key, record, lease)],
+        };
+        self.store.commit(txn).await
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
     }
 }
 
@@ -199,6 +279,20 @@ mod tests {
         assert!((0..100_000).all(|_| (1..4096).contains(&RouterId::random().0)));
     }
 
+    /// Waits until the only router has acknowledged an epoch.
+    async fn acknowledged(store: &Arc<dyn Store>, epoch: Epoch) -> Incarnation {
+        loop {
+            let listed = topology::routers::list(store.as_ref()).await.unwrap();
+            let [router] = listed.all.as_slice() else {
+                panic!("one router: {listed:?}");
+            };
+            if router.record.applied_epoch == epoch {
+                return router.record.incarnation;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     async fn known(peers: &Peers, id: RouterId) -> bool {
         let found = async {
             loop {
@@ -215,12 +309,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_router_is_known_while_it_lives() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let peers = Peers::new(Arc::clone(&store), "router-a:6432".to_owned());
+        let (applying, applied) = watch::channel(Epoch(3));
+        let peers = Peers::new(Arc::clone(&store), "router-a:6432".to_owned(), applied);
         let (tasks, shutdown) = (TaskGroup::new(), Shutdown::new());
         drop(tasks.spawn("peers", peers.clone().run(shutdown.clone())));
         assert!(known(&peers, peers.id()).await);
+        assert_eq!(acknowledged(&store, Epoch(3)).await, peers.incarnation());
         tokio::time::sleep(LEASE_TTL * 3).await;
         assert!(known(&peers, peers.id()).await);
+        // What is applied is told without waiting for the next renewal.
+        let begin = Instant::now();
+        for epoch in 4..9 {
+            applying.send_replace(Epoch(epoch));
+        }
+        acknowledged(&store, Epoch(8)).await;
+        assert!(begin.elapsed() < RENEWAL / 2);
+        tokio::time::sleep(LEASE_TTL * 3).await;
+        acknowledged(&store, Epoch(8)).await;
         shutdown.request();
         tasks.wait(Duration::from_secs(5)).await.unwrap();
         assert_eq!(peers.address_of(peers.id()).await.unwrap(), None);
@@ -229,8 +334,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_routers_never_share_a_number() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let first = Peers::new(Arc::clone(&store), "router-a:6432".to_owned());
-        let second = Peers::new(Arc::clone(&store), "router-b:6432".to_owned());
+        let (_applying, applied) = watch::channel(Epoch(0));
+        let address = |name: &str| format!("router-{name}:6432");
+        let mut first = Peers::new(Arc::clone(&store), address("a"), applied.clone());
+        let mut second = Peers::new(Arc::clone(&store), address("b"), applied);
         second.id.store(first.id().0, Ordering::Relaxed);
         let lease = store.grant(LEASE_TTL).await.unwrap();
         first.claim(lease).await.unwrap();

@@ -16,20 +16,23 @@ mod lease;
 mod manager;
 pub mod metrics;
 mod operate;
+mod presence;
 mod roster;
 pub mod settings;
+mod shelf;
 
-pub use backend::{Backend, CancelTarget};
+pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;
 pub use lease::Lease;
 pub use operate::Standing;
+pub use presence::Presence;
 pub use roster::Listed;
 
-use bb8::PooledConnection;
 use gate::{Gate, Turned};
 use manager::Connector;
+use shelf::{Kept, Shelf};
 
 /// Enough for a new backend of a server that is well.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -53,6 +56,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// In clear or under TLS.
     pub dialer: Dialer,
+    /// Whose backends they are.
+    pub presence: Presence,
 }
 
 /// Why there is no backend.
@@ -106,6 +111,7 @@ struct Shared {
     metrics: metrics::OfShard,
     connector: Connector,
     gate: Gate,
+    shelf: Shelf,
     backends: bb8::Pool<Connector>,
 }
 
@@ -159,6 +165,7 @@ impl Pool {
             metrics,
             connector,
             gate,
+            shelf: Shelf::default(),
             backends,
         };
         Self {
@@ -188,7 +195,8 @@ impl Pool {
     #[must_use]
     pub fn size(&self) -> (u32, u32) {
         let state = self.shared.backends.state();
-        (state.connections, state.idle_connections)
+        let idle = state.idle_connections + self.shared.shelf.len();
+        (state.connections, idle)
     }
 
     /// Borrows a backend: an idle one, or a new one, or the next that is given back. Whoever asks
@@ -204,13 +212,50 @@ impl Pool {
             .gate
             .enter(shared.config.checkout_timeout, &shared.metrics);
         let pass = entered.await.map_err(|turned| self.turned(turned))?;
-        loop {
-            let mut backend = self.next_backend().await?;
-            if !backend.is_stale() && !backend.is_outdated() {
-                return Ok(Lease::new(backend, shared.metrics.clone(), pass));
+        while let Some(backend) = shared.shelf.take() {
+            if let Some(backend) = in_order(backend) {
+                return Ok(Lease::new(backend, self.clone(), pass));
             }
-            backend.reusable = false;
         }
+        // It is seldom met and large.
+        let backend = Box::pin(self.seek_backend()).await?;
+        Ok(Lease::new(backend, self.clone(), pass))
+    }
+
+    /// A backend of bb8: an idle one, or a new one, or the next that is given back.
+    async fn seek_backend(&self) -> Result<Kept, Error> {
+        let shelf = &self.shared.shelf;
+        let _seeker = shelf.seek();
+        loop {
+            let backend = match shelf.take() {
+                Some(backend) => backend,
+                None => self.next_backend().await?,
+            };
+            if let Some(backend) = in_order(backend) {
+                return Ok(backend);
+            }
+        }
+    }
+
+    /// Takes a backend back, to be lent again at once if it may be.
+    fn take_back(&self, backend: Kept) {
+        if backend.reusable && !backend.is_outdated() {
+            backend.end_loan();
+            // Dropped, it goes to bb8.
+            drop(self.shared.shelf.put(backend));
+        }
+    }
+
+    /// Lets bb8 look at the backends that are idle: it closes those that are too old, or have been
+    /// idle for too long. To be called from time to time.
+    pub fn tidy(&self) {
+        drop(self.shared.shelf.clear());
+    }
+
+    /// The counters of its shard.
+    #[must_use]
+    pub fn metrics(&self) -> &metrics::OfShard {
+        &self.shared.metrics
     }
 
     /// As [`Self::checkout`], for a caller that has another pool to ask: none when all backends are
@@ -244,7 +289,7 @@ impl Pool {
         }
     }
 
-    async fn next_backend(&self) -> Result<PooledConnection<'static, Connector>, Error> {
+    async fn next_backend(&self) -> Result<Kept, Error> {
         let shared = &self.shared;
         let mut failures = shared.connector.failures();
         let get = shared.backends.get_owned();
@@ -277,4 +322,14 @@ impl Pool {
         }
         Error::Exhausted { shard, waited }
     }
+}
+
+/// A backend that may be lent; one that may not is closed.
+fn in_order(mut backend: Kept) -> Option<Kept> {
+    if backend.is_stale() || backend.is_outdated() {
+        backend.reusable = false;
+        return None;
+    }
+    backend.settle();
+    Some(backend)
 }

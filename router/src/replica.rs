@@ -119,9 +119,22 @@ impl Replicas {
         }
     }
 
+    /// Has their pools look at their idle backends.
+    pub(crate) fn tidy(&self) {
+        for replica in &*self.all {
+            replica.pool.tidy();
+            replica.probe.tidy();
+        }
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> &[Replica] {
         &self.all
+    }
+
+    /// Their pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.all.iter().map(|replica| &replica.pool)
     }
 
     /// A backend of a replica that is near enough to its primary, of another one each time; none

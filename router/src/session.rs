@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
 
+mod again;
 mod answers;
 mod attach;
 pub mod cancel;
@@ -45,6 +46,7 @@ mod replica;
 mod roll;
 mod simple;
 mod state;
+mod waiting;
 
 pub use forward::Forwarder;
 pub use login::{Admitted, LoginError, log_in};
@@ -102,6 +104,9 @@ impl Front {
     }
 }
 
+/// Things of a session by the names that its own client gives them.
+type ByName<T> = HashMap<Bytes, T, foldhash::fast::RandomState>;
+
 /// A session that has logged in.
 #[derive(Debug)]
 pub struct Session {
@@ -111,15 +116,19 @@ pub struct Session {
     transaction: Transaction,
     settings: SessionSettings,
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
-    statements: HashMap<Bytes, Arc<Prepared>>,
+    statements: ByName<Arc<Prepared>>,
     attachment: Option<Attachment>,
     /// Bytes for the backend.
     outbound: BytesMut,
     expected: Expectations,
     flight: Flight,
+    /// By which topology the statement was routed that was refused last.
+    routed: topology::Epoch,
     batch: Batch,
     portals: Portals,
     clock: Clock,
+    /// Entered only where something is logged.
+    span: tracing::Span,
     listed: roll::Entry,
     _connected: Connected,
     _slot: OwnedSemaphorePermit,
@@ -134,6 +143,8 @@ struct Flight {
     ends: bool,
     /// What each statement will have done to the session.
     effects: Vec<Effect>,
+    /// What has to hold still when it is written.
+    routed: Option<again::Routed>,
 }
 
 /// The name of a portal that there never is.
@@ -150,10 +161,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Ended`] when the client did not leave by itself.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Ended> {
+    pub async fn run(mut self: Box<Self>, shutdown: Shutdown) -> Result<(), Ended> {
         match self.serve(shutdown).await {
             Err(Ended::Broken(error)) => {
-                tracing::warn!(%error, "closing a session in the middle of an answer");
+                self.span.in_scope(
+                    || tracing::warn!(%error, "closing a session in the middle of an answer"),
+                );
                 Err(Ended::Broken(error))
             }
             Err(Ended::Client(ClientError::Protocol(text))) => {
@@ -168,7 +181,7 @@ impl Session {
         let requested = shutdown.requested();
         tokio::pin!(requested);
         loop {
-            let idle = !self.transaction.is_block() && self.attachment.is_none();
+            let idle = self.is_idle();
             if idle {
                 self.clock.stop();
             }
@@ -189,14 +202,37 @@ impl Session {
                     return Ok(());
                 }
             };
-            self.clock.start();
             let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(error.into()),
             };
-            if !self.handle(frame).await? {
+            // What a message needs while it is handled is kilobytes, which a client that waits for
+            // its user does not hold.
+            if !Box::pin(self.handle_all(frame)).await? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Whether the session holds nothing of a shard.
+    fn is_idle(&self) -> bool {
+        !self.transaction.is_block() && self.attachment.is_none()
+    }
+
+    /// Handles a message and those that came with it; false when one was the last.
+    async fn handle_all(&mut self, mut frame: Frame) -> Result<bool, Ended> {
+        loop {
+            self.clock.start();
+            if !self.handle(frame).await? {
+                return Ok(false);
+            }
+            if self.is_idle() {
+                self.clock.stop();
+            }
+            match self.client.buffered()? {
+                Some(next) => frame = next,
+                None => return Ok(true),
             }
         }
     }
@@ -218,7 +254,7 @@ impl Session {
             b'X' => return Ok(false),
             // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.
             b'd' | b'c' | b'f' => {}
-            b'F' => self.refuse_function_call().await?,
+            b'F' => Box::pin(self.refuse_function_call()).await?,
             tag => {
                 let text = format!("invalid frontend message type {tag}");
                 self.fatal(&Error::Protocol(text)).await?;

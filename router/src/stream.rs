@@ -3,10 +3,11 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::FutureExt as _;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -48,17 +49,35 @@ impl Stream {
     /// nothing has.
     pub fn has_news(&mut self) -> bool {
         let mut byte = [0_u8; 1];
+        // Nobody waits for an idle socket.
+        let mut context = Context::from_waker(Waker::noop());
         match self {
             // The reactor has noted readiness already; only then is the socket asked.
-            Self::Plain(stream) => match stream.readable().now_or_never() {
-                None => false,
-                Some(_) => {
+            Self::Plain(stream) => match stream.poll_read_ready(&mut context) {
+                Poll::Pending => false,
+                Poll::Ready(_) => {
                     let read = stream.try_read(&mut byte);
                     !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
                 }
             },
             // A record that carries no data, such as a ticket, is no news.
             Self::Tls(stream) => stream.read(&mut byte).now_or_never().is_some(),
+        }
+    }
+
+    /// Has the present runtime listen to the socket; nothing may be under way on it.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left, and under TLS, whose state is bound to its socket.
+    pub fn settle(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => {
+                // A runtime lets a socket go only with its value: so this one is doubled.
+                let doubled = SockRef::from(&*stream).try_clone()?;
+                *stream = TcpStream::from_std(doubled.into())?;
+                Ok(())
+            }
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -3,16 +3,22 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
-use topology::{Endpoint, ShardId, ShardIndex, ShardState, Snapshot};
+use topology::{Endpoint, Epoch, ShardId, ShardIndex, ShardState, Snapshot};
 
+use crate::barrier::{Barrier, Leave};
 use crate::hold::Holding;
 use crate::metrics::Metrics;
+use crate::moving::Moving;
 use crate::pool::{self, Lease, Pool};
 use crate::replica::{self, Permit, Replicas};
 use crate::route::Target;
+
+/// Between two looks at the backends that are idle.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -100,7 +106,19 @@ impl Serving {
         members.filter_map(|index| Some((index, self.primary(index)?)))
     }
 
-    /// The pools of all shards, whether they take part or not.
+    /// Has every pool look at its idle backends.
+    fn tidy(&self) {
+        self.primaries.iter().for_each(Pool::tidy);
+        self.replicas.iter().for_each(Replicas::tidy);
+    }
+
+    /// The pools of all servers: each shard's primary, then its replicas.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        let shards = self.primaries.iter().zip(&self.replicas);
+        shards.flat_map(|(primary, replicas)| std::iter::once(primary).chain(replicas.pools()))
+    }
+
+    /// The pools of all primaries, whether their shards take part or not.
     #[must_use]
     pub fn all(&self) -> &[Pool] {
         &self.primaries
@@ -126,13 +144,23 @@ fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
 
 /// The newest [`Serving`]; cheap to clone and to read.
 #[derive(Debug, Clone, Default)]
-pub struct View(Arc<ArcSwap<Serving>>);
+pub struct View {
+    serving: Arc<ArcSwap<Serving>>,
+    barrier: Barrier,
+}
 
 impl View {
     /// The newest topology and its pools.
     #[must_use]
     pub fn load(&self) -> Arc<Serving> {
-        self.0.load_full()
+        self.serving.load_full()
+    }
+
+    /// The right to write the bytes of a statement that was routed by the topology of this epoch;
+    /// none when it must be routed anew, by what [`Self::load`] gives then.
+    #[must_use]
+    pub fn leave(&self, routed: Epoch) -> Option<Leave> {
+        self.barrier.leave(routed)
     }
 }
 
@@ -146,6 +174,8 @@ pub struct Keeper {
     pools: pool::metrics::Metrics,
     metrics: Metrics,
     holding: Holding,
+    moving: Moving,
+    barrier: Barrier,
 }
 
 impl Keeper {
@@ -156,9 +186,12 @@ impl Keeper {
         (config, replicas): (pool::Config, replica::Config),
         pools: pool::metrics::Metrics,
         metrics: Metrics,
-        holding: Holding,
+        (holding, moving, barrier): (Holding, Moving, Barrier),
     ) -> (Self, View) {
-        let view = View::default();
+        let view = View {
+            serving: Arc::default(),
+            barrier: barrier.clone(),
+        };
         (
             Self {
                 topology,
@@ -168,6 +201,8 @@ impl Keeper {
                 pools,
                 metrics,
                 holding,
+                moving,
+                barrier,
             },
             view,
         )
@@ -175,13 +210,17 @@ impl Keeper {
 
     /// Follows the topology until shutdown.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let mut tidying = tokio::time::interval(TIDY_INTERVAL);
         loop {
             self.apply(&self.topology.snapshot());
-            tokio::select! {
-                // Shutdown first, so that a busy topology cannot delay it.
-                biased;
-                () = shutdown.requested() => return,
-                _epoch = self.topology.changed() => {}
+            loop {
+                tokio::select! {
+                    // Shutdown first, so that a busy topology cannot delay it.
+                    biased;
+                    () = shutdown.requested() => return,
+                    _epoch = self.topology.changed() => break,
+                    _ = tidying.tick() => self.view.load().tidy(),
+                }
             }
         }
     }
@@ -210,14 +249,20 @@ impl Keeper {
         };
         let replicas = snapshot.shards().iter().map(replicas_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(snapshot));
-        self.view.0.store(Arc::new(Serving {
+        let moves = snapshot.ring() != before.snapshot.ring()
+            || snapshot.holds() != before.snapshot.holds();
+        self.view.serving.store(Arc::new(Serving {
             snapshot: Arc::clone(snapshot),
             primaries,
             replicas,
             members,
         }));
-        // Whoever is released finds the topology in place.
+        // Whoever is released, or refused a leave, finds the topology in place.
         self.holding.publish(snapshot);
+        self.moving.publish(snapshot);
+        if moves {
+            self.barrier.raise(epoch);
+        }
         self.metrics.epoch(epoch);
     }
 }

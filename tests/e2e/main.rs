@@ -18,9 +18,11 @@ mod http;
 mod lifecycle;
 mod manager;
 mod metrics;
+mod moving;
 mod outage;
 mod pgwire;
 mod replicas;
+mod reshard;
 mod suite;
 
 use suite::Suite;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     };
     // The longest ones first.
     let trials = [
+        reshard::trials(&suite),
         faults::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         metrics::trials(&suite),
         harness::trials(&suite),
         hold::trials(&suite),
+        moving::trials(&suite),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     suite.end();

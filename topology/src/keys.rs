@@ -36,6 +36,12 @@ pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
+/// Prefix of the records of resharding jobs.
+pub const JOBS: &str = "/sharding/v1/reshard/jobs/";
+/// Prefix of the records of their legs.
+pub const LEGS: &str = "/sharding/v1/reshard/legs/";
+/// Prefix of how far jobs are, rewritten while they run.
+pub const PROGRESS: &str = "/sharding/v1/reshard/progress/";
 /// Prefix of resharding plans that can be run by their id, each under a lease.
 pub const PLANS: &str = "/sharding/v1/reshard/plans/";
 
@@ -105,6 +111,30 @@ pub fn router_number(key: &str) -> Option<u16> {
 #[must_use]
 pub fn idempotency(key: &str) -> String {
     format!("{IDEMPOTENCY}{}", escape(key))
+}
+
+/// The record of a resharding job.
+#[must_use]
+pub fn job(id: &str) -> String {
+    format!("{JOBS}{}", escape(id))
+}
+
+/// Prefix of the records of a job's legs.
+#[must_use]
+pub fn legs(job: &str) -> String {
+    format!("{LEGS}{}/", escape(job))
+}
+
+/// The record of a leg; zero-padded, so that key order is the order in which they run.
+#[must_use]
+pub fn leg(job: &str, number: u16) -> String {
+    format!("{}{number:05}", legs(job))
+}
+
+/// How far a job is.
+#[must_use]
+pub fn progress(job: &str) -> String {
+    format!("{PROGRESS}{}", escape(job))
 }
 
 /// The record of a resharding plan.

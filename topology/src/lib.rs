@@ -11,6 +11,7 @@ pub mod key;
 pub mod keys;
 pub mod parts;
 mod percent;
+pub mod presence;
 pub mod records;
 pub mod ring;
 pub mod routers;

@@ -3,9 +3,9 @@
 
 use std::time::SystemTime;
 
-use topology::records::{Head, User, decode};
+use topology::records::{User, decode};
 use topology::store::{Compare, Revision, Txn};
-use topology::{Epoch, Term, keys};
+use topology::{Term, keys};
 
 use super::{Attempt, Draft, Error, Writer, blank_entry};
 use crate::audit::{self, Author, Position};
@@ -30,7 +30,8 @@ impl Writer {
     /// Nothing was written, but for [`Error::OutcomeUnknown`].
     pub async fn write_user(&self, request: &UserRequest) -> Result<Option<User>, Error> {
         let attempt = || self.attempt_user(request);
-        self.until_settled(request.term, attempt).await
+        let (user, _) = self.until_settled(request.term, attempt).await?;
+        Ok(user)
     }
 
     async fn attempt_user(&self, request: &UserRequest) -> Result<Attempt<Option<User>>, Error> {
@@ -73,13 +74,5 @@ impl Writer {
             }
             Action::Alter { .. } | Action::Delete => Ok(0),
         }
-    }
-
-    async fn epoch(&self) -> Result<Epoch, Error> {
-        let found = self.store.read(keys::HEAD).await.map_err(Error::Store)?;
-        let Some(entry) = found else {
-            return Ok(Epoch(0));
-        };
-        Ok(decode::<Head>(keys::HEAD, &entry.value)?.epoch)
     }
 }

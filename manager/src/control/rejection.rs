@@ -117,6 +117,24 @@ pub enum Rejection {
         /// The present epoch.
         found: Epoch,
     },
+    /// A vnode is not where a job believes it to be.
+    #[error("vnode {token} does not belong to shard {shard}: the ring changed under the job")]
+    VnodeElsewhere {
+        /// The vnode.
+        token: topology::Token,
+        /// Whose it should be.
+        shard: ShardId,
+    },
+    /// A sharded table was registered or forgotten while rows were moving.
+    #[error(
+        "the sharded tables are no longer those that the job moves: {found} instead of {moved}"
+    )]
+    TablesDiffer {
+        /// How many the job moves.
+        moved: usize,
+        /// How many are registered.
+        found: usize,
+    },
     /// There are as many as there may be.
     #[error("there are {limit} {what} already, which is the limit")]
     LimitReached {
@@ -136,6 +154,8 @@ impl Rejection {
             Self::ShardExists { .. }
             | Self::EndpointTaken { .. }
             | Self::GroupExists { .. }
+            | Self::VnodeElsewhere { .. }
+            | Self::TablesDiffer { .. }
             | Self::TableExists { .. }
             | Self::UserExists { .. } => Code::AlreadyExists,
             Self::UnknownShard { .. }

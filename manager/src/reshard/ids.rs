@@ -92,6 +92,18 @@ impl LegId {
         format!("{}_{}", self.job, self.number)
     }
 
+    /// The leg whose tag this is.
+    #[must_use]
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let (job, number) = tag.rsplit_once('_')?;
+        let leg = Self {
+            job: job.parse().ok()?,
+            number: number.parse().ok()?,
+        };
+        // Not of a tag with a sign or with leading zeros.
+        (leg.tag() == tag).then_some(leg)
+    }
+
     /// The publication on a shard that rows leave.
     #[must_use]
     pub fn publication(&self) -> String {
@@ -132,6 +144,25 @@ mod tests {
     fn a_new_id_is_one_that_can_be_read() {
         let id = JobId::new();
         assert_eq!(id.as_str().parse(), Ok(id.clone()));
+    }
+
+    #[test]
+    fn a_leg_is_known_by_its_tag() {
+        let job = JobId::new();
+        let leg = LegId {
+            job,
+            number: 65_535,
+        };
+        assert_eq!(LegId::of_tag(&leg.tag()), Some(leg));
+        for tag in [
+            "",
+            "0123456789ab",
+            "0123456789ab_",
+            "0123456789ab_01",
+            "0123456789ab_+1",
+        ] {
+            assert_eq!(LegId::of_tag(tag), None, "{tag}");
+        }
     }
 
     #[test]

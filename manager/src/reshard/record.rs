@@ -7,6 +7,7 @@ use topology::{ShardId, Snapshot};
 
 use super::api::Status;
 use super::ids::JobId;
+use super::machine::Goal;
 use super::plan::{Intent, Plan};
 use crate::control::NewShard;
 
@@ -68,18 +69,6 @@ pub struct Throttle {
     pub bytes_per_second: Option<u64>,
 }
 
-/// Where a job is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Goal {
-    /// All legs cut over, reverse streams running.
-    Move,
-    /// The sources own everything, nothing of the job is left on the shards.
-    Back,
-    /// The targets own everything, nothing of the job is left on the shards.
-    Finish,
-}
-
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -89,8 +78,12 @@ pub struct Job {
     pub plan: Plan,
     /// Where it is to end.
     pub goal: Goal,
-    /// The public word for where it is.
-    pub status: Status,
+    /// The public word that it ended in, or came to rest in; none while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Status>,
+    /// What it will have come to once it is back: cancelled, or rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Status>,
     /// Whether an operator stopped it for now.
     #[serde(default)]
     pub is_paused: bool,

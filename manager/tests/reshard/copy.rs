@@ -29,8 +29,9 @@ struct Shards {
 
 impl Shards {
     async fn start(schema: &str) -> Self {
-        let starting = (Server::start("a"), Server::start("b"), Server::start("c"));
-        let (owner, b, c) = tokio::join!(starting.0, starting.1, starting.2);
+        let starting = ["a", "b", "c"].map(Server::start);
+        let started = futures_util::future::join_all(starting).await;
+        let [owner, b, c] = started.try_into().unwrap_or_else(|_| unreachable!());
         for server in [&owner, &b, &c] {
             server.psql(schema).await;
         }

@@ -6,9 +6,12 @@
     reason = "what a test cannot do without ends it"
 )]
 
+mod cleanup;
 mod copy;
 mod follow;
 mod guard;
+mod preflight;
 mod race;
 mod replication;
+mod schema;
 mod setup;

@@ -119,7 +119,8 @@ async fn what_is_confirmed_is_not_sent_again() {
         anyhow::ensure!(confirmed == end, "{confirmed} is not {end}");
         Ok(())
     })
-    .await;
+    .await
+    .unwrap();
     drop(stream);
     server
         .psql("SELECT pg_logical_emit_message(true, 'vg-fence', 'x')")

@@ -1,6 +1,7 @@
 //! Where clients come in: HTTP, the Postgres wire protocol, gRPC.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use platform::Secret;
@@ -22,6 +23,8 @@ pub struct Http {
 pub struct PgWire {
     pub host: String,
     pub port: u16,
+    /// Threads that run sessions.
+    pub threads: u32,
     pub auth: AuthMethod,
     pub users: Vec<User>,
     /// Whether clients in clear are refused; none was said, and then they are where there is TLS.
@@ -125,6 +128,7 @@ impl PgWire {
                 .unwrap_or_else(|| advertise::join(&advertise::host(&host, env), port)),
             host,
             port,
+            threads: section.count("threads", usual_threads(), 1, 64),
             auth: method,
             users,
             require_tls: section
@@ -150,6 +154,13 @@ impl PgWire {
         let anybody = self.admin_users.is_empty() && self.auth == AuthMethod::Trust;
         anybody || self.admin_users.iter().any(|name| name == user)
     }
+}
+
+/// Half of the cores that the process may use: the kernel's share of a query is larger than the
+/// router's.
+fn usual_threads() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    u32::try_from(cores / 2).map_or(1, |half| half.clamp(1, 64))
 }
 
 impl TimeLimits {

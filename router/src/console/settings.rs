@@ -63,6 +63,7 @@ fn fronts(config: &Config) -> Vec<Setting> {
         fixed("server.idle_timeout", &time(http.idle_timeout)),
         fixed("pgwire.host", &pgwire.host),
         fixed("pgwire.port", &pgwire.port),
+        fixed("pgwire.threads", &pgwire.threads),
         fixed("pgwire.auth.method", &auth),
         changeable(
             "pgwire.auth.users",

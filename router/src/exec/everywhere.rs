@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
+use crate::moving;
 use crate::pool::Lease;
 use crate::pool::metrics::Outcome;
 use crate::pool::settings::Settings;
@@ -263,7 +264,7 @@ impl Participant {
             } else {
                 Outcome::Error
             };
-            lease.metrics.answered(outcome, started.elapsed());
+            lease.metrics().answered(outcome, started.elapsed());
         }
         let answer = outcome.map_err(|_| self.lost())?;
         match (answer.error, answer.status) {
@@ -329,7 +330,7 @@ async fn answer(lease: &mut Lease, max_answer_bytes: usize) -> Result<Answer, Lo
                     status: status_of(&message)?,
                 });
             }
-            tag::ERROR_RESPONSE => error = Some(message.into_bytes()),
+            tag::ERROR_RESPONSE => error = Some(for_clients(message)),
             tag::COMMAND_COMPLETE => {
                 let tag = CommandComplete::decode(message.body())
                     .map_err(malformed)?
@@ -342,6 +343,14 @@ async fn answer(lease: &mut Lease, max_answer_bytes: usize) -> Result<Answer, Lo
             }
             _ => {}
         }
+    }
+}
+
+/// A shard's error as a client reads it.
+fn for_clients(message: Message) -> Bytes {
+    match moving::said(message.body()) {
+        Some(said) => said.error().frame(),
+        None => message.into_bytes(),
     }
 }
 

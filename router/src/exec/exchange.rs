@@ -13,6 +13,7 @@ use wire::backend::{Diagnostic, TransactionStatus, ready_for_query, tag};
 use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
+use crate::moving;
 use crate::pool::Lease;
 use crate::pool::metrics::Outcome;
 use crate::pool::settings::Settings;
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     /// How long a shard may take over what it can do at once.
     grace: Duration,
     started: Instant,
+    /// A message that was looked at before its time.
+    peeked: Option<Message>,
 }
 
 /// What an [`Exchange`] is made of besides its backend.
@@ -67,6 +70,7 @@ impl Exchange {
             left: limit,
             grace,
             started: Instant::now(),
+            peeked: None,
         }
     }
 
@@ -134,6 +138,9 @@ impl Exchange {
 
     /// Whether the next message has arrived.
     pub(super) fn has_buffered(&self) -> bool {
+        if self.peeked.is_some() {
+            return true;
+        }
         let lease = self.lease.as_ref();
         lease.is_some_and(|lease| conversation::has_buffered(lease, MAX_ROW_BYTES))
     }
@@ -141,6 +148,9 @@ impl Exchange {
     /// The next message. The time until it comes is the shard's; the time between two calls is
     /// not, so that a slow reader's statement does not time out.
     pub(super) async fn receive(&mut self) -> Result<Message, Error> {
+        if let Some(message) = self.peeked.take() {
+            return Ok(message);
+        }
         let Some(lease) = &mut self.lease else {
             return Err(self.lost());
         };
@@ -158,6 +168,24 @@ impl Exchange {
             }
             Ok(Err(lost)) => Err(self.lose(&lost)),
             Err(_) => Err(self.time_out().await),
+        }
+    }
+
+    /// Waits for the first that a statement which was told to run says, and keeps it to be received.
+    ///
+    /// # Errors
+    /// It says an error: the statement is over.
+    pub(super) async fn begun(&mut self) -> Result<(), Error> {
+        loop {
+            let message = self.receive().await?;
+            match message.tag() {
+                tag::BIND_COMPLETE | tag::NOTICE_RESPONSE => {}
+                tag::ERROR_RESPONSE => return Err(self.fail_with(&message, false).await),
+                _ => {
+                    self.peeked = Some(message);
+                    return Ok(());
+                }
+            }
         }
     }
 
@@ -238,7 +266,7 @@ impl Exchange {
         } else {
             Outcome::Error
         };
-        lease.metrics.answered(outcome, self.started.elapsed());
+        lease.metrics().answered(outcome, self.started.elapsed());
         if ready_for_query(ready.body()) == Ok(TransactionStatus::Idle) {
             conversation::shrink(&mut lease);
             lease.give_back();
@@ -256,7 +284,7 @@ impl Exchange {
         let undone = matches!(ended, Ok(Ok(true)));
         if let Some(lease) = self.lease.take() {
             lease
-                .metrics
+                .metrics()
                 .answered(Outcome::Error, self.started.elapsed());
         }
         if undone || !self.may_have_committed() {
@@ -317,7 +345,7 @@ impl Exchange {
     fn fail(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease
-                .metrics
+                .metrics()
                 .answered(Outcome::Error, self.started.elapsed());
             self.stop(lease);
         }
@@ -349,6 +377,9 @@ pub(super) fn shard_error(message: &Message) -> Error {
 
 /// A shard's error from the body of its ErrorResponse.
 pub(super) fn error_of(body: &[u8]) -> Error {
+    if let Some(said) = moving::said(body) {
+        return Error::Moving(said.error());
+    }
     let Ok(fields) = Diagnostic::decode_error(body) else {
         return Error::Protocol("a shard sent an error that can't be read".to_owned());
     };

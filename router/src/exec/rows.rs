@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::exec::conversation::Message;
 use crate::exec::exchange::Exchange;
 use crate::exec::types::name_of;
+use crate::moving;
 use crate::route::Target;
 use crate::route::explain::{self, Explanation};
 
@@ -234,6 +235,9 @@ impl Rows {
 
 /// Counts an error of the router's own; those of shards are counted with their statements.
 pub(super) fn count(core: &Core, error: &Error) {
+    if let Error::Moving(moving::Error::Moved { code }) = error {
+        core.moving.refused(code, false);
+    }
     if !matches!(error, Error::Shard { .. }) {
         core.metrics.refused(error.sqlstate());
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use platform::TaskGroup;
 use tokio::time::Instant;
-use topology::Consistency;
+use topology::{Consistency, Epoch};
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
@@ -23,6 +23,7 @@ use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, everywhere, hinted};
 use crate::hold;
+use crate::moving;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
@@ -104,18 +105,28 @@ impl Executor {
         }
         let mut since = None;
         loop {
-            let held = match self.begin(&request).await {
-                Err(Error::Hold(hold::Error::Held(held))) => held,
-                begun => return begun,
+            let serving = self.core.view.load();
+            let routed = serving.snapshot.epoch();
+            let error = match self.begin(serving, &request).await {
+                Err(error) => error,
+                Ok(rows) => return Ok(rows),
             };
             let since = *since.get_or_insert_with(Instant::now);
-            let waited = self.core.holding.wait(&held, request.bytes(), since);
-            waited.await?;
+            match error {
+                Error::Hold(hold::Error::Held(held)) => {
+                    let waited = self.core.holding.wait(&held, request.bytes(), since);
+                    waited.await?;
+                }
+                Error::Moving(error) if error.may_be_repeated() => {
+                    let waited = self.core.moving.wait(routed, request.bytes(), since);
+                    waited.await?;
+                }
+                error => return Err(error),
+            }
         }
     }
 
-    async fn begin(&self, request: &Request) -> Result<Rows, Error> {
-        let serving = self.core.view.load();
+    async fn begin(&self, serving: Arc<Serving>, request: &Request) -> Result<Rows, Error> {
         let snapshot = &serving.snapshot;
         let planned = self.core.cache.plan(&request.sql, snapshot);
         let planned = planned.map_err(|error| not_sql(&error))?;
@@ -140,8 +151,9 @@ impl Executor {
         let asked = replica::asked_for(&statement.hints).unwrap_or(request.consistency);
         let permit = Permit::of(statement, plan, asked);
         if let Some(exchange) = self.borrow_replica(&serving, target, permit, &terms).await {
-            return self.run(exchange, request).await;
+            return self.run(exchange, request, None).await;
         }
+        let routed = Some(snapshot.epoch());
         let exchange = match target {
             Target::Everywhere => {
                 let request = request.clone();
@@ -155,7 +167,7 @@ impl Executor {
             }
             Target::Any => self.borrow_any(&serving, &terms).await?,
         };
-        self.run(exchange, request).await
+        self.run(exchange, request, routed).await
     }
 
     async fn borrow(&self, pool: &Pool, terms: Terms) -> Result<Box<Exchange>, Error> {
@@ -194,7 +206,13 @@ impl Executor {
         Err(last)
     }
 
-    async fn run(&self, mut exchange: Box<Exchange>, request: &Request) -> Result<Rows, Error> {
+    /// Runs a statement that was `routed` by a topology's keys, if it was.
+    async fn run(
+        &self,
+        mut exchange: Box<Exchange>,
+        request: &Request,
+        routed: Option<Epoch>,
+    ) -> Result<Rows, Error> {
         let mut out = BytesMut::new();
         let establishing = exchange.establish(&self.settings, &mut out)?;
         encode::parse(&mut out, b"", request.sql.as_bytes(), &[])
@@ -207,7 +225,7 @@ impl Executor {
         } else {
             encode::flush(&mut out);
         }
-        exchange.send(out, at_once).await?;
+        self.send(&mut exchange, (out, at_once), routed).await?;
         if establishing {
             exchange.established(&self.settings).await?;
         }
@@ -218,10 +236,42 @@ impl Executor {
                 exchange.withdraw().await;
                 return Err(error);
             }
-            exchange.send(out, true).await?;
+            self.send(&mut exchange, (out, true), routed).await?;
+        }
+        if exchange.writes() {
+            // What is refused now can be run again, which it can't be once the answer has begun.
+            let begun = exchange.begun().await;
+            begun.inspect_err(|error| self.note_refusal(error))?;
         }
         let core = Arc::clone(&self.core);
         Ok(Rows::streaming(core, exchange, described.columns))
+    }
+
+    /// Sends messages; those that execute something only if the topology is still the one that it
+    /// was routed by.
+    async fn send(
+        &self,
+        exchange: &mut Exchange,
+        (out, executes): (BytesMut, bool),
+        routed: Option<Epoch>,
+    ) -> Result<(), Error> {
+        let (true, Some(routed)) = (executes, routed) else {
+            return exchange.send(out, executes).await;
+        };
+        let Some(leave) = self.core.view.leave(routed) else {
+            exchange.withdraw().await;
+            return Err(moving::Error::Outdated.into());
+        };
+        let sent = exchange.send(out, executes).await;
+        drop(leave);
+        sent
+    }
+
+    /// Counts what a guard has said, of a statement that is run again.
+    fn note_refusal(&self, error: &Error) {
+        if let Error::Moving(moving::Error::Moved { code }) = error {
+            self.core.moving.refused(code, true);
+        }
     }
 
     /// Runs in a task of its own: a client that goes away must not leave a schema change on some

@@ -1,15 +1,15 @@
 //! The Postgres front: accepts connections and gives each a session of its own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use platform::{Shutdown, TaskGroup};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::session::{Admitted, Front, log_in};
+use crate::threads::Threads;
 
 /// How long a silent peer is left alone before the kernel asks after it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub async fn serve(
     listener: TcpListener,
     front: Arc<Front>,
     tls: Option<platform::tls::Acceptor>,
-    tasks: TaskGroup,
+    (tasks, threads): (TaskGroup, Threads),
     shutdown: Shutdown,
 ) {
     loop {
@@ -37,8 +37,18 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 let (front, tls, shutdown) = (Arc::clone(&front), tls.clone(), shutdown.clone());
                 let span = tracing::info_span!("session", %peer);
-                let session = converse(stream, peer, front, tls, shutdown).instrument(span);
-                tasks.spawn("pgwire session", session);
+                let Some((runtime, place)) = threads.place() else {
+                    return;
+                };
+                let session = async move {
+                    let _place = place;
+                    // Its events are to come to the thread that serves it.
+                    match settle(stream) {
+                        Ok(stream) => converse(stream, span, front, tls, shutdown).await,
+                        Err(error) => tracing::warn!(%error, "a client could not be taken in"),
+                    }
+                };
+                tasks.spawn_on("pgwire session", session, runtime);
             }
             Err(error) => {
                 tracing::warn!(%error, "a client could not be accepted");
@@ -50,36 +60,54 @@ pub async fn serve(
 
 async fn converse(
     stream: TcpStream,
-    peer: SocketAddr,
+    span: Span,
     front: Arc<Front>,
     tls: Option<platform::tls::Acceptor>,
     shutdown: Shutdown,
 ) {
+    // Boxed, so that nothing of a login's state stays with the session for its life.
+    let admitted = Box::pin(admit(stream, front, tls).instrument(span.clone())).await;
+    let ended = match admitted {
+        None => return,
+        // It enters the span only where it has something to say, not with each message.
+        Some(Admitted::Session(session)) => session.run(shutdown).await,
+        Some(Admitted::Operator(operator)) => {
+            Box::pin(operator.run(shutdown).instrument(span.clone())).await
+        }
+    };
+    if let Err(error) = ended {
+        span.in_scope(|| tracing::debug!(%error, "session ended"));
+    }
+}
+
+/// Lets a client log in; none when it leaves, or is not let in.
+async fn admit(
+    stream: TcpStream,
+    front: Arc<Front>,
+    tls: Option<platform::tls::Acceptor>,
+) -> Option<Admitted> {
     if let Err(error) = prepare(&stream) {
-        tracing::debug!(%peer, %error, "a client was gone before it was served");
-        return;
+        tracing::debug!(%error, "a client was gone before it was served");
+        return None;
     }
     let time = front.core.config.pgwire.login_timeout;
-    let login = tokio::time::timeout(time, log_in(front, stream, tls.as_ref())).await;
-    let admitted = match login {
-        Ok(Ok(Some(admitted))) => admitted,
-        Ok(Ok(None)) => return,
+    let login = log_in(front, stream, tls.as_ref());
+    match tokio::time::timeout(time, login).await {
+        Ok(Ok(admitted)) => admitted,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no session");
-            return;
+            None
         }
         Err(_) => {
             tracing::debug!(?time, "a client did not log in in time");
-            return;
+            None
         }
-    };
-    let ended = match admitted {
-        Admitted::Session(session) => session.run(shutdown).await,
-        Admitted::Operator(operator) => operator.run(shutdown).await,
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "session ended");
     }
+}
+
+/// Moves a socket to the present thread's runtime.
+fn settle(stream: TcpStream) -> std::io::Result<TcpStream> {
+    TcpStream::from_std(stream.into_std()?)
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {

@@ -9,7 +9,8 @@ use topology::Endpoint;
 use super::dial::Dialer;
 use super::roster::Place;
 use super::settings::Settings;
-use crate::stream::Stream;
+use crate::stream::{Moved, Stream};
+use crate::threads;
 
 /// A backend as a CancelRequest addresses it.
 #[derive(Debug)]
@@ -22,6 +23,25 @@ pub struct CancelTarget {
     pub process_id: i32,
     /// Its secret there.
     pub secret: Bytes,
+}
+
+/// Bytes that were moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// To the shard.
+    pub sent: u64,
+    /// From the shard.
+    pub received: u64,
+}
+
+impl Traffic {
+    /// Counts what [`Stream::transfer`] did.
+    pub fn count(&mut self, moved: Moved) {
+        match moved {
+            Moved::Out(bytes) => self.sent += bytes as u64,
+            Moved::In(bytes) => self.received += bytes as u64,
+        }
+    }
 }
 
 /// A connection to a shard that has logged in.
@@ -41,10 +61,14 @@ pub struct Backend {
     pub cancel: Arc<CancelTarget>,
     /// ParameterStatus of its start-up: name and value.
     pub statuses: Arc<[(Box<str>, Box<str>)]>,
+    /// What was sent and received on it since the loan began.
+    pub traffic: Traffic,
     /// Whether it may go back to the pool: only when idle and its settings are known (I6).
     pub(super) reusable: bool,
     /// Something happened on it that no later state can make good: it is closed after use.
     pub(super) spoiled: bool,
+    /// The thread that listens to its socket.
+    pub(super) home: usize,
     /// Its entry in the pool's list.
     pub(super) place: Option<Place>,
 }
@@ -62,6 +86,20 @@ impl Backend {
     pub(super) fn end_loan(&self) {
         if let Some(place) = &self.place {
             place.lent(false);
+        }
+    }
+
+    /// The thread that listens to its socket.
+    pub(super) fn home(&self) -> usize {
+        self.home
+    }
+
+    /// Has the present thread listen to its socket; it must be idle. Where that cannot be, it stays
+    /// where it is: each answer then wakes another thread.
+    pub(super) fn settle(&mut self) {
+        let here = threads::present();
+        if self.home != here && here != 0 && self.stream.settle().is_ok() {
+            self.home = here;
         }
     }
 

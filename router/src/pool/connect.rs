@@ -8,13 +8,14 @@ use lru::LruCache;
 use platform::Secret;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use topology::Endpoint;
+use topology::{Endpoint, Epoch};
 use wire::Header;
 use wire::backend::{Authentication, Message};
 use wire::frontend::encode;
 
 use super::backend::{Backend, CancelTarget};
 use super::dial::Dialer;
+use super::presence::Presence;
 use super::settings::Settings;
 use crate::stream::Stream;
 
@@ -62,6 +63,17 @@ pub enum ConnectError {
          postgresql.conf, for the database and for the role"
     )]
     EscapeStrings,
+    /// A manager keeps this router away from the shard.
+    #[error("a manager has shut this router out of the shard")]
+    ShutOut,
+    /// This router knows an older topology than the shard asks for.
+    #[error("this router has applied epoch {known} of the topology, the shard asks for {horizon}")]
+    Outdated {
+        /// What this router knows.
+        known: Epoch,
+        /// What the shard asks for.
+        horizon: Epoch,
+    },
     /// The shard broke the protocol.
     #[error("protocol violation during login: {0}")]
     Protocol(String),
@@ -89,6 +101,8 @@ pub(super) struct Login {
     pub(super) max_prepared_statements: u32,
     /// Whether transactions only read unless they say otherwise.
     pub(super) read_only: bool,
+    /// Who asks.
+    pub(super) presence: Presence,
 }
 
 impl Login {
@@ -116,6 +130,25 @@ impl Login {
         wire.send().await?;
         self.authenticate(&mut wire).await?;
         self.await_ready(wire).await
+    }
+
+    /// Tells the shard whose backend it is.
+    async fn present(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
+        encode::query(&mut wire.outbound, self.presence.question().as_bytes())?;
+        wire.send().await?;
+        let mut answer = Vec::new();
+        loop {
+            let (tag, body) = wire.receive().await?;
+            match decode(tag, &body)? {
+                Message::DataRow(row) => {
+                    let value = row.values.iter().next().flatten();
+                    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+                    answer.push(value.map(text));
+                }
+                Message::ReadyForQuery(_) => return self.presence.admit(&answer),
+                _ => {}
+            }
+        }
     }
 
     async fn authenticate(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
@@ -204,6 +237,7 @@ impl Login {
                 _ => {}
             }
         }
+        self.present(&mut wire).await?;
         let capacity = usize::try_from(self.max_prepared_statements)
             .unwrap_or(1)
             .max(1);
@@ -221,8 +255,10 @@ impl Login {
                 secret,
             }),
             statuses: statuses.into(),
+            traffic: super::Traffic::default(),
             reusable: true,
             spoiled: false,
+            home: crate::threads::present(),
             place: None,
         })
     }

@@ -26,6 +26,7 @@ impl Connector {
             timeout: config.connect_timeout,
             max_prepared_statements: config.max_prepared_statements,
             read_only: false,
+            presence: config.presence.clone(),
         };
         Self {
             login: Arc::new(login),
@@ -52,10 +53,11 @@ impl Connector {
 }
 
 impl bb8::ManageConnection for Connector {
-    type Connection = Backend;
+    // In a box: it changes hands with every loan.
+    type Connection = Box<Backend>;
     type Error = ConnectError;
 
-    async fn connect(&self) -> Result<Backend, ConnectError> {
+    async fn connect(&self) -> Result<Box<Backend>, ConnectError> {
         let _login = self.roster.login();
         let generation = self.roster.generation();
         let mut backend = self.login.run().await.inspect_err(|error| {
@@ -63,14 +65,14 @@ impl bb8::ManageConnection for Connector {
             self.failure.send_replace(error.clone());
         })?;
         backend.place = Some(self.roster.enter(&backend, generation));
-        Ok(backend)
+        Ok(Box::new(backend))
     }
 
-    async fn is_valid(&self, _backend: &mut Backend) -> Result<(), ConnectError> {
+    async fn is_valid(&self, _backend: &mut Box<Backend>) -> Result<(), ConnectError> {
         Ok(())
     }
 
-    fn has_broken(&self, backend: &mut Backend) -> bool {
+    fn has_broken(&self, backend: &mut Box<Backend>) -> bool {
         // Called when a loan ends.
         backend.end_loan();
         !backend.reusable || backend.is_outdated()

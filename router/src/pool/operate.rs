@@ -37,14 +37,14 @@ impl Pool {
         let seen = &state.statistics;
         Standing {
             backends: state.connections,
-            idle: state.idle_connections,
+            idle: state.idle_connections + shared.shelf.len(),
             logins: shared.connector.roster().logins(),
             waiting,
             longest_wait,
             closed: seen
                 .connections_created
                 .saturating_sub(u64::from(state.connections)),
-            loans: seen.get_direct + seen.get_waited,
+            loans: seen.get_direct + seen.get_waited + shared.shelf.loans(),
         }
     }
 
@@ -98,6 +98,7 @@ impl Pool {
     pub fn reconnect(&self) {
         let shared = &self.shared;
         shared.connector.roster().outdate();
+        self.tidy();
         // bb8 does not close an idle backend by request: what it lends at once is looked at, and
         // what is outdated is closed when it goes back. No wait lies between.
         let mut fresh = Vec::new();

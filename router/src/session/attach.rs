@@ -10,13 +10,14 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Seen};
+use super::expect::{Answer, Guarded, Seen};
 use super::extended::Portal;
 use super::patience::{Imposed, given_up};
 use super::relay::{self, RelayError, exchange};
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
+use crate::moving;
 use crate::pool::metrics::Outcome;
 use crate::pool::{Lease, Pool};
 use crate::route::{Refusal, Target};
@@ -29,6 +30,9 @@ pub(super) struct Attachment {
     pub(super) shard: ShardId,
     /// Set while only statements have run that any shard answers alike: what to replay elsewhere.
     pub(super) movable: Option<Option<Preamble>>,
+    /// Set while nothing has been answered since it was chosen by a key: as `movable`, should what
+    /// comes first be refused.
+    pub(super) rewind: Option<Option<Preamble>>,
     /// Whether messages of the extended protocol were sent that no Sync has followed yet.
     pub(super) unsynced: bool,
     /// Whether it is of a replica, where only statements with a permit go.
@@ -87,30 +91,38 @@ impl Session {
     ) -> Result<(), Stopped> {
         // Every statement passes here, so that none passes a hold.
         self.check_hold(serving, target)?;
+        self.attach_to(serving, target).await?;
+        self.flight.note(serving.snapshot.epoch(), target);
+        Ok(())
+    }
+
+    async fn attach_to(&mut self, serving: &Serving, target: Target) -> Result<(), Stopped> {
         self.leave_replica().await?;
         let index = match target {
             Target::Any | Target::Everywhere => {
                 if self.attachment.is_some() {
                     return Ok(());
                 }
-                return self.attach_any(serving).await;
+                return Box::pin(self.attach_any(serving)).await;
             }
             Target::Shard { index, .. } => index,
         };
         if let Some(attachment) = &mut self.attachment {
             let wanted = serving.snapshot.shard(index).map(|shard| &shard.id);
             if wanted == Some(&attachment.shard) {
-                attachment.movable = None;
+                if let Some(movable) = attachment.movable.take() {
+                    // What else is in the batch is not told from what was sent.
+                    attachment.rewind = Some(movable).filter(|_| !attachment.unsynced);
+                }
                 return Ok(());
             }
             if attachment.movable.is_none() || self.transaction == Transaction::Failed {
                 return Err(crosses_shards(&attachment.shard, wanted).into());
             }
-            self.move_away().await?;
+            Box::pin(self.move_away()).await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        let _waiting = pool.is_busy().then(|| self.listed.waits());
-        let lease = pool.checkout().await.map_err(Error::Pool)?;
+        let lease = self.checkout(pool).await?;
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 
@@ -124,8 +136,7 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            let _waiting = pool.is_busy().then(|| self.listed.waits());
-            match pool.checkout().await {
+            match self.checkout(pool).await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
                         Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
@@ -136,7 +147,9 @@ impl Session {
                     let shard = pool.shard().clone();
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
-                Err(error) => last = Error::Pool(error),
+                // Whoever called it off wants no other shard's.
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => last = error,
             }
         }
         Err(last.into())
@@ -151,10 +164,12 @@ impl Session {
     ) -> Result<(), Stopped> {
         self.cancel.attach(Arc::clone(&lease.cancel));
         let mut wait = false;
+        let is_chosen_by_key = movable.is_none();
         let attachment = Attachment {
             lease,
             shard,
             movable,
+            rewind: None,
             unsynced: false,
             on_replica: false,
             idle: true,
@@ -174,6 +189,11 @@ impl Session {
             // A lone BEGIN cannot fail and need not be waited for.
             wait = wait || !preamble.is_bare();
         }
+        let rewind = match &before {
+            Transaction::Pending(preamble) => Some(Some(preamble.clone())),
+            Transaction::Idle => Some(None),
+            Transaction::FailedPending(_) | Transaction::Open | Transaction::Failed => None,
+        };
         self.transaction = match &before {
             Transaction::Pending(_) => Transaction::Open,
             Transaction::FailedPending(_) => {
@@ -187,7 +207,10 @@ impl Session {
             Transaction::Idle | Transaction::Open | Transaction::Failed => before.clone(),
         };
         if wait {
-            self.settle(before).await?;
+            Box::pin(self.settle(before)).await?;
+        }
+        if let Some(attachment) = &mut self.attachment {
+            attachment.rewind = rewind.filter(|_| is_chosen_by_key);
         }
         Ok(())
     }
@@ -257,6 +280,8 @@ impl Session {
 
     /// Sends what is waiting and relays until every answer has come.
     pub(super) async fn exchange(&mut self) -> Result<Seen, Stopped> {
+        let leave = self.leave()?;
+        let unread = self.client.outbound.len();
         let Some(attachment) = &mut self.attachment else {
             while let Some(frames) = self.expected.next_local() {
                 self.client.outbound.extend_from_slice(&frames);
@@ -272,11 +297,13 @@ impl Session {
             lease,
             &mut self.outbound,
             &mut self.expected,
-            &mut scanner,
+            (&mut scanner, leave),
         );
         let relayed = match limit {
             None => relayed.await,
-            Some(limit) => match limit.impose(relayed).await {
+            // Boxed, as all that is rare or large: a message that meets none of it is to cost
+            // no memory for it (docs/decisions/0008).
+            Some(limit) => match Box::pin(limit.impose(relayed)).await {
                 Imposed::InTime(relayed) => relayed,
                 Imposed::Cancelled(relayed) => {
                     // The request may still be on its way.
@@ -295,29 +322,23 @@ impl Session {
         if let Some(status) = seen.status {
             attachment.idle = status == b'I';
         }
+        let moving = &self.front.core.moving;
+        match &seen.guarded {
+            Some(Guarded::TakenBack(said)) => moving.refused(said.code(), true),
+            Some(Guarded::Told(said)) if said.is_passing() => moving.refused(said.code(), false),
+            Some(Guarded::Told(_)) | None => {}
+        }
+        if seen.is_taken_back() {
+            self.client.outbound.truncate(unread);
+        } else {
+            attachment.rewind = None;
+            self.batch.answered();
+        }
         if seen.outdated {
             // The schema was changed by another router, or on the shard itself.
             self.front.statements.forget_all();
         }
-        for id in &seen.unprepared {
-            lease.prepared.pop(id);
-            if lease.unnamed == Some(*id) {
-                lease.unnamed = None;
-            }
-        }
-        for id in &seen.unclosed {
-            if lease
-                .prepared
-                .push(*id, ())
-                .is_some_and(|(gone, ())| gone != *id)
-            {
-                // It holds one more statement than its list has room for.
-                lease.forbid_reuse();
-            }
-        }
-        if seen.outdated {
-            self.front.statements.forget_all();
-        }
+        follow(lease, &seen);
         self.batch.undo(&seen.undone, &mut self.statements);
         Ok(seen)
     }
@@ -325,19 +346,21 @@ impl Session {
     /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
     pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
         let started = tokio::time::Instant::now();
-        let metrics = self
+        self.listed.requests(started);
+        // A backend that is lost is gone by then, and is counted all the same.
+        let pool = self
             .attachment
             .as_ref()
-            .map(|attachment| attachment.lease.metrics.clone());
+            .map(|attachment| attachment.lease.pool().clone());
         let result = self.exchange().await;
-        if let Some(metrics) = metrics {
+        if let Some(pool) = pool {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
             let outcome = if succeeded {
                 Outcome::Success
             } else {
                 Outcome::Error
             };
-            metrics.answered(outcome, started.elapsed());
+            pool.metrics().answered(outcome, started.elapsed());
         }
         result
     }
@@ -350,6 +373,9 @@ impl Session {
             .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
+        // A copy whose end was not sent commits nothing, however it is given up.
+        let late_in_copy =
+            matches!(error, RelayError::Late { .. }) && self.expected.is_copying_in();
         self.expected.abandon();
         let seen = self.expected.take_seen();
         self.batch.undo(&seen.undone, &mut self.statements);
@@ -378,6 +404,7 @@ impl Session {
         let Some(shard) = shard else {
             return Error::NoShard.into();
         };
+        let _logged = self.span.enter();
         let lost = match source {
             Ok(source) => {
                 tracing::warn!(%shard, error = %source, "lost a backend within an exchange");
@@ -392,13 +419,15 @@ impl Session {
         };
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
-        let error = if flight.ends && (in_block || flight.writes) {
+        let error = if flight.ends && !late_in_copy && (in_block || flight.writes) {
             Error::OutcomeUnknown { shard }
         } else {
             lost
         };
         if within_message {
             Stopped::Ended(Ended::Broken(error))
+        } else if seen.is_taken_back() {
+            Error::Moving(moving::Error::Outdated).into()
         } else if seen.error {
             Stopped::Answered
         } else {
@@ -457,6 +486,8 @@ impl Session {
             if *effect == Effect::Discard {
                 attachment.lease.prepared.clear();
                 attachment.lease.unnamed = None;
+                // The lock by which the shard knows whose it is is gone, too.
+                attachment.lease.forbid_reuse();
             }
             if effect.undoes(self.settings.startup()) {
                 // The backend went back to the server's defaults, not to this session's.
@@ -490,6 +521,27 @@ impl Session {
         let _unaimed = self.cancel.detach();
         self.attachment = None;
         self.portals.clear();
+    }
+}
+
+/// Keeps what is known of a backend's prepared statements in step with what it was asked and did
+/// not do.
+pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
+    for id in &seen.unprepared {
+        lease.prepared.pop(id);
+        if lease.unnamed == Some(*id) {
+            lease.unnamed = None;
+        }
+    }
+    for id in &seen.unclosed {
+        if lease
+            .prepared
+            .push(*id, ())
+            .is_some_and(|(gone, ())| gone != *id)
+        {
+            // It holds one more statement than its list has room for.
+            lease.forbid_reuse();
+        }
     }
 }
 

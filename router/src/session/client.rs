@@ -45,6 +45,14 @@ impl Frame {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The same message, to be kept.
+    #[must_use]
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            bytes: BytesMut::from(self.bytes()),
+        }
+    }
 }
 
 /// Why a client's session ends.
@@ -168,21 +176,6 @@ impl Client {
         }
     }
 
-    /// Returns when the client has closed the connection. What it sends meanwhile is kept, up to
-    /// the size of a message; then the client is not listened to any more. Cancel-safe.
-    pub(super) async fn leaves(&mut self) {
-        while self.inbound.len() < self.max_message_bytes {
-            self.inbound.reserve(READ_BYTES);
-            if matches!(
-                self.stream.read_buf(&mut self.inbound).await,
-                Ok(0) | Err(_)
-            ) {
-                return;
-            }
-        }
-        std::future::pending::<()>().await;
-    }
-
     /// A message that has been read already.
     ///
     /// # Errors
@@ -263,6 +256,12 @@ impl Client {
         self.stream.flush().await?;
         self.midway = false;
         Ok(())
+    }
+
+    /// Whether something waits to be written.
+    #[must_use]
+    pub(super) fn owes(&self) -> bool {
+        !self.outbound.is_empty()
     }
 
     /// Whether a write was begun and given up.

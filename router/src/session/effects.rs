@@ -270,7 +270,17 @@ pub(super) fn check_reset(
 pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal> {
     let Some(value) = value else { return Ok(()) };
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
-    let allowed = match name.to_ascii_lowercase().as_str() {
+    let lower = name.to_ascii_lowercase();
+    if lower == "session_replication_role" || lower.starts_with("vg.") {
+        return Err(Refusal {
+            sqlstate: "42501",
+            message: format!("setting \"{name}\" is not a client's to set"),
+            hint: Some(
+                "it switches triggers off by which rows are moved between shards".to_owned(),
+            ),
+        });
+    }
+    let allowed = match lower.as_str() {
         "client_encoding" | "names" => {
             is_utf8(value) || ["sqlascii", "default"].contains(&&*encoding(value))
         }

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::moving::{self, Said};
+
 /// What a message's answer ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -89,6 +91,18 @@ pub(super) struct Seen {
     pub unclosed: Vec<u64>,
     /// Changes of the session's statements to undo, in the order in which they were made.
     pub undone: Vec<u64>,
+    /// What a guard has said of rows that are being moved.
+    pub guarded: Option<Guarded>,
+}
+
+/// What became of an error by which a guard keeps rows that are being moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Guarded {
+    /// The client has read of it.
+    Told(Said),
+    /// The client knows nothing of it, nor of anything since [`Expectations::may_take_back`]: that
+    /// can be done anew.
+    TakenBack(Said),
 }
 
 impl Seen {
@@ -109,6 +123,12 @@ impl Seen {
         self.undone.extend(entry.change);
     }
 
+    /// Whether what was sent is to be done anew.
+    #[must_use]
+    pub(super) fn is_taken_back(&self) -> bool {
+        matches!(self.guarded, Some(Guarded::TakenBack(_)))
+    }
+
     /// Whether a completed command said ROLLBACK.
     #[must_use]
     pub(super) fn is_rollback(&self, command: usize) -> bool {
@@ -124,6 +144,18 @@ impl Seen {
     }
 }
 
+/// How far an answer can be taken back when a guard refuses what it is the answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Back {
+    /// Not at all: the client reads it as it comes.
+    #[default]
+    Never,
+    /// As long as nothing of it has come: it costs nothing.
+    Unread,
+    /// Until something is executed: what comes before is kept from the client.
+    Kept,
+}
+
 /// The answers still to come.
 #[derive(Debug, Default)]
 pub(super) struct Expectations {
@@ -132,6 +164,8 @@ pub(super) struct Expectations {
     skipping: bool,
     /// The backend takes copy data of the client.
     copying_in: bool,
+    /// Whether the client has read nothing yet of what is being answered.
+    back: Back,
     /// What was seen since [`Expectations::take_seen`].
     seen: Seen,
 }
@@ -196,6 +230,12 @@ impl Expectations {
         self.queue.front().map(|entry| &entry.expected)
     }
 
+    /// Whether it is the turn of local frames.
+    #[must_use]
+    pub(super) fn is_local_next(&self) -> bool {
+        matches!(self.front(), Some(Expected::Local(_)))
+    }
+
     /// Local frames whose turn it is.
     pub(super) fn next_local(&mut self) -> Option<Bytes> {
         let Some(Expected::Local(frames)) = self.front() else {
@@ -206,10 +246,25 @@ impl Expectations {
         Some(frames)
     }
 
+    /// What is answered next can be taken back so far.
+    pub(super) fn may_take_back(&mut self, back: Back) {
+        self.back = back;
+    }
+
+    /// Whether the client must not be written to now.
+    #[must_use]
+    pub(super) fn keeps_back(&self) -> bool {
+        self.seen.is_taken_back() || (self.back == Back::Kept && !self.queue.is_empty())
+    }
+
     /// Whether rows that come now are for the client.
     #[must_use]
-    pub(super) fn rows_are_forwarded(&self) -> bool {
-        matches!(self.front(), Some(Expected::Forward(_)))
+    pub(super) fn rows_are_forwarded(&mut self) -> bool {
+        let forwarded = matches!(self.front(), Some(Expected::Forward(_)));
+        if forwarded {
+            self.back = Back::Never;
+        }
+        forwarded
     }
 
     /// Whether the backend takes copy data.
@@ -243,6 +298,11 @@ impl Expectations {
             Expected::Drop(answer) => (*answer, Verdict::Drop),
             Expected::Replace(_) | Expected::Local(_) => return None,
         };
+        if matches!(verdict, Verdict::Forward)
+            && (self.back == Back::Unread || matches!(answer, Answer::Execute | Answer::Ready))
+        {
+            self.back = Back::Never;
+        }
         if tag == b'G' {
             if matches!(verdict, Verdict::Drop) {
                 return None;
@@ -265,10 +325,13 @@ impl Expectations {
     }
 
     /// An unsolicited frame: forwarded unless the router's own message is being answered.
-    fn between(&self) -> Verdict {
+    fn between(&mut self) -> Verdict {
         match self.front() {
             Some(Expected::Drop(_)) => Verdict::Drop,
             Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(_)) | None => {
+                if self.back == Back::Unread {
+                    self.back = Back::Never;
+                }
                 Verdict::Forward
             }
         }
@@ -276,19 +339,46 @@ impl Expectations {
 
     fn on_error(&mut self, body: &[u8]) -> Option<Verdict> {
         self.copying_in = false;
-        let verdict = match self.front()? {
-            Expected::Forward(_) => Verdict::Forward,
-            Expected::Drop(_) => {
-                self.seen.own_error = true;
-                Verdict::Forward
+        let said = moving::said(body);
+        let taken_back = self.back != Back::Never
+            && said.as_ref().is_some_and(Said::is_passing)
+            && matches!(self.front()?, Expected::Forward(_));
+        let verdict = match (self.front()?, &said) {
+            (Expected::Forward(_), Some(_)) if taken_back => Verdict::Drop,
+            (Expected::Forward(_) | Expected::Drop(_), Some(said)) => {
+                Verdict::Replace(said.clone().error().frame())
             }
-            Expected::Replace(error) => Verdict::Replace(error.clone()),
-            Expected::Local(_) => return None,
+            (Expected::Forward(_) | Expected::Drop(_), None) => Verdict::Forward,
+            (Expected::Replace(error), _) => Verdict::Replace(error.clone()),
+            (Expected::Local(_), _) => return None,
         };
+        self.seen.own_error |= matches!(self.front()?, Expected::Drop(_));
         self.seen.error = true;
         self.seen.outdated |= is_about_plans(body);
+        if let Some(said) = said {
+            self.seen.guarded = Some(if taken_back {
+                Guarded::TakenBack(said)
+            } else {
+                Guarded::Told(said)
+            });
+        }
+        self.back = Back::Never;
         self.skip_to_ready();
+        if taken_back && let Some(entry) = self.queue.front_mut() {
+            // Its end is not the client's either.
+            entry.expected = Expected::Drop(Answer::Ready);
+        }
         Some(verdict)
+    }
+
+    /// Nothing of what waits has been sent, and nothing will be: it is as if it had never come.
+    pub(super) fn forget_unsent(&mut self) -> Seen {
+        for entry in std::mem::take(&mut self.queue) {
+            self.seen.skip(&entry);
+        }
+        self.back = Back::Never;
+        self.skipping = false;
+        self.take_seen()
     }
 
     /// After an error the backend skips to Sync, and the client expects nothing before it.
@@ -312,6 +402,7 @@ impl Expectations {
 
     /// What was seen since the last call.
     pub(super) fn take_seen(&mut self) -> Seen {
+        self.back = Back::Never;
         std::mem::take(&mut self.seen)
     }
 }

@@ -3,7 +3,6 @@
 //! The router owns the names of prepared statements and prepares them on whichever backend needs
 //! them. What comes before the first Bind is put off until that Bind says which shard it is for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
 use super::state::Transaction;
-use super::{Ended, Session, answers, control, local};
+use super::{ByName, Ended, Session, answers, control, local};
 use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
@@ -25,10 +24,12 @@ use crate::route::{Plan, Refusal};
 use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
 
+mod again;
 mod bind;
 mod changes;
 mod steps;
 
+use again::Kept;
 use changes::Changes;
 use steps::Step;
 
@@ -41,6 +42,8 @@ pub(super) struct Batch {
     deferred: Vec<Step>,
     /// What it did to the session's statements.
     changes: Changes,
+    /// Its messages, while it could be done anew.
+    kept: Kept,
 }
 
 impl Batch {
@@ -50,8 +53,15 @@ impl Batch {
         self.failed
     }
 
+    /// All that was sent of it has been answered: that is not done anew.
+    pub(super) fn answered(&mut self) {
+        if self.deferred.is_empty() {
+            self.kept.answered();
+        }
+    }
+
     /// Undoes what it did to the session's statements by messages that were skipped.
-    pub(super) fn undo(&self, numbers: &[u64], statements: &mut HashMap<Bytes, Arc<Prepared>>) {
+    pub(super) fn undo(&self, numbers: &[u64], statements: &mut ByName<Arc<Prepared>>) {
         self.changes.undo(numbers, statements);
     }
 }
@@ -72,15 +82,26 @@ pub(super) enum Portal {
 }
 
 /// Portals by name.
-pub(super) type Portals = HashMap<Bytes, Portal>;
+pub(super) type Portals = ByName<Portal>;
 
 impl Session {
     /// Handles one message of the extended protocol.
     pub(super) async fn extended_message(&mut self, frame: &Frame) -> Result<(), Ended> {
         use wire::frontend::tag;
         if frame.tag() == tag::SYNC {
-            return self.sync().await;
+            return self.sync_in_turn().await;
         }
+        let keeps = self.keeps(frame);
+        self.batch_message(frame).await?;
+        if keeps {
+            self.batch.kept.add(frame);
+        }
+        Ok(())
+    }
+
+    /// Handles one message of a batch.
+    pub(super) async fn batch_message(&mut self, frame: &Frame) -> Result<(), Ended> {
+        use wire::frontend::tag;
         if self.batch.failed {
             return Ok(());
         }
@@ -90,7 +111,7 @@ impl Session {
             tag::DESCRIBE => self.on_describe(frame).await,
             tag::EXECUTE => self.on_execute(frame).await,
             tag::CLOSE => self.on_close(frame),
-            _ => self.on_flush().await,
+            _ => Box::pin(self.on_flush()).await,
         };
         let handled = match handled {
             Ok(()) => self.bound_buffers().await,
@@ -98,7 +119,7 @@ impl Session {
         };
         match handled {
             Ok(()) => Ok(()),
-            Err(Stopped::Told(error)) => self.fail_batch(&error).await,
+            Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await,
             Err(Stopped::Answered) => self.skip_to_sync().await,
             Err(Stopped::Ended(ended)) => Err(ended),
         }
@@ -253,13 +274,13 @@ impl Session {
                 self.note_effect(effect);
                 if copies {
                     // Whether the messages behind are the copy's is known only with its answer.
-                    self.flush_backend().await?;
+                    Box::pin(self.flush_backend()).await?;
                 }
                 Ok(())
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
-            Portal::Local(prepared) => self.execute_locally(&prepared).await,
-            Portal::Everywhere(prepared) => self.execute_everywhere(&prepared).await,
+            Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
+            Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Spent => Err(spent(name).into()),
         }
     }
@@ -350,12 +371,12 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the batch.
-    async fn sync(&mut self) -> Result<(), Ended> {
+    /// Ends the batch; with an error when it is to be done anew and the client has read nothing.
+    async fn sync(&mut self) -> Result<Option<(Error, Batch)>, Ended> {
         if !self.batch.failed {
             match self.find_backend().await {
                 Ok(()) => self.emit_deferred(),
-                Err(Stopped::Told(error)) => self.fail_batch(&error).await?,
+                Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await?,
                 Err(Stopped::Answered) => {}
                 Err(Stopped::Ended(ended)) => return Err(ended),
             }
@@ -368,6 +389,7 @@ impl Session {
             self.flight.ends |= self.transaction == Transaction::Idle;
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.forward(Answer::Ready);
+            self.keep_answers_back();
         }
         let exchanged = if synced {
             self.exchange_to_ready().await
@@ -375,6 +397,13 @@ impl Session {
             self.exchange().await
         };
         let answered = match exchanged {
+            Ok(seen) if seen.is_taken_back() => {
+                let batch = std::mem::take(&mut self.batch);
+                return Ok(Some((Box::pin(self.step_back(&seen)).await, batch)));
+            }
+            Err(Stopped::Told(error @ Error::Moving(_))) if self.batch.kept.is_whole() => {
+                return Ok(Some((error, std::mem::take(&mut self.batch))));
+            }
             Ok(mut seen) => {
                 // An error that was flushed before it undoes the batch as well.
                 seen.error |= self.batch.failed;
@@ -386,6 +415,7 @@ impl Session {
                 synced
             }
             Err(Stopped::Told(error)) => {
+                self.transaction = std::mem::take(&mut self.transaction).refused();
                 self.client
                     .outbound
                     .extend_from_slice(&local::error(&error));
@@ -401,7 +431,7 @@ impl Session {
             }
             self.answer_ready().await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Reports an error at this place; everything after it is skipped up to Sync.

@@ -3,11 +3,13 @@
 //! Only what would begin on the keys' shard waits. A transaction that is on a backend already goes
 //! on: whether it still may write is for the shard to say, and it ends the sooner.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::Session;
 use super::attach::Stopped;
-use super::client::{ClientError, Frame};
+use super::client::ClientError;
 use crate::error::Error;
 use crate::hold;
 use crate::route::Target;
@@ -28,29 +30,43 @@ impl Session {
         checked.map_err(|held| Error::Hold(hold::Error::Held(held)).into())
     }
 
-    /// Waits while a statement is held; everything else is given back. `since` is when the
-    /// statement, which came as `frame`, met its first hold.
+    /// Waits while a statement is held, or after a guard has refused it; everything else is given
+    /// back. `since` is when the statement, which has so many bytes, was first in the way.
     pub(super) async fn wait_out(
         &mut self,
         stopped: Stopped,
-        frame: &Frame,
+        bytes: usize,
         since: &mut Option<Instant>,
     ) -> Result<(), Stopped> {
-        let Stopped::Told(Error::Hold(hold::Error::Held(held))) = stopped else {
-            return Err(stopped);
+        let held = match stopped {
+            Stopped::Told(Error::Hold(hold::Error::Held(held))) => Some(held),
+            Stopped::Told(Error::Moving(error)) if self.may_repeat(&error) => None,
+            stopped => return Err(stopped),
         };
         // What has been done so far can be done again elsewhere, and keeps no backend meanwhile.
         self.move_away().await?;
         let since = *since.get_or_insert_with(Instant::now);
-        let bytes = frame.bytes().len() + self.client.buffered_bytes() + self.outbound.len();
-        let holding = self.front.core.holding.clone();
+        let bytes = bytes + self.client.buffered_bytes() + self.outbound.len();
+        let core = Arc::clone(&self.front.core);
+        let waits = async {
+            match held {
+                Some(held) => core
+                    .holding
+                    .wait(&held, bytes, since)
+                    .await
+                    .map_err(Error::Hold),
+                None => core.moving.wait(self.routed, bytes, since).await,
+            }
+        };
+        let mut wait = self.cancel.waits();
         tokio::select! {
             // A client that has left is not served even if its turn has come.
             biased;
             gone = self.client.gone() => {
                 Err(Stopped::Ended(ClientError::Io(gone).into()))
             }
-            waited = holding.wait(&held, bytes, since) => Ok(waited.map_err(Error::Hold)?),
+            () = wait.cancelled() => Err(Error::Cancelled.into()),
+            waited = waits => Ok(waited?),
         }
     }
 }

@@ -9,6 +9,7 @@ use wire::{Scanner, Step};
 use super::client::Client;
 use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
+use crate::barrier::Leave;
 use crate::pool::{Backend, turns_to_escape_strings};
 use crate::stream::Moved;
 
@@ -54,7 +55,8 @@ pub(super) fn scanner() -> Scanner {
     Scanner::backend(MAX_WHOLE_BYTES)
 }
 
-/// Sends `outbound` to the backend and relays until every expected answer has come.
+/// Sends `outbound` to the backend, by leave of the topology where it begins a statement, and
+/// relays until every expected answer has come.
 ///
 /// Not cancel-safe: dropped in the middle, the backend must be closed.
 ///
@@ -65,11 +67,13 @@ pub(super) async fn exchange(
     backend: &mut Backend,
     outbound: &mut BytesMut,
     expected: &mut Expectations,
-    scanner: &mut Scanner,
+    (scanner, mut leave): (&mut Scanner, Option<Leave>),
 ) -> Result<(), RelayError> {
     let mut read_bytes = READ_BYTES;
     loop {
-        pass_on(client, backend, expected, scanner).await?;
+        if !backend.inbound.is_empty() || expected.is_local_next() || client.owes() {
+            pass_on(client, backend, expected, scanner).await?;
+        }
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
             if read_bytes > READ_BYTES {
                 // A large result is over; the next one of this backend is a small one, as a rule.
@@ -103,6 +107,10 @@ pub(super) async fn exchange(
         transfer(backend, outbound, &mut read_bytes)
             .await
             .map_err(lost)?;
+        if outbound.is_empty() {
+            // All of it is on its way.
+            drop(leave.take());
+        }
     }
 }
 
@@ -118,11 +126,16 @@ async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut Byte
     backend.inbound.reserve(READ_BYTES);
     let wants_more = outbound.len() < MAX_WAITING_BYTES;
     let Backend {
-        stream, inbound, ..
+        stream,
+        inbound,
+        traffic,
+        ..
     } = backend;
     tokio::select! {
         biased;
-        moved = stream.transfer(outbound, inbound) => Side::Backend(moved),
+        moved = stream.transfer(outbound, inbound) => {
+            Side::Backend(moved.inspect(|moved| traffic.count(*moved)))
+        }
         read = client.read_more(), if wants_more => Side::Client(read),
     }
 }
@@ -138,6 +151,7 @@ async fn transfer(
     backend.inbound.reserve(*read_bytes);
     let moved = backend.stream.transfer(outbound, &mut backend.inbound);
     let moved = moved.await?;
+    backend.traffic.count(moved);
     if matches!(moved, Moved::In(read) if read >= *read_bytes) {
         *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
     }
@@ -168,7 +182,8 @@ async fn pass_on(
                 within_message: !scanner.is_at_boundary(),
             }
         })?;
-        if part.forward == backend.inbound.len() && part.insert.is_none() && part.forward > 0 {
+        let all = part.forward == backend.inbound.len() && part.forward > 0;
+        if all && part.insert.is_none() && !expected.keeps_back() {
             // The usual case: all of it is for the client, and goes without a copy.
             client
                 .write_through(&backend.inbound)
@@ -183,6 +198,9 @@ async fn pass_on(
         backend.inbound.advance(part.forward + part.skip);
         if let Some(frames) = &part.insert {
             client.outbound.extend_from_slice(frames);
+        }
+        if part == Part::default() && expected.keeps_back() {
+            return Ok(());
         }
         if part == Part::default() {
             return client.flush().await.map_err(RelayError::Client);

@@ -43,7 +43,7 @@ impl Session {
         target: Target,
         permit: Option<Permit>,
     ) -> Result<(), Stopped> {
-        if self.attach_replica(serving, target, permit).await? {
+        if permit.is_some() && Box::pin(self.attach_replica(serving, target, permit)).await? {
             return Ok(());
         }
         self.attach(serving, target).await
@@ -101,7 +101,7 @@ impl Session {
     pub(super) async fn leave_replica(&mut self) -> Result<(), Stopped> {
         let attachment = self.attachment.as_ref();
         if attachment.is_some_and(|attachment| attachment.on_replica) {
-            self.move_away().await?;
+            Box::pin(self.move_away()).await?;
         }
         Ok(())
     }

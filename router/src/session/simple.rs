@@ -6,7 +6,7 @@ use wire::frontend::Query;
 use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::{self, Effect};
-use super::expect::Answer;
+use super::expect::{Answer, Back};
 use super::form::Located;
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local, poison};
@@ -27,14 +27,17 @@ impl Session {
         let stopped = loop {
             match self.run_text(frame).await {
                 Ok(()) => return Ok(()),
-                Err(stopped) => match self.wait_out(stopped, frame, &mut since).await {
-                    Ok(()) => {}
-                    Err(stopped) => break stopped,
-                },
+                Err(stopped) => {
+                    let bytes = frame.bytes().len();
+                    match Box::pin(self.wait_out(stopped, bytes, &mut since)).await {
+                        Ok(()) => {}
+                        Err(stopped) => break stopped,
+                    }
+                }
             }
         };
         match stopped {
-            Stopped::Told(error) => self.answer_simple_error(&error).await,
+            Stopped::Told(error) => Box::pin(self.answer_simple_error(&error)).await,
             Stopped::Answered => self.answer_ready().await,
             Stopped::Ended(ended) => Err(ended),
         }
@@ -46,15 +49,24 @@ impl Session {
         if self.batch.is_failed() {
             return Ok(false);
         }
-        match self.close_batch().await {
-            Ok(()) => {}
-            Err(Stopped::Told(error)) => self.fail_batch(&error).await?,
-            Err(Stopped::Answered) => self.skip_to_sync().await?,
-            Err(Stopped::Ended(ended)) => return Err(ended),
+        if self.is_within_batch() {
+            Box::pin(self.end_batch()).await?;
         }
         // It is the end of the unnamed statement, too.
-        self.statements.remove(&b""[..]);
+        if !self.statements.is_empty() {
+            self.statements.remove(&b""[..]);
+        }
         Ok(!self.batch.is_failed())
+    }
+
+    /// Ends what no Sync has ended.
+    async fn end_batch(&mut self) -> Result<(), Ended> {
+        match self.close_batch().await {
+            Ok(()) => Ok(()),
+            Err(Stopped::Told(error)) => self.fail_batch(&error).await,
+            Err(Stopped::Answered) => self.skip_to_sync().await,
+            Err(Stopped::Ended(ended)) => Err(ended),
+        }
     }
 
     async fn run_text(&mut self, frame: &Frame) -> Result<(), Stopped> {
@@ -67,7 +79,7 @@ impl Session {
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
             Err(error @ SyntaxError::Syntax { .. }) => {
-                return self.let_shard_report(&serving, sql, error).await;
+                return Box::pin(self.let_shard_report(&serving, sql, error)).await;
             }
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
@@ -82,8 +94,8 @@ impl Session {
                 self.run_single(&serving, statement, plan, sql, frame).await
             }
             statements => {
-                self.run_script(&serving, statements, &plans.plans, sql, frame)
-                    .await
+                let plans = &plans.plans;
+                Box::pin(self.run_script(&serving, statements, plans, sql, frame)).await
             }
         }
     }
@@ -124,7 +136,7 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
-            let frames = self.run_everywhere(serving, statement, sql).await?;
+            let frames = Box::pin(self.run_everywhere(serving, statement, sql)).await?;
             return self.answer_locally(&frames).await;
         }
         let permit = self.permit(statement, plan);
@@ -297,7 +309,13 @@ impl Session {
     async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
         self.expected.forward(Answer::Ready);
+        if self.may_step_back() {
+            self.expected.may_take_back(Back::Unread);
+        }
         let seen = self.exchange_to_ready().await?;
+        if seen.is_taken_back() {
+            return Err(Box::pin(self.step_back(&seen)).await.into());
+        }
         self.finish(&seen);
         Ok(())
     }

@@ -131,7 +131,7 @@ pub(super) async fn run(
     let mut total = Tally::default();
     let outcome = async {
         loop {
-            fill(source, sinks).await?;
+            // The beginning has arrived along with the answer that announced it.
             let (tally, is_done) = sort(source, sinks, (&mut scanner, part))?;
             total.add(tally);
             shared.progress.rows_scanned.add(tally.scanned);
@@ -144,6 +144,7 @@ pub(super) async fn run(
             }
             let (rows, bytes) = (tally.scanned, tally.scanned_bytes);
             shared.throttle.spend(rows, bytes).await;
+            fill(source, sinks).await?;
         }
     };
     match outcome.await {

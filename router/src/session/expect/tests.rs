@@ -244,3 +244,112 @@ fn an_outdated_plan_is_told_from_other_errors() {
     expected.on_frame(b'E', b"SERROR\0C0A000\0RRevalidateCachedQuery\0\0");
     assert!(expected.take_seen().outdated);
 }
+
+fn guard(code: &str) -> Vec<u8> {
+    format!("SERROR\0C{code}\0Mthis row is on another shard\0\0").into_bytes()
+}
+
+fn simple(back: Back) -> Expectations {
+    let mut expected = Expectations::default();
+    expected.forward(Answer::Ready);
+    expected.may_take_back(back);
+    expected
+}
+
+#[test]
+fn an_answer_that_begins_with_a_guards_refusal_is_taken_back() {
+    for code in ["VG001", "VG002"] {
+        let mut expected = simple(Back::Unread);
+        assert_eq!(expected.on_frame(b'E', &guard(code)), Some(Verdict::Drop));
+        assert!(expected.keeps_back());
+        assert_eq!(expected.on_frame(b'Z', b"I"), Some(Verdict::Drop));
+        let seen = expected.take_seen();
+        assert!(seen.is_taken_back() && expected.is_empty());
+        assert_eq!(seen.status, Some(b'I'));
+        assert!(!expected.keeps_back());
+    }
+}
+
+#[test]
+fn what_the_client_has_read_of_is_not_taken_back() {
+    // A row, a notice, a completed statement.
+    for (tag, body) in [(b'T', &b""[..]), (b'N', b"\0"), (b'C', b"UPDATE 1\0")] {
+        let mut expected = simple(Back::Unread);
+        assert_eq!(expected.on_frame(tag, body), Some(Verdict::Forward));
+        let told = expected.on_frame(b'E', &guard("VG001"));
+        let Some(Verdict::Replace(frame)) = told else {
+            panic!("{told:?}");
+        };
+        assert!(frame.windows(6).any(|bytes| bytes == b"C40001"));
+        assert_eq!(expected.on_frame(b'Z', b"I"), Some(Verdict::Forward));
+        assert!(matches!(
+            expected.take_seen().guarded,
+            Some(Guarded::Told(_))
+        ));
+    }
+}
+
+#[test]
+fn no_client_reads_a_guards_code() {
+    for (code, read) in [
+        ("VG001", "C40001"),
+        ("VG002", "C40001"),
+        ("VG003", "C55006"),
+        ("VG004", "CXX000"),
+        ("VG999", "CXX000"),
+    ] {
+        let mut expected = simple(Back::Never);
+        let told = expected.on_frame(b'E', &guard(code));
+        let Some(Verdict::Replace(frame)) = told else {
+            panic!("{code}: {told:?}");
+        };
+        let text = String::from_utf8_lossy(&frame);
+        assert!(text.contains(read) && !text.contains(code), "{text:?}");
+    }
+    // What is no passing refusal is the client's at once.
+    let mut expected = simple(Back::Unread);
+    let told = expected.on_frame(b'E', &guard("VG003"));
+    assert!(matches!(told, Some(Verdict::Replace(_))));
+    assert!(!expected.keeps_back());
+}
+
+#[test]
+fn a_batch_is_kept_from_the_client_until_something_is_executed() {
+    let batch = || {
+        let mut expected = Expectations::default();
+        expected.forward_change(Answer::Parse(7), 0);
+        expected.forward(Answer::Bind);
+        expected.forward(Answer::Describe);
+        expected.forward(Answer::Execute);
+        expected.forward(Answer::Ready);
+        expected.may_take_back(Back::Kept);
+        for (tag, body) in [(b'1', &b""[..]), (b'2', b""), (b'N', b"\0"), (b'T', b"")] {
+            assert_eq!(expected.on_frame(tag, body), Some(Verdict::Forward));
+            assert!(expected.keeps_back());
+        }
+        expected
+    };
+    let mut refused = batch();
+    assert_eq!(refused.on_frame(b'E', &guard("VG002")), Some(Verdict::Drop));
+    assert_eq!(refused.on_frame(b'Z', b"I"), Some(Verdict::Drop));
+    assert!(refused.take_seen().is_taken_back());
+    let mut done = batch();
+    assert!(done.rows_are_forwarded());
+    assert!(!done.keeps_back());
+    let mut failed = batch();
+    assert_eq!(failed.on_frame(b'E', b"C23505\0\0"), Some(Verdict::Forward));
+    assert!(!failed.keeps_back());
+}
+
+#[test]
+fn what_was_not_sent_is_as_if_it_had_never_come() {
+    let mut expected = Expectations::default();
+    expected.drop_answer(Answer::Parse(3));
+    expected.drop_answer(Answer::CloseStatement(4));
+    expected.forward_change(Answer::Parse(5), 9);
+    expected.forward(Answer::Ready);
+    let seen = expected.forget_unsent();
+    assert!(expected.is_empty());
+    assert_eq!((seen.unprepared, seen.unclosed), (vec![3, 5], vec![4]));
+    assert_eq!(seen.undone, vec![9]);
+}

@@ -8,6 +8,7 @@ use wire::frontend::Bind;
 
 use super::Portal;
 use super::steps::Step;
+use crate::error::Error;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -57,8 +58,12 @@ impl Session {
         let mut since = None;
         loop {
             match self.on_bind(frame).await {
-                Ok(()) => return Ok(()),
-                Err(stopped) => self.wait_out(stopped, frame, &mut since).await?,
+                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                    let bytes = frame.bytes().len();
+                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
+                }
+                // Whatever else there is concerns the batch as a whole.
+                ended => return ended,
             }
         }
     }

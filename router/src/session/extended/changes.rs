@@ -1,11 +1,11 @@
 //! Pure: what a batch has done to the session's prepared statements, kept until it is known that
 //! no error has kept the backend from following.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::session::ByName;
 use crate::session::prepared::Prepared;
 
 /// One change.
@@ -39,7 +39,7 @@ impl Changes {
     }
 
     /// Undoes changes, the last one first, since a name may have changed hands more than once.
-    pub(super) fn undo(&self, numbers: &[u64], statements: &mut HashMap<Bytes, Arc<Prepared>>) {
+    pub(super) fn undo(&self, numbers: &[u64], statements: &mut ByName<Arc<Prepared>>) {
         for number in numbers.iter().rev() {
             let at = usize::try_from(*number).ok();
             match at.and_then(|at| self.0.get(at)) {
@@ -52,6 +52,12 @@ impl Changes {
                 None => {}
             }
         }
+    }
+
+    /// Undoes all of them.
+    pub(super) fn undo_all(&self, statements: &mut ByName<Arc<Prepared>>) {
+        let numbers: Vec<u64> = (0_u64..).take(self.0.len()).collect();
+        self.undo(&numbers, statements);
     }
 
     /// Everything was answered: what was not undone until now stays.
@@ -80,7 +86,7 @@ mod tests {
         let all = Statements::default();
         let (old, new) = (prepared(&all, "old"), prepared(&all, "new"));
         let name = Bytes::from_static(b"s");
-        let mut statements = HashMap::from([(name.clone(), Arc::clone(&old))]);
+        let mut statements = ByName::from_iter([(name.clone(), Arc::clone(&old))]);
         let mut changes = Changes::default();
         let Some((key, closed)) = statements.remove_entry(&name) else {
             panic!("the statement is there");
@@ -99,7 +105,7 @@ mod tests {
     fn what_is_settled_cannot_be_undone() {
         let all = Statements::default();
         let name = Bytes::from_static(b"s");
-        let mut statements = HashMap::from([(name.clone(), prepared(&all, "s"))]);
+        let mut statements = ByName::from_iter([(name.clone(), prepared(&all, "s"))]);
         let mut changes = Changes::default();
         let number = changes.parsed(name);
         changes.settle();

@@ -164,7 +164,7 @@ impl Session {
         let waits = |step: &Step| matches!(step, Step::Parse { .. } | Step::Describe { .. });
         if self.attachment.is_none() && self.batch.deferred.iter().any(waits) {
             let serving = self.front.core.view.load();
-            self.attach(&serving, Target::Any).await?;
+            Box::pin(self.attach(&serving, Target::Any)).await?;
         }
         if self.attachment.is_some() {
             self.run_deferred()
@@ -226,7 +226,7 @@ impl Session {
         if effects.iter().any(Effect::moves_transaction) {
             // A Sync right after it ends nothing else, and its answer says where things stand.
             self.mark_unsynced();
-            let seen = self.sync_silently().await?;
+            let seen = Box::pin(self.sync_silently()).await?;
             self.finish(&seen);
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Session {
     pub(super) async fn settle_batch(&mut self) -> Result<(), Stopped> {
         let waits = |effect: &Effect| effect.moves_transaction() || effect.changes();
         if self.flight.effects.iter().any(waits) {
-            self.flush_to_go_on().await?;
+            Box::pin(self.flush_to_go_on()).await?;
         }
         Ok(())
     }
@@ -290,13 +290,20 @@ impl Session {
             self.find_backend().await?;
             if self.attachment.is_none() {
                 self.emit_deferred();
-                self.exchange().await?;
+                Box::pin(self.exchange()).await?;
             }
         }
         if self.outbound.len() > MAX_OUTBOUND_BYTES || self.expected.len() > MAX_DEFERRED {
-            self.flush_backend().await?;
+            Box::pin(self.flush_backend()).await?;
         }
         Ok(())
+    }
+
+    /// Whether anything has come that no Sync has ended.
+    pub(in crate::session) fn is_within_batch(&self) -> bool {
+        let attachment = self.attachment.as_ref();
+        let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
+        unsynced || !self.batch.deferred.is_empty() || !self.expected.is_empty()
     }
 
     /// A simple query ends a batch that no Sync has ended.

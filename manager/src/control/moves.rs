@@ -1,0 +1,115 @@
+//! What a step of a resharding job does to the topology: holds begin and end, vnodes change their
+//! owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use topology::records::{Hold, ShardVnodes, encode};
+use topology::store::Op;
+use topology::{Placement, ShardId, Snapshot, TableName, Token, keys};
+
+use super::Rejection;
+
+/// Vnodes that go from one shard to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handover {
+    /// Their owner.
+    pub from: ShardId,
+    /// Who is to own them.
+    pub to: ShardId,
+    /// The vnodes.
+    pub vnodes: Vec<Token>,
+}
+
+/// What a record of a job means for the topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: no epoch is made.
+    None,
+    /// Routers hold what is about to move.
+    Hold(Hold),
+    /// They no longer do.
+    Release {
+        /// The hold's id.
+        hold: String,
+    },
+    /// Vnodes change their owner.
+    Flip {
+        /// Which.
+        handovers: Vec<Handover>,
+        /// The sharded tables whose rows have moved; there must be no others.
+        tables: BTreeSet<TableName>,
+        /// The hold that ends with it, if one does.
+        release: Option<String>,
+    },
+}
+
+impl Effect {
+    /// The writes of it; none for [`Self::None`].
+    ///
+    /// # Errors
+    /// [`Rejection`] when the topology is not what the job believes it to be.
+    pub fn ops(&self, snapshot: &Snapshot) -> Result<Vec<Op>, Rejection> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::Hold(hold) => Ok(vec![Op::put(keys::hold(&hold.id), encode(hold))]),
+            Self::Release { hold } => Ok(vec![Op::delete(keys::hold(hold))]),
+            Self::Flip {
+                handovers,
+                tables,
+                release,
+            } => {
+                same_tables(snapshot, tables)?;
+                let mut ops = hand_over(snapshot, handovers)?;
+                ops.extend(release.iter().map(|hold| Op::delete(keys::hold(hold))));
+                Ok(ops)
+            }
+        }
+    }
+}
+
+/// The registered tables whose rows are placed by key.
+pub fn sharded_tables(snapshot: &Snapshot) -> BTreeSet<TableName> {
+    let of = |table: &topology::Table| match table.placement {
+        Placement::Sharded { .. } => Some(table.name.clone()),
+        Placement::Reference | Placement::Unsharded { .. } => None,
+    };
+    snapshot.tables().filter_map(of).collect()
+}
+
+fn same_tables(snapshot: &Snapshot, moved: &BTreeSet<TableName>) -> Result<(), Rejection> {
+    let found = sharded_tables(snapshot);
+    if found == *moved {
+        return Ok(());
+    }
+    let (moved, found) = (moved.len(), found.len());
+    Err(Rejection::TablesDiffer { moved, found })
+}
+
+fn hand_over(snapshot: &Snapshot, handovers: &[Handover]) -> Result<Vec<Op>, Rejection> {
+    let shards = handovers.iter().flat_map(|one| [&one.from, &one.to]);
+    let mut owned: BTreeMap<&ShardId, BTreeSet<Token>> = BTreeMap::new();
+    for id in shards {
+        let unknown = || Rejection::UnknownShard { id: id.clone() };
+        let index = snapshot.index_of(id).ok_or_else(unknown)?;
+        let vnodes = snapshot.ring().vnodes().iter();
+        let tokens = vnodes.filter(|vnode| vnode.owner == index);
+        owned.insert(id, tokens.map(|vnode| vnode.token).collect());
+    }
+    for Handover { from, to, vnodes } in handovers {
+        for &token in vnodes {
+            let was_there = owned.get_mut(from).is_some_and(|own| own.remove(&token));
+            if !was_there {
+                let shard = from.clone();
+                return Err(Rejection::VnodeElsewhere { token, shard });
+            }
+            owned.entry(to).or_default().insert(token);
+        }
+    }
+    let op = |(shard, tokens): (&ShardId, BTreeSet<Token>)| {
+        let tokens = tokens.into_iter().collect();
+        let shard = shard.clone();
+        let key = keys::ring(&shard);
+        Op::put(key, encode(&ShardVnodes { shard, tokens }))
+    };
+    Ok(owned.into_iter().map(op).collect())
+}
