@@ -88,7 +88,7 @@ impl Field {
             .collect();
         let (publication, slot) = (self.leg.publication(), self.leg.slot());
         let publish = format!(
-            "CREATE PUBLICATION {publication} FOR TABLE {}",
+            "CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish_via_partition_root)",
             names.join(", ")
         );
         server.psql(&publish).await;

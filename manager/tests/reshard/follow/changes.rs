@@ -63,11 +63,7 @@ async fn field() -> Field {
         moved("bare", "k", KeyType::Bigint),
         moved("parted", "k", KeyType::Bigint),
     ];
-    let field = Field::new(SCHEMA, tables, 2).await;
-    let publication = field.leg.publication();
-    let alter = format!("ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)");
-    field.owner.psql(&alter).await;
-    field
+    Field::new(SCHEMA, tables, 2).await
 }
 
 const VALUES: &str = "\

@@ -12,18 +12,42 @@ CREATE TABLE t (k bigint PRIMARY KEY, n bigint NOT NULL, at timestamptz DEFAULT 
 
 const ROWS: u64 = 200_000;
 
+/// What a process used, which other processes of the machine do not change.
+fn cpu_seconds(pid: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}
+
 async fn rate(field: &Field, what: &str, sql: &str) {
     field.owner.psql(sql).await;
     let before = field.progress.rows_applied.value();
-    let start = Instant::now();
+    let (start, own) = (Instant::now(), cpu_seconds("self"));
     let follow = field.follow();
     field.synced(&follow).await;
     let seconds = start.elapsed().as_secs_f64();
+    let sender = "SELECT active_pid FROM pg_replication_slots";
+    let lane = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%/apply'";
+    let of = |pid: String| cpu_seconds(&pid);
+    let sender = of(field.owner.psql(sender).await);
+    let lane = of(field.mirrors[0].psql(lane).await);
+    let manager = cpu_seconds("self") - own;
     follow.stop().await;
     let rows = field.progress.rows_applied.value() - before;
+    let rows = rows as f64;
     println!(
-        "{what:<44} {rows:>8} rows {seconds:>6.2} s {:>9.0} rows/s",
-        rows as f64 / seconds
+        "{what:<36} {rows:>7} rows {:>7.0} rows/s; by seconds of CPU: lane {:>7.0}, \
+         walsender {:>7.0}, manager {:>7.0}",
+        rows / seconds,
+        rows / lane,
+        rows / sender,
+        rows / manager
     );
 }
 
@@ -34,8 +58,8 @@ async fn rate_of_one_lane() {
     let each = |sql: &str, per: u64| {
         let times = ROWS / per;
         format!(
-            "SET synchronous_commit = off; DO $$ BEGIN FOR i IN 1..{times} LOOP {sql}; COMMIT; \
-             END LOOP; END $$"
+            "DO $$ BEGIN PERFORM set_config('synchronous_commit', 'off', false); \
+             FOR i IN 1..{times} LOOP {sql}; COMMIT; END LOOP; END $$"
         )
     };
     let insert = "INSERT INTO t VALUES (i, 0, now(), md5(i::text))";
