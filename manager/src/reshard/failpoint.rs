@@ -3,7 +3,7 @@
 
 /// Dies here if `SHARDING_FAILPOINT` is this moment of this step, such as `before:fence`.
 #[cfg(feature = "failpoints")]
-pub fn pass(moment: &str, step: &str) {
+pub(super) fn pass(moment: &str, step: &str) {
     let wanted = std::env::var("SHARDING_FAILPOINT").unwrap_or_default();
     if wanted.split_once(':') == Some((moment, step)) {
         tracing::warn!(moment, step, "dying at a failpoint");
@@ -13,4 +13,4 @@ pub fn pass(moment: &str, step: &str) {
 
 /// Nothing.
 #[cfg(not(feature = "failpoints"))]
-pub fn pass(_moment: &str, _step: &str) {}
+pub(super) fn pass(_moment: &str, _step: &str) {}

@@ -77,13 +77,15 @@ impl Hands {
         }
         let settle = self.context.settings.settle;
         let near = self.options.max_pause() / 2;
-        self.watch_over(async |streams: &Streams| loop {
-            match timeout(CATCH_UP_LIMIT, streams.caught_up(settle)).await {
-                Ok(caught_up) => return caught_up,
-                // On a busy machine a mirror is never close for long: a cutover that takes its
-                // time is given up anyway.
-                Err(_) if streams.are_near(near) => return Ok(()),
-                Err(_) => {}
+        self.watch_over(async |streams: &Streams| {
+            loop {
+                match timeout(CATCH_UP_LIMIT, streams.caught_up(settle)).await {
+                    Ok(caught_up) => return caught_up,
+                    // On a busy machine a mirror is never close for long: a cutover that takes its
+                    // time is given up anyway.
+                    Err(_) if streams.are_near(near) => return Ok(()),
+                    Err(_) => {}
+                }
             }
         })
         .await?;
@@ -166,6 +168,7 @@ impl Hands {
 
     /// Streams and nothing else, until one of them stops for good.
     pub(super) async fn stay(&mut self) -> Result<(), Trouble> {
+        self.settle_exact().await?;
         self.watch_over(async |streams: &Streams| Err(Trouble::from(streams.error().await)))
             .await
     }
