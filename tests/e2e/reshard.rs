@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use crate::suite::Suite;
 
 mod crash;
+mod ground;
 mod job;
 mod kinds;
 mod load;

@@ -59,6 +59,17 @@ impl Ledger {
         longest.unwrap_or_default()
     }
 
+    /// As [`Self::longest`], without the writers of one key.
+    pub(crate) fn longest_but_of(&self, key: i64) -> Duration {
+        let others = self.latencies.iter().filter(|(_, _, of)| *of != key);
+        others.map(|(_, took, _)| *took).max().unwrap_or_default()
+    }
+
+    /// Events that somebody else has written.
+    pub(crate) fn acknowledge(&mut self, events: impl IntoIterator<Item = i64>) {
+        self.acked.extend(events);
+    }
+
     /// Errors other than those that say: nothing was written, try again.
     pub(crate) fn other_errors(&self) -> Vec<(&String, &u64)> {
         let errors = self.errors.iter();
@@ -287,7 +298,8 @@ impl Writer {
                 self.note_error(&error);
                 let code = error.code().map(|code| code.code().to_owned());
                 // An answer other than these says that nothing was written.
-                let is_unknown = code.is_none_or(|code| code.starts_with("08") || code == "57P01");
+                let is_unknown = code
+                    .is_none_or(|code| ["08", "57P"].iter().any(|class| code.starts_with(class)));
                 if is_unknown && inserts {
                     self.ledger.unknown.insert(event);
                 }
