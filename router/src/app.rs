@@ -26,6 +26,7 @@ use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer};
+use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
@@ -165,6 +166,7 @@ impl Parts {
             .transpose()?;
         let core = Arc::new(Core {
             cache: Cache::new(config.sharding.max_cached_statements),
+            schema: Schema::default(),
             config: config.clone(),
             view,
             holding,

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::replica;
+use crate::schema::Schema;
 use crate::view::View;
 
 /// The shared parts.
@@ -15,6 +16,8 @@ pub struct Core {
     /// Statements that wait for a newer topology.
     pub holding: Holding,
     pub cache: Cache,
+    /// The columns of tables.
+    pub schema: Schema,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,
 }

@@ -25,6 +25,7 @@ mod set_config;
 mod setting;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 mod utility;
 mod value;
 
@@ -38,6 +39,7 @@ pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
     Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
 };
+pub use unnamed::Unnamed;
 pub use value::{Family, Value};
 
 /// All statements of one query string, in order; none for an empty query.

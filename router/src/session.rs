@@ -38,6 +38,7 @@ mod hold;
 mod housekeeping;
 mod local;
 mod login;
+mod naming;
 mod operator;
 mod patience;
 mod prepared;

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::exec::exchange::{Exchange, Terms, error_of};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
-use crate::exec::{admission, everywhere, hinted};
+use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
@@ -104,7 +104,11 @@ impl Executor {
         }
         let mut since = None;
         loop {
-            let held = match self.begin(&request).await {
+            let begun = match self.with_columns(&request).await? {
+                Some(named) => self.begin(&named).await,
+                None => self.begin(&request).await,
+            };
+            let held = match begun {
                 Err(Error::Hold(hold::Error::Held(held))) => held,
                 begun => return begun,
             };
@@ -112,6 +116,19 @@ impl Executor {
             let waited = self.core.holding.wait(&held, request.bytes(), since);
             waited.await?;
         }
+    }
+
+    /// The request with the columns of each INSERT that leaves them out; none when none does.
+    async fn with_columns(&self, request: &Request) -> Result<Option<Request>, Error> {
+        let serving = self.core.view.load();
+        let planned = self.core.cache.plan(&request.sql, &serving.snapshot);
+        let planned = planned.map_err(|error| not_sql(&error))?;
+        let plans = planned.plans(&serving.snapshot);
+        let named = columns::name(&self.core, &serving, &request.sql, &plans.plans).await?;
+        Ok(named.map(|sql| Request {
+            sql,
+            ..request.clone()
+        }))
     }
 
     async fn begin(&self, request: &Request) -> Result<Rows, Error> {
@@ -277,7 +294,7 @@ fn output_settings() -> Settings {
 fn plan_writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Everywhere => true,
+        Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Home(_) | Plan::Refused(_) => false,
     }
 }

@@ -130,6 +130,7 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
                 "EXPLAIN of a schema change is not supported",
             ));
         }
+        Plan::NeedsColumns { inserts, refusal } => Plan::NeedsColumns { inserts, refusal },
         Plan::Refused(refusal) => return Err(refusal),
     })
 }
@@ -138,6 +139,8 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let safe = match (call.reach, plan) {
         (Reach::Home | Reach::OneShard, Plan::Home(_))
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
+        // The statement is looked at again when its columns are known.
+        (_, Plan::NeedsColumns { .. }) => true,
         (Reach::OneShard | Reach::Home | Reach::Nowhere, _) => false,
     };
     if safe {

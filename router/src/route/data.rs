@@ -68,6 +68,13 @@ fn sharded<'a>(
         inserts,
         writes,
     } = work;
+    let unnamed: Vec<_> = inserts.iter().filter_map(ShardedInsert::unnamed).collect();
+    if let Some(first) = inserts.iter().find(|insert| insert.unnamed().is_some()) {
+        return Ok(Plan::NeedsColumns {
+            inserts: unnamed,
+            refusal: first.names_no_columns(),
+        });
+    }
     let key_type = key.key_type;
     let targets: HashSet<Place, RandomState> = inserts.iter().map(|insert| insert.target).collect();
     let mut pins = Pins::try_new(data, Columns::new(data, tables), &key, targets)?;

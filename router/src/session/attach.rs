@@ -299,6 +299,10 @@ impl Session {
             // The schema was changed by another router, or on the shard itself.
             self.front.statements.forget_all();
         }
+        if seen.misnamed {
+            // Perhaps it was the router that named them.
+            self.front.core.schema.forget_all();
+        }
         for id in &seen.unprepared {
             lease.prepared.pop(id);
             if lease.unnamed == Some(*id) {

@@ -79,6 +79,8 @@ pub(super) struct Seen {
     pub own_error: bool,
     /// Whether an error says that a prepared statement no longer fits its tables.
     pub outdated: bool,
+    /// Whether an error says that a table has other columns than the statement names.
+    pub misnamed: bool,
     /// How many Executes, or commands of a simple query, were completed.
     pub completed: usize,
     /// Which of them said ROLLBACK, in order.
@@ -287,6 +289,7 @@ impl Expectations {
         };
         self.seen.error = true;
         self.seen.outdated |= is_about_plans(body);
+        self.seen.misnamed |= is_about_columns(body);
         self.skip_to_ready();
         Some(verdict)
     }
@@ -321,6 +324,12 @@ impl Expectations {
 fn is_about_plans(body: &[u8]) -> bool {
     let mut fields = body.split(|byte| *byte == 0);
     fields.any(|field| field == b"RRevalidateCachedQuery")
+}
+
+/// Whether an error is `undefined_column`.
+fn is_about_columns(body: &[u8]) -> bool {
+    body.split(|byte| *byte == 0)
+        .any(|field| field == b"C42703")
 }
 
 /// Whether a frame ends an answer; `None` when it has no place in it.

@@ -127,6 +127,7 @@ impl Session {
         }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
+        let (definition, planned) = self.define(&serving, definition, planned).await?;
         let parsed = Parsed {
             definition,
             parameter_types: parse.parameter_types.iter().collect(),

@@ -7,7 +7,8 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::Answer;
-use super::form::Located;
+use super::form::{ByForm, Located};
+use super::naming::Named;
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
@@ -25,7 +26,7 @@ impl Session {
         }
         let mut since = None;
         let stopped = loop {
-            match self.run_text(frame).await {
+            match self.run_text(frame, Named::No).await {
                 Ok(()) => return Ok(()),
                 Err(stopped) => match self.wait_out(stopped, frame, &mut since).await {
                     Ok(()) => {}
@@ -57,12 +58,18 @@ impl Session {
         Ok(!self.batch.is_failed())
     }
 
-    async fn run_text(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    pub(super) async fn run_text(&mut self, frame: &Frame, named: Named) -> Result<(), Stopped> {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
-        if let Some(located) = self.locate_by_form(sql, &serving) {
-            return self.run_located(&serving, located, frame).await;
+        match self.locate_by_form(sql, &serving) {
+            Some(ByForm::Located(located)) => {
+                return self.run_located(&serving, located, frame).await;
+            }
+            Some(ByForm::Unnamed(plans)) if named == Named::No => {
+                return self.run_with_columns(&serving, sql, &plans).await;
+            }
+            Some(ByForm::Unnamed(_)) | None => {}
         }
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
@@ -72,6 +79,9 @@ impl Session {
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
         let plans = self.plans(&planned, &serving);
+        if named == Named::No && self.needs_columns(&plans) {
+            return self.run_with_columns(&serving, sql, &plans).await;
+        }
         match planned.analysis.statements.as_slice() {
             [] => {
                 let frames = local::frames(encode::empty_query_response);
@@ -384,7 +394,7 @@ impl Session {
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Everywhere => true,
+        Plan::Home(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()

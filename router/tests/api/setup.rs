@@ -17,6 +17,7 @@ use router::hold::Holding;
 use router::ingress::{self, Limits};
 use router::metrics::Metrics;
 use router::pool::{self, Credentials};
+use router::schema::Schema;
 use router::view::Keeper;
 use serde_json::{Value, json};
 use tests::Postgres;
@@ -97,6 +98,7 @@ impl Router {
         .await
         .unwrap();
         let core = Arc::new(Core {
+            schema: Schema::default(),
             cache: Cache::new(1_000),
             config,
             view,
