@@ -19,6 +19,7 @@ mod modify;
 mod names;
 mod outputs;
 mod parse;
+mod prepare;
 mod scope;
 mod select;
 mod set_config;
@@ -35,6 +36,7 @@ pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
     Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,

@@ -31,6 +31,7 @@ mod tables;
 mod tests;
 mod values;
 
+pub use class::check_calls;
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
@@ -164,6 +165,22 @@ impl Parameters for NoParameters {
     fn get(&self, _index: u16) -> Option<Parameter<'_>> {
         None
     }
+}
+
+/// The parameters that a plan reads keys from, counted from 0.
+pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
+    let sources = match plan {
+        Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources.as_slice(),
+        Plan::Any { .. }
+        | Plan::Home(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::Refused(_) => &[],
+    };
+    sources.iter().filter_map(|source| match source {
+        KeySource::Literal(_) => None,
+        KeySource::Parameter(number) | KeySource::ArrayParameter(number) => Some(*number),
+    })
 }
 
 /// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an

@@ -22,6 +22,7 @@ use crate::metrics::Connected;
 
 mod answers;
 mod attach;
+mod by_sql;
 pub mod cancel;
 mod client;
 mod control;

@@ -149,6 +149,13 @@ impl<'a> Survey<'a> {
                 }
                 Some(_) | None => self.home = Some((name, index)),
             },
+            Kind::System if table.name == "pg_prepared_statements" => {
+                return Err(Refusal::unsupported(
+                    "pg_prepared_statements is not supported by the router: shards hold the \
+                     statements of all sessions",
+                )
+                .hint("ask the driver what it has prepared"));
+            }
             Kind::System => {}
             Kind::Unregistered => return Err(unregistered(table)),
         }

@@ -4,6 +4,7 @@ use wire::backend::encode;
 use wire::frontend::Query;
 
 use super::attach::Stopped;
+use super::by_sql::BySql;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::Answer;
@@ -127,6 +128,9 @@ impl Session {
         }
         if let Transaction::FailedPending(_) = self.transaction {
             return Err(control::in_failed_transaction().into());
+        }
+        if let Some(which) = BySql::of(class) {
+            return self.run_by_sql(serving, statement, which, sql).await;
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
@@ -304,7 +308,7 @@ impl Session {
     }
 
     /// Sends the client's own bytes and relays the answer.
-    async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    pub(super) async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
         self.expected.forward(Answer::Ready);
         let seen = self.exchange_to_ready().await?;
