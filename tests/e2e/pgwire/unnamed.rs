@@ -182,8 +182,11 @@ async fn a_change_behind_the_router_is_an_error_at_most_and_then_seen(
     }
     let next = cluster.key_on("shard-1", here + 1).await?;
     let answer = router.query(&insert(next)).await?;
-    same!(sqlstate(&answer).as_deref(), Some("42703"), "{answer:?}");
-    same!(sqlstate(&router.query(&insert(next)).await?), None);
+    // Unless another session has made the router ask again meanwhile.
+    if let Some(code) = sqlstate(&answer) {
+        same!(code, "42703", "{answer:?}");
+        same!(sqlstate(&router.query(&insert(next)).await?), None);
+    }
     for shard in &cluster.shards {
         shard
             .psql("ALTER TABLE unnamed_behind ADD COLUMN x int")
