@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 mod balance;
 mod console;
+mod differential;
 mod drivers;
 mod faults;
 mod grpc;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         faults::trials(&suite),
+        differential::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),

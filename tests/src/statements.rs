@@ -73,6 +73,12 @@ pub const DOCS: Table = Table {
 /// All tables.
 pub const TABLES: [&Table; 3] = [&ORDERS, &CUSTOMERS, &DOCS];
 
+/// All keys of a type that statements name.
+#[must_use]
+pub fn keys(kind: KeyKind) -> &'static [&'static str] {
+    value::keys(kind)
+}
+
 /// A statement.
 #[derive(Debug, Clone)]
 pub struct Statement {

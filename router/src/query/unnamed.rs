@@ -27,7 +27,8 @@ pub(super) fn of(insert: &InsertStmt, sql: &str) -> Option<Unnamed> {
         Some(Some(NodeEnum::SelectStmt(select))) => width(select),
         Some(_) | None => None,
     };
-    Some(Unnamed { at, width })
+    // A query may have no columns at all, and a list of names needs one.
+    (width != Some(0)).then_some(Unnamed { at, width })
 }
 
 /// How many columns a query has.
@@ -214,6 +215,7 @@ mod tests {
     fn no_place_is_named_where_it_is_not_sure() {
         for sql in [
             "INSERT INTO t (a) VALUES (1)",
+            "INSERT INTO t SELECT FROM u",
             "INSERT INTO U&\"t\" VALUES (1)",
             "INSERT INTO U&\"!0074\" UESCAPE '!' VALUES (1)",
         ] {

@@ -27,13 +27,19 @@ const NUMBERS: [&str; 12] = [
 
 const TEXTS: [&str; 9] = ["a", "b", "it's", "x y", "\u{fc}", "5", "A", "c\"d", "e,f"];
 
+/// All keys of a type.
+pub(super) fn keys(kind: KeyKind) -> &'static [&'static str] {
+    match kind {
+        KeyKind::Bigint => &NUMBERS,
+        KeyKind::Text => &TEXTS,
+    }
+}
+
 impl Maker {
     /// A key.
     pub(super) fn key(&mut self, kind: KeyKind) -> &'static str {
-        match kind {
-            KeyKind::Bigint => *self.random.pick(&NUMBERS),
-            KeyKind::Text => *self.random.pick(&TEXTS),
-        }
+        let all: &[&'static str] = keys(kind);
+        *self.random.pick::<&str>(all)
     }
 
     /// One to three keys.
