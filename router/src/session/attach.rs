@@ -10,7 +10,7 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Seen};
+use super::expect::{Answer, Outdated, Seen};
 use super::extended::Portal;
 use super::patience::{Imposed, given_up};
 use super::relay::{self, RelayError, exchange};
@@ -295,13 +295,11 @@ impl Session {
         if let Some(status) = seen.status {
             attachment.idle = status == b'I';
         }
-        if seen.outdated {
-            // The schema was changed by another router, or on the shard itself.
-            self.front.statements.forget_all();
-        }
-        if seen.misnamed {
-            // Perhaps it was the router that named them.
-            self.front.core.schema.forget_all();
+        // The schema was changed by another router, or on the shard itself.
+        match seen.outdated {
+            Some(Outdated::Plans) => self.front.statements.forget_all(),
+            Some(Outdated::Columns) => self.front.core.schema.forget_all(),
+            None => {}
         }
         for id in &seen.unprepared {
             lease.prepared.pop(id);
@@ -318,9 +316,6 @@ impl Session {
                 // It holds one more statement than its list has room for.
                 lease.forbid_reuse();
             }
-        }
-        if seen.outdated {
-            self.front.statements.forget_all();
         }
         self.batch.undo(&seen.undone, &mut self.statements);
         Ok(seen)

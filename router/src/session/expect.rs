@@ -68,6 +68,28 @@ pub(super) enum Verdict {
     Replace(Bytes),
 }
 
+/// What no longer fits its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outdated {
+    /// A prepared statement, whose result has another form than when it was parsed.
+    Plans,
+    /// Perhaps the names of columns that the router has written into a statement.
+    Columns,
+}
+
+impl Outdated {
+    /// What an error says.
+    fn read(body: &[u8]) -> Option<Self> {
+        let mut fields = body.split(|byte| *byte == 0);
+        fields.find_map(|field| match field {
+            // Where PostgreSQL finds it, whatever its words are.
+            b"RRevalidateCachedQuery" => Some(Self::Plans),
+            b"C42703" => Some(Self::Columns),
+            _ => None,
+        })
+    }
+}
+
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Seen {
@@ -77,10 +99,8 @@ pub(super) struct Seen {
     pub error: bool,
     /// Whether a message of the router's own met one, which breaks what it was sent for.
     pub own_error: bool,
-    /// Whether an error says that a prepared statement no longer fits its tables.
-    pub outdated: bool,
-    /// Whether an error says that a table has other columns than the statement names.
-    pub misnamed: bool,
+    /// What the tables have become different from, by an error.
+    pub outdated: Option<Outdated>,
     /// How many Executes, or commands of a simple query, were completed.
     pub completed: usize,
     /// Which of them said ROLLBACK, in order.
@@ -288,8 +308,7 @@ impl Expectations {
             Expected::Local(_) => return None,
         };
         self.seen.error = true;
-        self.seen.outdated |= is_about_plans(body);
-        self.seen.misnamed |= is_about_columns(body);
+        self.seen.outdated = self.seen.outdated.or_else(|| Outdated::read(body));
         self.skip_to_ready();
         Some(verdict)
     }
@@ -317,19 +336,6 @@ impl Expectations {
     pub(super) fn take_seen(&mut self) -> Seen {
         std::mem::take(&mut self.seen)
     }
-}
-
-/// Whether an error comes from where PostgreSQL finds that a prepared statement's result has
-/// another form than when it was parsed.
-fn is_about_plans(body: &[u8]) -> bool {
-    let mut fields = body.split(|byte| *byte == 0);
-    fields.any(|field| field == b"RRevalidateCachedQuery")
-}
-
-/// Whether an error is `undefined_column`.
-fn is_about_columns(body: &[u8]) -> bool {
-    body.split(|byte| *byte == 0)
-        .any(|field| field == b"C42703")
 }
 
 /// Whether a frame ends an answer; `None` when it has no place in it.

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{Executor as _, Row as _};
 use tests::{Cluster, http};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -201,7 +202,7 @@ async fn tokio_postgres_transactions_have_savepoints(cluster: &Cluster) -> Outco
     let savepoint = transaction.savepoint("a").await?;
     let elsewhere = savepoint.execute(insert, &[&there, &1]).await;
     let error = elsewhere.err().context("it was run on a second shard")?;
-    same!(error.code().map(|code| code.code()), Some("0A000"));
+    same!(error.code().map(SqlState::code), Some("0A000"));
     savepoint.rollback().await?;
     transaction.commit().await?;
     let transaction = client.transaction().await?;
@@ -262,7 +263,7 @@ async fn tokio_postgres_cancels_a_statement(cluster: &Cluster) -> Outcome {
     let (slept, cancelled) = tokio::join!(sleep, cancel);
     cancelled?;
     let error = slept.err().context("it slept to the end")?;
-    same!(error.code().map(|code| code.code()), Some("57014"));
+    same!(error.code().map(SqlState::code), Some("57014"));
     client
         .query_one("SELECT k FROM rs_cancel WHERE k = $1", &[&here])
         .await?;

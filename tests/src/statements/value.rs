@@ -39,7 +39,7 @@ impl Maker {
     /// A key.
     pub(super) fn key(&mut self, kind: KeyKind) -> &'static str {
         let all: &[&'static str] = keys(kind);
-        *self.random.pick::<&str>(all)
+        self.random.pick::<&str>(all)
     }
 
     /// One to three keys.
