@@ -11,6 +11,7 @@ pub mod cleanup;
 pub mod copy;
 pub mod driver;
 pub mod estimate;
+mod failpoint;
 #[cfg(test)]
 pub mod fake;
 pub mod flow;
@@ -33,4 +34,5 @@ pub mod shape;
 pub mod snapshot;
 pub mod stream;
 pub mod supervisor;
+pub mod verify;
 pub mod view;

@@ -135,6 +135,21 @@ fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Conf
     })
 }
 
+fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let store = EtcdStore::connect(etcd::Config {
+        endpoints: config.metadata.endpoints.clone(),
+        timeout: config.metadata.timeout,
+        credentials: None,
+    })?;
+    Ok(Arc::new(store))
+}
+
+fn verifier(config: &Config) -> Option<Verifier> {
+    let security = &config.security;
+    let secret = security.jwt_secret.as_ref();
+    secret.filter(|_| security.enable_rbac).map(Verifier::hs256)
+}
+
 impl Parts {
     fn build(
         config: &Config,
@@ -142,12 +157,7 @@ impl Parts {
         (path, logging): (PathBuf, telemetry::Handle),
         fronts: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let store = EtcdStore::connect(etcd::Config {
-            endpoints: config.metadata.endpoints.clone(),
-            timeout: config.metadata.timeout,
-            credentials: None,
-        })?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = store(config)?;
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
@@ -194,12 +204,6 @@ impl Parts {
             forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
-        let secret = config
-            .security
-            .jwt_secret
-            .as_ref()
-            .filter(|_| config.security.enable_rbac);
-        let verifier = secret.map(Verifier::hs256);
         let readiness = Readiness::new();
         for part in ["topology", "users"] {
             readiness.set(part, Err("not read yet".to_owned()));
@@ -215,7 +219,7 @@ impl Parts {
             topology,
             readiness,
             tls,
-            verifier,
+            verifier: verifier(config),
         })
     }
 

@@ -12,6 +12,7 @@ use topology::Term;
 use topology::store::{Revision, Store};
 
 use self::hands::Hands;
+use super::failpoint;
 use super::ids::LegId;
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};
@@ -19,6 +20,7 @@ use super::progress::Progress;
 use super::record::Options;
 use super::schema::Tools;
 use super::session::{Class, Sessions};
+use super::view::step_name;
 use crate::commit::Writer;
 
 mod cutover;
@@ -211,11 +213,15 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             report.step = step;
             report.leg.clone_from(hands.leg());
         });
+        failpoint::pass("before", &step_name(step));
         let Some(outcome) = attend(&mut hands, &mut machine, &mut orders, failures).await else {
             continue; // Something else is wanted.
         };
         let event = match outcome {
-            Ok(()) => Event::Done,
+            Ok(()) => {
+                failpoint::pass("after", &step_name(step));
+                Event::Done
+            }
             Err(trouble) => match note(&id, step, &trouble) {
                 Ok(event) => {
                     report.send_modify(|report| report.trouble = Some(trouble.text.clone()));

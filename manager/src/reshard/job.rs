@@ -397,7 +397,7 @@ impl Runner {
             let report = running.report.borrow();
             LegProgress {
                 number: *number,
-                step: step_name(report.step).to_owned(),
+                step: step_name(report.step),
                 trouble: report.trouble.clone(),
                 reading: running.progress.read(),
             }

@@ -32,8 +32,9 @@ pub fn phase_name(phase: Phase) -> &'static str {
 
 /// The word for a step.
 #[must_use]
-pub fn step_name(step: Step) -> &'static str {
-    match step {
+pub fn step_name(step: Step) -> String {
+    let name = match step {
+        Step::Record(phase) => return format!("record_{}", phase_name(phase)),
         Step::RaiseTerm => "raise_term",
         Step::Preflight => "preflight",
         Step::Prepare => "prepare",
@@ -53,10 +54,10 @@ pub fn step_name(step: Step) -> &'static str {
         Step::Remove => "remove",
         Step::AwaitRouters => "await_routers",
         Step::DropGuards => "drop_guards",
-        Step::Record(_) => "record",
         Step::Rest => "rest",
         Step::End => "end",
-    }
+    };
+    name.to_owned()
 }
 
 /// Whether a leg's rows can still go back without being copied.

@@ -15,3 +15,4 @@ mod race;
 mod replication;
 mod schema;
 mod setup;
+mod verify;

@@ -89,6 +89,7 @@ impl Hands {
                 Err(_) => return Err(Trouble::passing("the mirrors did not drain in time")),
             }
         }
+        self.freeze().await?;
         self.carry_sequences().await
     }
 

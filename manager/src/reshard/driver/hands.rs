@@ -9,6 +9,7 @@ use topology::store::Revision;
 use topology::{Shard, ShardId, Term};
 
 use super::streams::Streams;
+use super::verify::Exact;
 use super::{Context, Trouble, rest};
 use crate::reshard::flow::{Flow, Ranges};
 use crate::reshard::guard::Guarded;
@@ -17,6 +18,7 @@ use crate::reshard::machine::{Event, Machine, Side, Step};
 use crate::reshard::progress::Progress;
 use crate::reshard::record::Options;
 use crate::reshard::session::Session;
+use crate::reshard::verify::freeze::{Freezer, Frozen};
 
 /// A cutover that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,14 @@ pub(super) struct Hands {
     pub(super) ready: Vec<Session>,
     /// The definition of the tables on each owner, as it was right before the cutover.
     pub(super) hashes: HashMap<ShardId, String>,
+    /// The side that owned when both were last compared and found equal.
+    pub(super) verified: Option<Side>,
+    /// Sessions that can take a snapshot within a cutover.
+    pub(super) freezers: Vec<(ShardId, Freezer)>,
+    /// The snapshots that they took.
+    pub(super) frozen: Vec<(ShardId, Frozen)>,
+    /// The comparison of them.
+    pub(super) exact: Option<Exact>,
     /// Why the present cutover is being taken back.
     pub(super) reason: Option<String>,
 }
@@ -63,6 +73,10 @@ impl Hands {
             hold: None,
             ready: Vec::new(),
             hashes: HashMap::new(),
+            verified: None,
+            freezers: Vec::new(),
+            frozen: Vec::new(),
+            exact: None,
             reason: None,
         }
     }

@@ -25,6 +25,16 @@ impl Hands {
     /// Makes a phase the recorded one.
     pub(super) async fn record(&mut self, phase: Phase) -> Result<(), Trouble> {
         let was = self.leg.phase;
+        if matches!(phase, Phase::Cleaning(_)) {
+            // Nothing is removed before it is known whether all of it arrived.
+            if let Err(trouble) = self.settle_exact().await {
+                return Err(Trouble::passing(trouble.text));
+            }
+            if phase.owner() == Side::To && self.leg.is_unequal() {
+                return Err(Trouble::passing("the two sides differ: nothing is removed"));
+            }
+        }
+        let owners: Vec<_> = self.owners().into_iter().collect();
         let mut leg = self.leg.clone();
         leg.phase = phase;
         match phase {
@@ -32,6 +42,7 @@ impl Hands {
             Phase::Holding(owner) => {
                 leg.attempts += 1;
                 self.reason = None;
+                self.frozen.clear();
                 self.hold = Some(Hold {
                     since: Instant::now(),
                     at: SystemTime::now(),
@@ -49,6 +60,9 @@ impl Hands {
         let effect = self.effect(phase);
         let applied = self.write(leg, effect, action(was, phase)).await?;
         tracing::info!(leg = %self.leg.id, ?phase, epoch = %applied.epoch, "leg recorded");
+        if is_flip(was, phase) {
+            self.begin_exact(&owners);
+        }
         if was.is_held() && !phase.is_held() {
             self.note_cutover(was, phase).await?;
         }

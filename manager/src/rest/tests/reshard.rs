@@ -193,15 +193,15 @@ async fn are_refused(cases: Refusals) {
     assert_eq!(all, json!({ "jobs": [] }));
 }
 
-fn split(targets: Value) -> Value {
+fn split(targets: &Value) -> Value {
     json!({ "source_shard_id": "a", "target_shards": targets })
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_has_no_plan_is_refused_with_its_reason() {
     are_refused(vec![
-        ("split", split(json!([])), 400, "no target"),
-        ("split", split(json!(["x"])), 404, "shard x"),
+        ("split", split(&json!([])), 400, "no target"),
+        ("split", split(&json!(["x"])), 404, "shard x"),
         ("drain", json!({ "shard_id": "c" }), 409, "owns no vnodes"),
         (
             "add-shard",
@@ -239,17 +239,17 @@ async fn wrong_bodies_are_refused_by_field() {
         ("split", json!({}), 400, "source_shard_id"),
         (
             "split",
-            split(json!([{ "id": "b", "name": "x" }])),
+            split(&json!([{ "id": "b", "name": "x" }])),
             400,
             "name",
         ),
         (
             "split",
-            split(json!([{ "name": "x" }])),
+            split(&json!([{ "name": "x" }])),
             400,
             "primary_endpoint",
         ),
-        ("split", split(json!([5])), 400, "a shard is its id"),
+        ("split", split(&json!([5])), 400, "a shard is its id"),
         (
             "move",
             json!({ "from": "a", "to": "b", "count": 0 }),
