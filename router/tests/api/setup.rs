@@ -77,13 +77,14 @@ impl Router {
         let (tasks, shutdown) = (TaskGroup::new(), Shutdown::new());
         let limits = config.sharding.hold;
         let holding = Holding::register(limits, &registry, shutdown.clone()).unwrap();
+        let moving = Moving::register(limits, &registry, shutdown.clone()).unwrap();
         let pool = pool_config(&config);
         let (keeper, view) = Keeper::new(
             topology,
             (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
-            holding.clone(),
+            (holding.clone(), moving.clone(), Barrier::default()),
         );
         drop(tasks.spawn("pools", keeper.run(shutdown.clone())));
         tests::wait::until("the topology", tests::wait::SETTLE, || {
@@ -101,6 +102,7 @@ impl Router {
             config,
             view,
             holding,
+            moving,
             metrics,
             replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
         });
@@ -217,6 +219,7 @@ fn pool_config(config: &Config) -> pool::Config {
             password: None,
         },
         dialer: pool::Dialer::default(),
+        presence: pool::Presence::new(Incarnation(1), Barrier::default()),
     }
 }
 
