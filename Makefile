@@ -8,10 +8,10 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench micro clean
+.PHONY: help tools drivers demo test bench bench-copy micro clean
 
 help: ## list these targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 demo: tools ## start etcd, three shards, two managers and two routers, load data, stay until Ctrl-C
 	@PROFILE=$(PROFILE) scripts/run.sh demo $(DEMO_ARGS)
@@ -25,6 +25,9 @@ test: drivers ## formatting, lints and all tests; installs what they need
 bench: tools ## PostgreSQL, PgBouncer and the router side by side; a table in target/bench/report.md
 	@scripts/tools.sh bench
 	@PROFILE=$(PROFILE) scripts/run.sh bench $(BENCH_ARGS)
+
+bench-copy: tools ## copies of a reshard beside psql | psql; fails below 80 % of it
+	cargo bench -p manager --bench copy -- $(BENCH_ARGS)
 
 micro: tools ## the crates' own benchmarks, and instructions counted against their baseline
 	@scripts/tools.sh bench

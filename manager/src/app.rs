@@ -15,6 +15,8 @@ use crate::config::Config;
 use crate::forward::Forwarder;
 use crate::leader::{Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::schema::Tools;
+use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
@@ -186,7 +188,7 @@ async fn operations(
         connect_timeout: config.shards.connect_timeout,
         statement_timeout: config.shards.statement_timeout,
     };
-    let shards = Shards::new(shards_config, tasks.clone());
+    let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
     let gauge = metrics.shard_health.clone();
     let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
@@ -204,8 +206,20 @@ async fn operations(
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
+    let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
+    let context = Arc::new(reshard::driver::Context {
+        store: Arc::clone(&store),
+        writer: Arc::clone(&writer),
+        topology: topology.clone(),
+        sessions: Sessions::new(shards_config.clone(), tasks.clone()),
+        tools: Tools::new(shards_config, config.shards_tls.clone()),
+        tasks: tasks.clone(),
+        settings: reshard::driver::Settings::default(),
+    });
+    let (jobs, worker) = reshard::supervisor::supervise(context, leader.clone());
+    drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {
-        writer: Arc::new(commit::Writer::new(Arc::clone(&store), audit_file)),
+        writer,
         forwarder: Forwarder::new(identity.id.clone(), tls),
         store,
         topology,
@@ -214,7 +228,7 @@ async fn operations(
         shards,
         health,
         vnode_count: config.sharding.vnode_count,
-        jobs: Arc::new(reshard::absent::Absent),
+        jobs: Arc::new(jobs),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })

@@ -69,6 +69,9 @@ pub enum Error {
     /// A time-out of the router.
     #[error("statement did not end within {0:?}")]
     Timeout(std::time::Duration),
+    /// The client called it off before it was sent to a shard, in PostgreSQL's words.
+    #[error("canceling statement due to user request")]
+    Cancelled,
     /// A session or its transaction took too long.
     #[error("{0} {1:?}")]
     Expired(Limit, std::time::Duration),
@@ -117,7 +120,7 @@ impl Error {
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
-            Self::Timeout(_) => "57014",
+            Self::Timeout(_) | Self::Cancelled => "57014",
             Self::Expired(Limit::ClientIdle, _) => "57P05",
             Self::Expired(Limit::IdleInTransaction, _) => "25P03",
             Self::Expired(Limit::Transaction, _) => "25P04",
@@ -141,6 +144,7 @@ impl Error {
             | Self::UnknownGroup { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Cancelled
             | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
@@ -164,6 +168,7 @@ impl Error {
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
+            | Self::Cancelled
             | Self::Expired(..)
             | Self::ShuttingDown => None,
         }
@@ -184,7 +189,7 @@ impl Error {
             Self::UnknownGroup { .. } => Kind::NotFound,
             Self::Moving(error) => kind_of_sqlstate(error.sqlstate()),
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
-            Self::Timeout(_) | Self::Expired(..) => Kind::Timeout,
+            Self::Timeout(_) | Self::Cancelled | Self::Expired(..) => Kind::Timeout,
         }
     }
 }

@@ -21,7 +21,7 @@ mod roster;
 pub mod settings;
 mod shelf;
 
-pub use backend::{Backend, CancelTarget};
+pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;

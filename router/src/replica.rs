@@ -132,6 +132,11 @@ impl Replicas {
         &self.all
     }
 
+    /// Their pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.all.iter().map(|replica| &replica.pool)
+    }
+
     /// A backend of a replica that is near enough to its primary, of another one each time; none
     /// when there is no such replica or none can give a backend at once.
     pub async fn checkout(&self, _permit: Permit) -> Option<Lease> {

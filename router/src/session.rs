@@ -46,6 +46,7 @@ mod replica;
 mod roll;
 mod simple;
 mod state;
+mod waiting;
 
 pub use forward::Forwarder;
 pub use login::{Admitted, LoginError, log_in};

@@ -112,7 +112,13 @@ impl Serving {
         self.replicas.iter().for_each(Replicas::tidy);
     }
 
-    /// The pools of all shards, whether they take part or not.
+    /// The pools of all servers: each shard's primary, then its replicas.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        let shards = self.primaries.iter().zip(&self.replicas);
+        shards.flat_map(|(primary, replicas)| std::iter::once(primary).chain(replicas.pools()))
+    }
+
+    /// The pools of all primaries, whether their shards take part or not.
     #[must_use]
     pub fn all(&self) -> &[Pool] {
         &self.primaries

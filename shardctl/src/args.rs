@@ -7,6 +7,8 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+pub mod reshard;
+
 /// Operates a sharded PostgreSQL through its manager.
 #[derive(Debug, Parser)]
 #[command(name = "shardctl", version, after_long_help = help::EXIT_CODES)]
@@ -39,7 +41,7 @@ pub struct Global {
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 5m for `tables count`]
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan` and `reshard`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -73,6 +75,12 @@ pub enum Command {
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
+    /// Show what a change of the ring would move, and keep it to be run
+    #[command(subcommand)]
+    Plan(reshard::Plan),
+    /// Move rows between shards while applications write
+    #[command(subcommand)]
+    Reshard(reshard::Reshard),
     /// Show where a key lives: its token, vnode and shard
     #[command(after_long_help = help::ROUTE)]
     Route {

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
+use proto::manager::v1::reshard_service_client::ReshardServiceClient;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
 use proto::manager::v1::table_service_client::TableServiceClient;
 use proto::manager::v1::topology_service_client::TopologyServiceClient;
@@ -79,6 +80,7 @@ pub struct Services {
     pub shards: ShardServiceClient<Secured>,
     pub tables: TableServiceClient<Secured>,
     pub topology: TopologyServiceClient<Secured>,
+    pub reshard: ReshardServiceClient<Secured>,
     pub users: UserServiceClient<Secured>,
 }
 
@@ -258,6 +260,8 @@ impl Services {
             tables: TableServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             topology: TopologyServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            reshard: ReshardServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             users: UserServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),

@@ -78,6 +78,16 @@ pub enum Error {
         /// The field.
         missing: &'static str,
     },
+    /// A job that was waited for ended otherwise than was meant.
+    #[error("job {id} is {status}{}", because(.reason))]
+    JobEnded {
+        /// The job.
+        id: String,
+        /// How it ended.
+        status: String,
+        /// The manager's reason; may be empty.
+        reason: String,
+    },
     /// Some shards could not be asked for their rows.
     #[error("rows could not be counted on every shard: {}", list(.shards))]
     Uncounted {
@@ -91,7 +101,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BadAnswer { .. } | Self::Uncounted { .. } => 1,
+            Self::BadAnswer { .. } | Self::JobEnded { .. } | Self::Uncounted { .. } => 1,
             Self::BadAddress { .. }
             | Self::NoAddress
             | Self::BadToken
@@ -124,6 +134,9 @@ impl Error {
             }
             Self::Refused { code, see, .. } => hint_for(*code, see),
             Self::BadAnswer { .. } => Some(OTHER_VERSION.to_owned()),
+            Self::JobEnded { id, .. } => {
+                Some(format!("see where it stands: shardctl reshard status {id}"))
+            }
             Self::Uncounted { .. } => Some("see which shards answer: shardctl status".to_owned()),
         }
     }
@@ -150,6 +163,14 @@ fn hint_for(code: Code, see: &str) -> Option<String> {
         | Code::ResourceExhausted
         | Code::OutOfRange
         | Code::Unavailable => None,
+    }
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
     }
 }
 

@@ -93,6 +93,44 @@ pub(crate) const RING: &str = r#"JSON:
 
 A vnode is named by its token; a key belongs to the first vnode at or after its own token."#;
 
+pub(crate) const PLAN: &str = r#"JSON:
+  {"id", "type": "split" | "merge" | "move" | "add_shard" | "drain" | "rebalance", "epoch",
+   "legs": [{"source_shard",
+             "flows": [{"from", "to", "vnodes": [number], "share", "rows", "bytes", "seconds"}]}],
+   "shards": [{"shard_id", "is_new", "vnodes_before", "vnodes_after", "share_before",
+               "share_after"}],
+   "moved_vnodes", "moved_share", "rows", "bytes", "seconds", "assumed_bytes_per_second",
+   "notes": [text]}
+
+rows, bytes and seconds are estimates from the servers' statistics; null when a shard could not be
+asked. A plan can be run by its id for a day, as long as the ring is the same.
+
+Examples:
+  shardctl plan add-shard shard-3=postgres://db3:5432/app
+  shardctl plan split shard-1 --into shard-1 --into shard-4
+  shardctl plan rebalance --by size"#;
+
+pub(crate) const JOB: &str = r#"JSON:
+  {"id", "type", "plan_id", "source_shards": [text], "target_shards": [text],
+   "status": "pending" | "precopy" | "deltasync" | "cutover" | "completed" | "failed" | "paused" |
+             "cancelled" | "rolled_back",
+   "state", "reversible", "settled", "progress": 0.0 to 1.0, "keys_migrated", "total_keys",
+   "bytes_migrated", "total_bytes", "lag_bytes", "lag_ms", "rate", "eta_seconds", "pause_ms",
+   "longest_pause_ms", "attempts", "error_message", "created_by", "created_at", "started_at",
+   "completed_at", "max_pause_ms", "keep_reverse_seconds",
+   "legs": [{"number", "source_shard", "target_shards": [text], "vnodes", "phase", "step",
+             "progress", "keys_migrated", "total_keys", "pause_ms", "attempts",
+             "certificates": [{"at", "instant", "equal", "tables", "rows", "digest"}], "error"}]}
+
+With --dry-run it prints a plan, as `shardctl plan` does. With --wait it prints the job once it is
+over, its progress meanwhile on standard error, and ends with 1 if the job ended otherwise than was
+asked for. A job that completed can be rolled back until it is finished."#;
+
+pub(crate) const JOBS: &str = r#"JSON:
+  {"jobs": [job]}
+
+A job is as `reshard status` prints it."#;
+
 pub(crate) const ROUTE: &str = r#"JSON:
   {"key", "group", "token": number, "vnode": number, "shard_id", "epoch": number}
 

@@ -1,7 +1,7 @@
 //! Where a password comes from: a file, the environment, or standard input, where a terminal does
 //! not show it. Never the command line, which other users of the machine can read.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 

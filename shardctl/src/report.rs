@@ -6,8 +6,12 @@ use serde::Serialize;
 
 use crate::args::Output;
 
+mod amount;
 pub mod count;
 pub mod groups;
+pub mod job;
+pub mod plan;
+pub mod progress;
 pub mod removed;
 pub mod ring;
 pub mod route;

@@ -13,9 +13,13 @@ use crate::client::{Ask, Managers};
 use crate::error::Error;
 use crate::report::{self, Report};
 
+mod reshard;
 mod users;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Shards are asked for their sizes, and one may not answer.
+const DEFAULT_PLAN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Counting reads every row.
 const DEFAULT_COUNT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -35,10 +39,17 @@ pub struct Outcome {
 /// When there is nothing to print.
 pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
-    let default = if matches!(command, Command::Tables(Tables::Count { .. })) {
-        DEFAULT_COUNT_TIMEOUT
-    } else {
-        DEFAULT_TIMEOUT
+    let default = match command {
+        Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
+        Command::Plan(_) | Command::Reshard(_) => DEFAULT_PLAN_TIMEOUT,
+        Command::Status
+        | Command::Shards(_)
+        | Command::Tables(_)
+        | Command::Groups(_)
+        | Command::Users(_)
+        | Command::Ring(_)
+        | Command::Route { .. }
+        | Command::Version { .. } => DEFAULT_TIMEOUT,
     };
     if let Command::Version { client: true } = command {
         return Ok(done(&version_of(Vec::new()), global.output));
@@ -54,6 +65,8 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Groups(command) => session.groups(command).await,
         Command::Users(command) => session.users(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
+        Command::Plan(plan) => session.plan(plan).await,
+        Command::Reshard(command) => session.reshard(command).await,
         Command::Route { key, group } => session.route(key, group).await,
         Command::Version { client: _ } => session.version(&global).await,
     }
@@ -349,6 +362,7 @@ fn reason(error: &Error) -> String {
         | Error::BadPassword { .. }
         | Error::OutcomeUnknown { .. }
         | Error::BadAnswer { .. }
+        | Error::JobEnded { .. }
         | Error::Uncounted { .. } => error.to_string(),
     }
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tests::cluster::Plan;
 use tests::pg::Address;
 use tests::program::{ROUTER_USER, Router};
-use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
-use tests::{Cluster, wait};
+use tests::raw::{Raw, bind, describe, execute, message, parse, query, sync, tags};
+use tests::{Cluster, Postgres, wait};
 
 use crate::suite::{Outcome, Suite, alone, same, shared};
 
@@ -27,6 +27,8 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     trials.extend(alone!(suite:
         a_paused_shard_is_idle_and_serves_again_after_resume,
         a_pause_ends_with_the_operator_that_waits_for_it,
+        a_pause_waits_for_the_end_of_a_copy,
+        replicas_have_pools_and_are_paused_with_their_shard,
         reconnect_replaces_every_backend,
         reload_takes_users_and_says_what_takes_a_restart,
     ));
@@ -82,6 +84,7 @@ async fn an_operator_sees_shards_pools_clients_and_the_ring(cluster: &Cluster) -
     let client = row(&clients, "application_name", "console-seen")?;
     same!(client["state"], "active");
     same!(client["shard_id"], "shard-1");
+    anyhow::ensure!(client["request_time"].is_string(), "{client}");
     let servers = shown(router, "show servers;").await?;
     let server = row(&servers, "application_name", "console-seen")?;
     same!(server["state"], "active");
@@ -291,7 +294,7 @@ async fn a_pause_ends_with_the_operator_that_waits_for_it() -> Outcome {
     busy.query("BEGIN").await?;
     busy.query("SELECT 1").await?;
     let mut operator = Raw::connect(&console(router)).await?;
-    operator.send(&tests::raw::query("PAUSE")).await?;
+    operator.send(&query("PAUSE")).await?;
     let paused = async |wanted: &str| {
         let rows = shown(router, "SHOW POOLS").await?;
         let is = rows.iter().any(|row| row["paused"] == "1");
@@ -385,5 +388,89 @@ async fn reload_takes_users_and_says_what_takes_a_restart() -> Outcome {
         Some("F0000")
     );
     address("second").client().await?;
+    Ok(())
+}
+
+async fn a_pause_waits_for_the_end_of_a_copy() -> Outcome {
+    let cluster = Cluster::start(Plan {
+        shards: 1,
+        ..Plan::default()
+    })
+    .await?;
+    let router = cluster.router(0)?;
+    router.psql("CREATE TABLE loaded (k bigint)").await?;
+    let body = json!({ "name": "loaded", "kind": "unsharded", "shard_id": "shard-1" });
+    cluster.post_when_led("/tables", &body).await?;
+    cluster.settle().await?;
+    let mut session = Raw::connect(&router.address()).await?;
+    session.send(&query("COPY loaded FROM STDIN")).await?;
+    same!(
+        session.receive().await?.map(|message| message.tag),
+        Some(b'G')
+    );
+    let mut operator = Raw::connect(&console(router)).await?;
+    operator.send(&query("PAUSE")).await?;
+    let early = tokio::time::timeout(Duration::from_millis(500), operator.receive()).await;
+    anyhow::ensure!(early.is_err(), "paused amid a copy: {early:?}");
+    for _ in 0..100 {
+        session.send(&message(b'd', b"1\n")).await?;
+    }
+    session.send(&message(b'c', &[])).await?;
+    same!(tags(&session.until_ready().await?), "CZ");
+    same!(tags(&operator.until_ready().await?), "CZ");
+    same!(tags(&operator.query("RESUME").await?), "CZ");
+    same!(router.psql("SELECT count(*) FROM loaded").await?, "100");
+    Ok(())
+}
+
+async fn replicas_have_pools_and_are_paused_with_their_shard() -> Outcome {
+    let mut cluster = Cluster::start(Plan {
+        shards: 0,
+        spares: 1,
+        ..Plan::default()
+    })
+    .await?;
+    let primary = cluster.spares.pop().context("a spare")?;
+    let replica = Postgres::replica_of(&primary).await?;
+    let shard = json!({
+        "name": "shard-1",
+        "primary_endpoint": primary.endpoint(),
+        "replicas": [replica.endpoint()],
+    });
+    cluster.post_when_led("/shards", &shard).await?;
+    cluster.settle().await?;
+    let router = cluster.router(0)?;
+    let eventual = [("sharding.consistency", "eventual")];
+    wait::until("a read by the replica", wait::SETTLE, async || {
+        let mut session = Raw::connect_with(&router.address(), &eventual).await?;
+        let answer = session.query("SELECT pg_is_in_recovery()").await?;
+        let is_replica = |m: &tests::raw::Message| m.tag == b'D' && m.body.ends_with(b"t");
+        anyhow::ensure!(answer.iter().any(is_replica), "{answer:?}");
+        Ok(())
+    })
+    .await?;
+    let pools = shown(router, "SHOW POOLS").await?;
+    let pool = row(&pools, "role", "replica")?;
+    same!(pool["shard_id"], "shard-1");
+    same!(pool["port"], json!(replica.address().port.to_string()));
+    let servers = shown(router, "SHOW SERVERS").await?;
+    row(&servers, "port", &replica.address().port.to_string())?;
+    let mut operator = Raw::connect(&console(router)).await?;
+    same!(tags(&operator.query("PAUSE shard-1").await?), "CZ");
+    for pool in shown(router, "SHOW POOLS").await? {
+        same!(
+            (&pool["paused"], &pool["sv_idle"]),
+            (&json!("1"), &json!("0")),
+            "{pool}"
+        );
+    }
+    same!(tags(&operator.query("RESUME").await?), "CZ");
+    same!(router.psql("SELECT 1").await?, "1");
+    let stats = shown(router, "SHOW STATS").await?;
+    for column in ["total_received", "total_sent"] {
+        let bytes = row(&stats, "shard_id", "shard-1")?[column].as_str();
+        let bytes: u64 = bytes.context("a number")?.parse()?;
+        anyhow::ensure!(bytes > 0, "{stats:?}");
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
 use tests::program::Router;
-use tests::raw::{Raw, bind, execute, parse, query, sync};
+use tests::raw::{Raw, bind, cancel, execute, parse, query, sync};
 use tests::{Cluster, wait};
 use tokio::time::{Instant, timeout};
 use topology::records::{self, Head, Hold, TokenRange};
@@ -25,6 +25,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_hold_that_nobody_takes_away_ends_at_its_deadline,
         too_many_too_large_and_too_long_are_refused,
         a_client_that_leaves_gives_its_place_up,
+        a_cancel_ends_a_wait_under_a_hold,
         a_router_that_ends_sends_those_who_wait_away,
     )
     .into()
@@ -292,6 +293,41 @@ async fn a_client_that_leaves_gives_its_place_up() -> Outcome {
     ground.waiting(0).await?;
     ground.release().await?;
     // What nobody waited for any more was not run.
+    let value = format!("SELECT count(*) FROM held WHERE k = {}", ground.held);
+    same!(ground.router()?.psql(&value).await?, "0");
+    Ok(())
+}
+
+async fn a_cancel_ends_a_wait_under_a_hold() -> Outcome {
+    let ground = Ground::prepare(json!({})).await?;
+    ground.hold(FOREVER_MS).await?;
+    let mut session = ground.connect().await?;
+    for begin in [None, Some("BEGIN")] {
+        if let Some(begin) = begin {
+            session.query(begin).await?;
+            session.query("SELECT 1").await?;
+        }
+        session.send(&query(&ground.upsert(ground.held))).await?;
+        ground.waiting(1).await?;
+        let address = ground.router()?.address();
+        let mut canceller = Raw::open(address.port).await?;
+        canceller.send(&cancel(&session.cancel_key)).await?;
+        let answer = session.until_ready().await?;
+        same!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
+        ground.waiting(0).await?;
+        if begin.is_some() {
+            let failed = session.query(&ground.upsert(ground.free)).await?;
+            same!(sqlstate(&failed).as_deref(), Some("25P02"));
+            same!(sqlstate(&session.query("ROLLBACK").await?), None);
+        }
+        // A cancel that came too late for a wait is forgotten.
+        canceller = Raw::open(address.port).await?;
+        canceller.send(&cancel(&session.cancel_key)).await?;
+        canceller.closed().await?;
+        let served = session.query(&ground.upsert(ground.free)).await?;
+        same!(sqlstate(&served), None);
+    }
+    ground.release().await?;
     let value = format!("SELECT count(*) FROM held WHERE k = {}", ground.held);
     same!(ground.router()?.psql(&value).await?, "0");
     Ok(())

@@ -22,6 +22,7 @@ mod moving;
 mod outage;
 mod pgwire;
 mod replicas;
+mod reshard;
 mod suite;
 
 use suite::Suite;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     };
     // The longest ones first.
     let trials = [
+        reshard::trials(&suite),
         faults::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),

@@ -15,6 +15,7 @@ use crate::suite::{Suite, same};
 mod audit;
 mod grpc;
 mod leader;
+mod plans;
 mod secrets;
 mod shards;
 mod tables;
@@ -29,6 +30,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         audit::trials(suite),
         secrets::trials(suite),
         users::trials(suite),
+        plans::trials(suite),
     ]
     .into_iter()
     .flatten()

@@ -14,7 +14,6 @@ use crate::audit::{self, Author, Position};
 use crate::control::moves::Effect;
 
 /// Records of a job to be written.
-#[derive(Debug, Clone)]
 pub struct ReshardWrite {
     /// The term in which the writer leads.
     pub term: Term,
@@ -22,8 +21,8 @@ pub struct ReshardWrite {
     pub author: Author,
     /// Records that must still be as they were seen; a record that is to be new has revision 0.
     pub unchanged: Vec<(String, Revision)>,
-    /// The records.
-    pub ops: Vec<Op>,
+    /// The records, given the epoch that is made with them, or else the present one.
+    pub records: Box<dyn Fn(Epoch) -> Vec<Op> + Send + Sync>,
     /// What they mean for the topology.
     pub effect: Effect,
     /// For the audit log: what is done.
@@ -32,6 +31,17 @@ pub struct ReshardWrite {
     pub target: String,
     /// With which particulars.
     pub detail: Value,
+}
+
+impl std::fmt::Debug for ReshardWrite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReshardWrite")
+            .field("term", &self.term)
+            .field("action", &self.action)
+            .field("target", &self.target)
+            .field("effect", &self.effect)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A write that was made.
@@ -63,7 +73,7 @@ impl Writer {
         )];
         let unchanged = write.unchanged.iter().cloned();
         compares.extend(unchanged.map(|(key, seen)| Compare::ModRevision(key, seen)));
-        let mut ops = write.ops.clone();
+        let mut ops = Vec::new();
         let epoch = match &write.effect {
             Effect::None => self.epoch().await?,
             Effect::Hold(_) | Effect::Release { .. } | Effect::Flip { .. } => {
@@ -81,6 +91,7 @@ impl Writer {
                 epoch
             }
         };
+        ops.extend((write.records)(epoch));
         let position = Position::of(self.store.as_ref()).await?;
         let entry = audit::Entry {
             action: write.action.to_owned(),

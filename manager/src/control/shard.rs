@@ -37,7 +37,7 @@ pub(super) fn create(
     }
     let id = usable_id(snapshot, new)?;
     let tokens = fresh_tokens(snapshot, &id, new.vnode_count)?;
-    Ok(registered(id, new, tokens, now))
+    Ok(registered(&id, new, tokens, now))
 }
 
 /// Registers a shard without vnodes.
@@ -47,7 +47,7 @@ pub(super) fn join(
     now: SystemTime,
 ) -> Result<Change, Rejection> {
     let id = usable_id(snapshot, new)?;
-    Ok(registered(id, new, Vec::new(), now))
+    Ok(registered(&id, new, Vec::new(), now))
 }
 
 fn usable_id(snapshot: &Snapshot, new: &NewShard) -> Result<ShardId, Rejection> {
@@ -63,7 +63,7 @@ fn usable_id(snapshot: &Snapshot, new: &NewShard) -> Result<ShardId, Rejection> 
     Ok(id)
 }
 
-fn registered(id: ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime) -> Change {
+fn registered(id: &ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime) -> Change {
     let shard = Shard {
         id: id.clone(),
         name: new.name.clone(),
@@ -76,7 +76,7 @@ fn registered(id: ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime) 
         created_at: now,
         updated_at: now,
     };
-    let mut ops = vec![Op::put(keys::shard(&id), encode(&shard))];
+    let mut ops = vec![Op::put(keys::shard(id), encode(&shard))];
     let detail = json!({
         "name": new.name, "primary_endpoint": new.primary_endpoint, "replicas": new.replicas,
         "vnode_count": new.vnode_count, "weight": new.weight, "owned_vnodes": tokens.len(),
@@ -86,7 +86,7 @@ fn registered(id: ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime) 
             shard: id.clone(),
             tokens,
         };
-        ops.push(Op::put(keys::ring(&id), encode(&vnodes)));
+        ops.push(Op::put(keys::ring(id), encode(&vnodes)));
     }
     Change {
         ops,

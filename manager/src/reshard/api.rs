@@ -292,7 +292,11 @@ impl JobView {
                 Status::Pending | Status::Precopy | Status::Deltasync | Status::Cutover,
             )
             | (Request::Resume | Request::Cancel, Status::Paused) => None,
-            (Request::Rollback | Request::Finish, Status::Completed) if self.is_reversible => None,
+            (Request::Rollback | Request::Finish, Status::Completed | Status::Failed)
+                if self.is_reversible =>
+            {
+                None
+            }
             (Request::Rollback, Status::Completed) => {
                 Some("its reverse streams have ended: move the vnodes back with a job of their own")
             }

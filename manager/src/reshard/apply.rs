@@ -9,6 +9,8 @@ mod array;
 pub mod catalog;
 pub mod chunk;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod lane;
 pub mod origin;
 mod pipeline;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use topology::{Shard, ShardId, TableName, Term};
 
 use self::part::{Part, Range};
+use self::view::View;
 use super::flow::{Bounds, MovedTable};
 use super::ids::LegId;
 use super::link;
@@ -26,21 +27,22 @@ use super::session::Class;
 use crate::shards::Config;
 
 mod lane;
-mod part;
+pub(super) mod part;
 mod pump;
 pub mod scan;
 pub mod throttle;
+pub(super) mod view;
 
 pub use throttle::{Rates, Throttle};
 
-/// Why a copy came to nothing.
+/// Why a copy, or a comparison, came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A shard refused, or the connection broke.
     #[error(transparent)]
     Link(#[from] link::Error),
-    /// The snapshot is gone, and with it what was copied so far.
-    #[error("the snapshot of the copy is gone: the copy has to start over")]
+    /// The snapshot is gone, and with it the worth of what was done so far.
+    #[error("the snapshot is gone: it has to begin anew")]
     SnapshotGone(#[source] link::Error),
     /// A table cannot be copied.
     #[error("table {table} on shard {shard} {reason}")]
@@ -75,7 +77,7 @@ pub enum Error {
         stored: u64,
     },
     /// A worker ended without an answer.
-    #[error("a worker of the copy panicked")]
+    #[error("a worker panicked")]
     Panicked,
 }
 
@@ -122,6 +124,18 @@ pub struct Order {
     pub tables: Vec<MovedTable>,
     /// How many ranges are copied at a time.
     pub workers: NonZeroUsize,
+}
+
+impl Order {
+    /// The owner's rows.
+    fn view(&self) -> View<'_> {
+        View {
+            config: &self.config,
+            leg: &self.leg,
+            shard: &self.owner,
+            snapshot: &self.snapshot,
+        }
+    }
 }
 
 /// What was copied.
@@ -171,7 +185,7 @@ pub async fn copy_leg(
 ) -> Result<Copied, Error> {
     let start = Instant::now();
     // As long as this session lasts, nobody can rewrite a table and give its rows other places.
-    let mut keeper = lane::reader(&order, "copy-keeper").await?;
+    let mut keeper = order.view().open("copy-keeper").await?;
     part::lock(&mut keeper, &order.tables).await?;
     let parts = part::all(&mut keeper, &order.tables).await?;
     let ranges = part::ranges(&parts, order.workers);
@@ -195,7 +209,7 @@ pub async fn copy_leg(
         progress,
         throttle,
     });
-    let mut workers: FuturesUnordered<Worker> = (0..count)
+    let mut workers: FuturesUnordered<Worker<pump::Tally>> = (0..count)
         .map(|_| Worker(tasks.spawn("reshard copy", lane::work(Arc::clone(&shared)))))
         .collect();
     let mut total = Copied {
@@ -233,10 +247,10 @@ async fn open_book(order: &Order, shard: &Shard) -> Result<(), link::Error> {
 }
 
 /// A task that ends with its handle.
-struct Worker(JoinHandle<Result<pump::Tally, Error>>);
+pub(super) struct Worker<T>(pub(super) JoinHandle<Result<T, Error>>);
 
-impl Future for Worker {
-    type Output = Result<Result<pump::Tally, Error>, tokio::task::JoinError>;
+impl<T> Future for Worker<T> {
+    type Output = Result<Result<T, Error>, tokio::task::JoinError>;
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
@@ -246,7 +260,7 @@ impl Future for Worker {
     }
 }
 
-impl Drop for Worker {
+impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

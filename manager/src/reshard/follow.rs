@@ -18,6 +18,7 @@ use super::apply::queue::Gate;
 use super::flow::{MovedTable, Ranges};
 use super::ids::LegId;
 use super::lsn::Lsn;
+use super::progress::Progress;
 use super::session::{Class, Sessions};
 use super::stream::sort::Shapes;
 
@@ -89,8 +90,13 @@ pub struct Follow {
 impl Follow {
     /// Starts to follow, from where the mirrors are.
     #[must_use]
-    pub fn start(sessions: Sessions, tasks: &TaskGroup, spec: Spec) -> Self {
-        let hub = Arc::new(Hub::new(spec.mirrors.len()));
+    pub fn start(
+        sessions: Sessions,
+        tasks: &TaskGroup,
+        spec: Spec,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let hub = Arc::new(Hub::new(spec.mirrors.len(), progress));
         let lanes = tasks.clone();
         let run = supervise(sessions, lanes, spec, Arc::clone(&hub));
         let task = Owned(tasks.spawn("reshard follow", run));

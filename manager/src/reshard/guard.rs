@@ -9,6 +9,7 @@ use topology::{ShardId, TableName};
 
 use super::flow::{Bounds, MovedTable};
 use super::ids::LegId;
+use super::lsn::InvalidLsn;
 use super::session::{self, Class};
 
 pub mod fence;
@@ -87,14 +88,12 @@ pub enum Error {
         leg: LegId,
     },
     /// An answer that cannot be.
-    #[error("shard {shard} answered {answer:?} where {wanted} was expected")]
+    #[error("shard {shard} says no place in its log after a fence")]
     Answer {
         /// The shard.
         shard: ShardId,
-        /// The answer.
-        answer: String,
-        /// What was expected.
-        wanted: &'static str,
+        /// What is wrong with it.
+        source: InvalidLsn,
     },
 }
 

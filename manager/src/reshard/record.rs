@@ -81,6 +81,9 @@ pub struct Job {
     /// The public word that it ended in, or came to rest in; none while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Status>,
+    /// What it will have come to once it is back: cancelled, or rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Status>,
     /// Whether an operator stopped it for now.
     #[serde(default)]
     pub is_paused: bool,

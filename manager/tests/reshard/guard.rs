@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use manager::reshard::guard::fence::{self, Lsn};
+use manager::reshard::guard::fence;
 use manager::reshard::guard::install::{self, Initial};
 use manager::reshard::guard::{Error, Guarded, Patience, term};
 use manager::reshard::ids::LegId;
+use manager::reshard::lsn::Lsn;
 use manager::reshard::schema;
 use manager::reshard::session::{Class, Session};
 use topology::{Epoch, KeyType, Term};
@@ -330,6 +331,15 @@ async fn a_guard_is_put_on_all_partitions_and_taken_away_again() {
             refused
         );
     }
+    let writer = server.writer(&leg).await;
+    writer
+        .batch_execute("INSERT INTO words SELECT g FROM generate_series(1, 50) g")
+        .await
+        .unwrap();
+    for sql in ["UPDATE words SET w = w", "UPDATE words SET w = w || w"] {
+        let found = refusal(&client, sql).await;
+        assert!(found == moved || found == refused, "{sql}: {found:?}");
+    }
     let keyless = "INSERT INTO words VALUES (NULL)";
     assert_eq!(refusal(&client, keyless).await, None);
     server
@@ -445,14 +455,18 @@ async fn a_fence_is_refused_where_a_guard_is_off_or_the_schema_is_another() {
     let (server, leg, mut session) = shard().await;
     let guarded = guarded(&leg);
     let tables = [table("t")];
-    let hash = schema::hash(&mut session, &tables).await.unwrap();
+    let hash = fence::schema_hash(&session, &guarded).await.unwrap();
+    let asked = schema::hash(&mut session, &tables).await.unwrap();
+    assert_eq!(asked, hash);
     let attempt = (Epoch(5), Some(hash.as_str()));
-    let start = tokio::time::Instant::now();
-    fence::fence(&mut session, TERM, &guarded, attempt, BUDGET)
-        .await
-        .unwrap();
-    println!("fence with a look at the schema: {:?}", start.elapsed());
-    fence::open(&mut session, TERM, &leg).await.unwrap();
+    for attempt in [attempt, (Epoch(5), None), attempt] {
+        let start = tokio::time::Instant::now();
+        fence::fence(&mut session, TERM, &guarded, attempt, BUDGET)
+            .await
+            .unwrap();
+        println!("fence with {:?}: {:?}", attempt.1, start.elapsed());
+        fence::open(&mut session, TERM, &leg).await.unwrap();
+    }
     let writer = server.writer(&leg).await;
     writer
         .batch_execute("ALTER TABLE t ADD COLUMN more int")

@@ -6,17 +6,13 @@
     reason = "what a test cannot do without ends it"
 )]
 
-<<<<<<< HEAD
-mod copy;
-=======
 mod cleanup;
->>>>>>> guard
+mod copy;
+mod follow;
 mod guard;
 mod preflight;
 mod race;
-<<<<<<< HEAD
 mod replication;
-=======
 mod schema;
->>>>>>> guard
 mod setup;
+mod verify;

@@ -76,21 +76,8 @@ async fn shards_that_are_ready_meet_no_refusal() {
     }
 }
 
-#[tokio::test]
-async fn every_reason_is_told_at_once() {
-    let small = Options {
-        settings: vec![
-            ("wal_level", "replica".to_owned()),
-            ("max_replication_slots", "1".to_owned()),
-            ("max_wal_senders", "1".to_owned()),
-        ],
-        ..Options::default()
-    };
-    let (source, target) = (
-        Server::start("a").await,
-        Server::start_with("b", small).await,
-    );
-    let sql = "CREATE ROLE gone; \
+/// Tables of which each is unfit in its own way.
+const UNFIT: &str = "CREATE ROLE gone; \
         CREATE TABLE other (id int PRIMARY KEY); CREATE TABLE sub (k bigint, id int, PRIMARY KEY (k, id)); \
         CREATE TABLE no_pk (k bigint); \
         CREATE TABLE pk_without (k bigint, id int PRIMARY KEY); \
@@ -111,7 +98,48 @@ async fn every_reason_is_told_at_once() {
         CREATE TABLE differs (k bigint PRIMARY KEY, a int); \
         CREATE TABLE full_of (k bigint PRIMARY KEY); GRANT SELECT ON full_of TO gone; \
         CREATE TABLE silent (k bigint PRIMARY KEY); ALTER TABLE silent REPLICA IDENTITY NOTHING";
-    source.psql(sql).await;
+
+/// Each with its shard and its table.
+const REFUSALS: [&str; 22] = [
+    "exclusion a ex",
+    "foreign-key a fk",
+    "foreign-key a fk_apart",
+    "inheritance a parent",
+    "key-column a typed",
+    "large-objects a lo",
+    "referenced a fk",
+    "replica-identity a no_pk",
+    "replica-identity a pk_without",
+    "replica-identity a silent",
+    "replication-slots b",
+    "roles b",
+    "schema b differs",
+    "sequence-cache a cached",
+    "table a absent",
+    "target-rows b full_of",
+    "trigger-in-replicas a triggered",
+    "trigger-order a triggered",
+    "unique a pk_without",
+    "unlogged a unlogged",
+    "wal-level b",
+    "wal-senders b",
+];
+
+#[tokio::test]
+async fn every_reason_is_told_at_once() {
+    let small = Options {
+        settings: vec![
+            ("wal_level", "replica".to_owned()),
+            ("max_replication_slots", "1".to_owned()),
+            ("max_wal_senders", "1".to_owned()),
+        ],
+        ..Options::default()
+    };
+    let (source, target) = (
+        Server::start("a").await,
+        Server::start_with("b", small).await,
+    );
+    source.psql(UNFIT).await;
     let leg = leg();
     drop(target.leader(&leg).await);
     target
@@ -141,31 +169,7 @@ async fn every_reason_is_told_at_once() {
         reference: Vec::new(),
     };
     let found = findings(&source, &target, &setting).await;
-    let wanted = [
-        "exclusion a ex",
-        "foreign-key a fk",
-        "foreign-key a fk_apart",
-        "inheritance a parent",
-        "key-column a typed",
-        "large-objects a lo",
-        "referenced a fk",
-        "replica-identity a no_pk",
-        "replica-identity a pk_without",
-        "replica-identity a silent",
-        "replication-slots b",
-        "roles b",
-        "schema b differs",
-        "sequence-cache a cached",
-        "table a absent",
-        "target-rows b full_of",
-        "trigger-in-replicas a triggered",
-        "trigger-order a triggered",
-        "unique a pk_without",
-        "unlogged a unlogged",
-        "wal-level b",
-        "wal-senders b",
-    ];
-    assert_eq!(of(&found, Severity::Refuses), wanted, "{found:#?}");
+    assert_eq!(of(&found, Severity::Refuses), REFUSALS, "{found:#?}");
     assert!(
         found
             .iter()

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use manager::reshard::guard::fence;
 use manager::reshard::guard::install::{self, Initial};
-use manager::reshard::guard::{Error, Patience};
+use manager::reshard::guard::{Error, Patience, sql};
+use manager::reshard::ids::LegId;
 use manager::reshard::session::Class;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
@@ -122,7 +123,7 @@ async fn writer(
 }
 
 /// Closes and opens the fence again and again; how long each took, and how many ran out of time.
-async fn fences(server: &Server, leg: &manager::reshard::ids::LegId) -> (Vec<Duration>, u64) {
+async fn fences(server: &Server, leg: &LegId) -> (Vec<Duration>, u64) {
     let mut session = server.session(leg).await;
     let guarded = guarded(leg);
     let (mut dice, mut took, mut late) = (Dice(99), Vec::new(), 0);
@@ -149,12 +150,21 @@ async fn fences(server: &Server, leg: &manager::reshard::ids::LegId) -> (Vec<Dur
     (took, late)
 }
 
-#[tokio::test]
-async fn no_commit_of_a_moving_row_comes_after_a_fence() {
+/// What the log says, and how clients were refused.
+struct Outcome {
+    summary: String,
+    markers: u64,
+    moving: u64,
+    leaks: u64,
+    refusals: BTreeMap<String, u64>,
+}
+
+/// Runs writers against fences; `change` makes another guard of the one that is installed.
+async fn race(change: impl Fn(String) -> String) -> Outcome {
     let server = Server::start("a").await;
-    let sql = "CREATE TABLE t (k bigint PRIMARY KEY, v int DEFAULT 0); \
-               INSERT INTO t SELECT g FROM generate_series(0, 999) g";
-    server.psql(sql).await;
+    let create = "CREATE TABLE t (k bigint PRIMARY KEY, v int DEFAULT 0); \
+                  INSERT INTO t SELECT g FROM generate_series(0, 999) g";
+    server.psql(create).await;
     let leg = leg();
     let mut session = server.leader(&leg).await;
     install::install(
@@ -166,6 +176,11 @@ async fn no_commit_of_a_moving_row_comes_after_a_fence() {
     )
     .await
     .unwrap();
+    let guard = guarded(&leg);
+    let body = sql::guard_body(&leg, &guard.tables[0], &guard.bounds);
+    let function = sql::guard_function(&leg, 0);
+    let replace = sql::create_function(&function, "trigger", &change(body));
+    session.batch_execute(&replace).await.unwrap();
     server
         .psql("SELECT pg_create_logical_replication_slot('race', 'test_decoding')")
         .await;
@@ -192,20 +207,45 @@ async fn no_commit_of_a_moving_row_comes_after_a_fence() {
     let (markers, moving, leaks) = replay(log.iter().map(|row| row.get(0)));
     took.sort();
     let commits = commits.into_inner();
-    println!(
+    let summary = format!(
         "{markers} fences, {commits} commits, {moving} of moving rows, {leaks} after a fence; \
          refusals {all:?}; p50 {:?}, max {:?}, {late} out of time",
         took[took.len() / 2],
         took[took.len() - 1],
     );
-    assert_eq!(leaks, 0);
-    assert_eq!(markers, FENCES);
-    assert!(moving > 200 && all["VG001"] > 100, "{moving} {all:?}");
+    Outcome {
+        summary,
+        markers,
+        moving,
+        leaks,
+        refusals: all,
+    }
+}
+
+#[tokio::test]
+async fn no_commit_of_a_moving_row_comes_after_a_fence() {
+    let outcome = race(|body| body).await;
+    println!("{}", outcome.summary);
+    assert_eq!(outcome.leaks, 0);
+    assert_eq!(outcome.markers, FENCES);
+    let refusals = outcome.refusals;
+    assert!(outcome.moving > 200 && refusals["VG001"] > 100);
     let expected = ["VG001", "VG002", "40001", "40P01"];
-    assert!(
-        all.keys().all(|code| expected.contains(&code.as_str())),
-        "{all:?}"
-    );
+    let is_expected = |code: &String| expected.contains(&code.as_str());
+    assert!(refusals.keys().all(is_expected), "{refusals:?}");
+}
+
+#[tokio::test]
+async fn without_its_lock_the_guard_lets_commits_through_which_this_test_finds() {
+    let outcome = race(|body| {
+        let key = "pg_catalog.pg_try_advisory_xact_lock_shared(";
+        assert!(body.contains(key));
+        body.replace(key, "pg_catalog.int4lt(0 * ")
+    })
+    .await;
+    println!("{}", outcome.summary);
+    assert_eq!(outcome.markers, FENCES);
+    assert!(outcome.leaks > 0, "no writer was late");
 }
 
 /// Follows the log: fences, transactions with moving rows, and those of them behind a fence.

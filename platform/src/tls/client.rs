@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -17,6 +18,10 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Alpn, Error, certificates, private_key};
 use crate::config::Section;
+
+mod renewal;
+
+use renewal::Renewal;
 
 /// How much encryption is wanted; libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,16 +103,31 @@ impl ClientConfig {
     }
 }
 
-/// Performs handshakes with servers.
+impl ClientConfig {
+    fn paths(&self) -> Vec<PathBuf> {
+        let identity = self.identity.as_ref();
+        let identity = identity.map(|identity| [&identity.cert_path, &identity.key_path]);
+        let paths = identity.into_iter().flatten().chain(&self.root_cert_path);
+        paths.cloned().collect()
+    }
+}
+
+/// Performs handshakes with servers. Clones share what was read of the files, and read them again
+/// when they were replaced.
 #[derive(Clone)]
 pub struct Connector {
-    mode: Mode,
-    config: Arc<rustls::ClientConfig>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    files: ClientConfig,
+    config: ArcSwap<rustls::ClientConfig>,
+    renewal: Renewal,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "tls::client::Connector({:?})", self.mode)
+        write!(f, "tls::client::Connector({:?})", self.shared.files.mode)
     }
 }
 
@@ -117,55 +137,42 @@ impl Connector {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(files: &ClientConfig) -> Result<Option<Self>, Error> {
-        let ClientConfig {
-            mode,
-            root_cert_path,
-            identity,
-        } = files;
-        if *mode == Mode::Disable {
+        if files.mode == Mode::Disable {
             return Ok(None);
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = root_cert_path
-            .as_deref()
-            .map(|path| chain_verifier(path, Arc::clone(&provider)))
-            .transpose()?;
-        let verifier = Verifier {
-            chain,
-            checks_host: *mode == Mode::VerifyFull,
-            provider: Arc::clone(&provider),
+        let renewal = Renewal::of(files.paths());
+        let shared = Shared {
+            files: files.clone(),
+            config: ArcSwap::from_pointee(handshakes(files)?),
+            renewal,
         };
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .expect("the ring provider has suites of both versions")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = match identity {
-            None => config.with_no_client_auth(),
-            Some(Identity {
-                cert_path,
-                key_path,
-            }) => config
-                .with_client_auth_cert(certificates(cert_path)?, private_key(key_path)?)
-                .map_err(|source| Error::Unusable {
-                    cert_path: cert_path.clone(),
-                    key_path: key_path.clone(),
-                    source,
-                })?,
-        };
-        config.alpn_protocols = Alpn::Postgres.protocols();
-        // PostgreSQL resumes no sessions.
-        config.resumption = Resumption::disabled();
-        Ok(Some(Self {
-            mode: *mode,
-            config: Arc::new(config),
-        }))
+        let shared = Arc::new(shared);
+        Ok(Some(Self { shared }))
+    }
+
+    /// What handshakes are performed by now. Files that were replaced and cannot be used, perhaps
+    /// since only the first of two is written yet, change nothing.
+    fn config(&self) -> Arc<rustls::ClientConfig> {
+        let shared = &self.shared;
+        if shared.renewal.is_due() {
+            match handshakes(&shared.files) {
+                Ok(config) => {
+                    tracing::info!(files = ?shared.renewal, "TLS files read again");
+                    shared.config.store(Arc::new(config));
+                }
+                Err(error) => {
+                    let error = crate::telemetry::error_chain(&error);
+                    tracing::warn!(error, "replaced TLS files not usable, keeping the old ones");
+                }
+            }
+        }
+        shared.config.load_full()
     }
 
     /// Whether a server without TLS must be left.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        match self.mode {
+        match self.shared.files.mode {
             Mode::Disable | Mode::Prefer => false,
             Mode::Require | Mode::VerifyCa | Mode::VerifyFull => true,
         }
@@ -181,10 +188,46 @@ impl Connector {
     {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        TlsConnector::from(Arc::clone(&self.config))
+        TlsConnector::from(self.config())
             .connect(name, stream)
             .await
     }
+}
+
+/// Reads the files.
+fn handshakes(files: &ClientConfig) -> Result<rustls::ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let root_cert_path = files.root_cert_path.as_deref();
+    let chain = root_cert_path
+        .map(|path| chain_verifier(path, Arc::clone(&provider)))
+        .transpose()?;
+    let verifier = Verifier {
+        chain,
+        checks_host: files.mode == Mode::VerifyFull,
+        provider: Arc::clone(&provider),
+    };
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the ring provider has suites of both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &files.identity {
+        None => config.with_no_client_auth(),
+        Some(Identity {
+            cert_path,
+            key_path,
+        }) => config
+            .with_client_auth_cert(certificates(cert_path)?, private_key(key_path)?)
+            .map_err(|source| Error::Unusable {
+                cert_path: cert_path.clone(),
+                key_path: key_path.clone(),
+                source,
+            })?,
+    };
+    config.alpn_protocols = Alpn::Postgres.protocols();
+    // PostgreSQL resumes no sessions.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 fn chain_verifier(

@@ -23,6 +23,8 @@ pub struct Client {
     pub encrypted: bool,
     /// When it connected.
     pub connected: SystemTime,
+    /// When a request of it was last sent to a shard.
+    pub requested: Option<SystemTime>,
     /// How long it has waited for a backend, if it waits.
     pub waiting: Option<Duration>,
     /// The backend that it holds.

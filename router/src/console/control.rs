@@ -75,7 +75,7 @@ pub fn reconnect(core: &Core, shard: Option<&ShardId>) -> Result<(), Refusal> {
 fn pools_of(core: &Core, shard: Option<&ShardId>) -> Result<Vec<Pool>, Refusal> {
     let serving = core.view.load();
     let wanted = |pool: &&Pool| shard.is_none_or(|shard| pool.shard() == shard);
-    let pools: Vec<Pool> = serving.all().iter().filter(wanted).cloned().collect();
+    let pools: Vec<Pool> = serving.pools().filter(wanted).cloned().collect();
     match shard {
         Some(shard) if pools.is_empty() => Err(Refusal {
             sqlstate: "42704",

@@ -93,14 +93,13 @@ fn pools(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
             serving.snapshot.epoch().0.into(),
         ]
     };
-    serving.all().iter().map(row).collect()
+    serving.pools().map(row).collect()
 }
 
 fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
     let shard_of = |held: &Arc<CancelTarget>| {
         let pool = serving
-            .all()
-            .iter()
+            .pools()
             .find(|pool| *pool.endpoint() == held.endpoint);
         pool.map(|pool| pool.shard().to_string())
     };
@@ -115,6 +114,7 @@ fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
             client.peer.map(|peer| peer.ip().to_string()).into(),
             client.peer.map(|peer| u32::from(peer.port())).into(),
             moment(client.connected).into(),
+            client.requested.map(moment).into(),
             waiting.as_secs().into(),
             waiting.subsec_micros().into(),
             held.map(|held| held.endpoint.to_string()).into(),
@@ -131,7 +131,7 @@ fn clients(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
 fn servers(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
     let user = sources.core.config.security.shard_user.as_str();
     let mut rows = Vec::new();
-    for pool in serving.all() {
+    for pool in serving.pools() {
         for backend in pool.list() {
             let holds = |client: &&Client| {
                 let held = client.held.as_ref();
@@ -164,7 +164,7 @@ fn servers(serving: &Serving, sources: &Sources<'_>) -> Vec<Vec<Value>> {
 fn stats(serving: &Serving) -> Vec<Vec<Value>> {
     // The counters are by shard; a shard may have several pools.
     let mut shards: BTreeMap<&str, (&Pool, u64, u64)> = BTreeMap::new();
-    for pool in serving.all() {
+    for pool in serving.pools() {
         let standing = pool.standing();
         let (_, loans, closed) = shards.entry(pool.shard().as_str()).or_insert((pool, 0, 0));
         *loans += standing.loans;
@@ -178,6 +178,8 @@ fn stats(serving: &Serving) -> Vec<Vec<Value>> {
             shard.into(),
             loans.into(),
             requests.into(),
+            totals.sent.into(),
+            totals.received.into(),
             micros(totals.query_time).into(),
             micros(totals.wait_time).into(),
             micros(totals.query_time)

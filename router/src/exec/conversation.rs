@@ -7,6 +7,7 @@ use wire::backend::tag;
 use wire::frame::HEADER_BYTES;
 
 use crate::pool::{Lease, turns_to_escape_strings};
+use crate::stream::Moved;
 
 /// How much is read at once, and kept for the next reader of a backend.
 const READ_BYTES: usize = 32 << 10;
@@ -77,7 +78,9 @@ pub enum Lost {
 ///
 /// Not cancel-safe: dropped in the middle, the backend must be closed.
 pub async fn send(lease: &mut Lease, outbound: &mut BytesMut) -> Result<(), Lost> {
+    let bytes = outbound.len();
     lease.stream.write_all_buf(outbound).await?;
+    lease.traffic.count(Moved::Out(bytes));
     Ok(())
 }
 
@@ -93,7 +96,9 @@ pub async fn receive(lease: &mut Lease, max_body_bytes: usize) -> Result<Message
         }
         let backend = &mut **lease;
         backend.inbound.reserve(READ_BYTES);
-        if backend.stream.read_buf(&mut backend.inbound).await? == 0 {
+        let bytes = backend.stream.read_buf(&mut backend.inbound).await?;
+        backend.traffic.count(Moved::In(bytes));
+        if bytes == 0 {
             return Err(Lost::Closed);
         }
     }
@@ -158,7 +163,9 @@ pub async fn receive_any(lease: &mut Lease, max_body_bytes: usize) -> Result<Mes
         }
         let backend = &mut **lease;
         backend.inbound.reserve(READ_BYTES);
-        if backend.stream.read_buf(&mut backend.inbound).await? == 0 {
+        let bytes = backend.stream.read_buf(&mut backend.inbound).await?;
+        backend.traffic.count(Moved::In(bytes));
+        if bytes == 0 {
             return Err(Lost::Closed);
         }
     }

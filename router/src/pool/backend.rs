@@ -9,7 +9,7 @@ use topology::Endpoint;
 use super::dial::Dialer;
 use super::roster::Place;
 use super::settings::Settings;
-use crate::stream::Stream;
+use crate::stream::{Moved, Stream};
 use crate::threads;
 
 /// A backend as a CancelRequest addresses it.
@@ -23,6 +23,25 @@ pub struct CancelTarget {
     pub process_id: i32,
     /// Its secret there.
     pub secret: Bytes,
+}
+
+/// Bytes that were moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// To the shard.
+    pub sent: u64,
+    /// From the shard.
+    pub received: u64,
+}
+
+impl Traffic {
+    /// Counts what [`Stream::transfer`] did.
+    pub fn count(&mut self, moved: Moved) {
+        match moved {
+            Moved::Out(bytes) => self.sent += bytes as u64,
+            Moved::In(bytes) => self.received += bytes as u64,
+        }
+    }
 }
 
 /// A connection to a shard that has logged in.
@@ -42,6 +61,8 @@ pub struct Backend {
     pub cancel: Arc<CancelTarget>,
     /// ParameterStatus of its start-up: name and value.
     pub statuses: Arc<[(Box<str>, Box<str>)]>,
+    /// What was sent and received on it since the loan began.
+    pub traffic: Traffic,
     /// Whether it may go back to the pool: only when idle and its settings are known (I6).
     pub(super) reusable: bool,
     /// Something happened on it that no later state can make good: it is closed after use.

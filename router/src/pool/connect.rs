@@ -255,6 +255,7 @@ impl Login {
                 secret,
             }),
             statuses: statuses.into(),
+            traffic: super::Traffic::default(),
             reusable: true,
             spoiled: false,
             home: crate::threads::present(),

@@ -61,6 +61,8 @@ impl Lease {
         // The next simple query on it drops its unnamed statement, whoever sends it.
         backend.unnamed = None;
         backend.reusable = backend.inbound.is_empty() && !backend.spoiled;
+        // That of a connection that is closed instead is not counted.
+        loan.0.metrics().moved(std::mem::take(&mut backend.traffic));
         loan.0.take_back(backend);
         drop(loan);
         drop(pass);

@@ -8,6 +8,8 @@ use prometheus::{
 };
 use topology::ShardId;
 
+use super::backend::Traffic;
+
 /// How a statement ended, as `shard_queries_total` counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -25,6 +27,7 @@ pub struct Metrics {
     durations: HistogramVec,
     waiting: IntGaugeVec,
     waits: HistogramVec,
+    bytes: IntCounterVec,
 }
 
 /// The counters of one shard, looked up once for each pool.
@@ -36,6 +39,8 @@ pub struct OfShard {
     duration: Histogram,
     pub(super) waiting: IntGauge,
     wait: Histogram,
+    sent: IntCounter,
+    received: IntCounter,
 }
 
 /// What the counters of one shard have come to.
@@ -51,6 +56,10 @@ pub struct Totals {
     pub waits: u64,
     /// How long they waited together.
     pub wait_time: Duration,
+    /// Bytes that were sent to the shard, of loans that are over.
+    pub sent: u64,
+    /// Bytes that it sent, of loans that are over.
+    pub received: u64,
 }
 
 impl Metrics {
@@ -93,6 +102,14 @@ impl Metrics {
             .buckets(platform::metrics::LATENCY_BUCKETS.to_vec()),
             &["shard_id"],
         )?;
+        let bytes = IntCounterVec::new(
+            Opts::new(
+                "shard_bytes_total",
+                "bytes that were exchanged with a shard, counted when a backend is given back",
+            ),
+            &["shard_id", "direction"],
+        )?;
+        registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(waiting.clone()))?;
         registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(active.clone()))?;
@@ -104,12 +121,16 @@ impl Metrics {
             durations,
             waiting,
             waits,
+            bytes,
         })
     }
 
     pub(super) fn of_shard(&self, shard: &ShardId) -> OfShard {
         let status = |status| self.queries.with_label_values(&[shard.as_str(), status]);
+        let moved = |direction| self.bytes.with_label_values(&[shard.as_str(), direction]);
         OfShard {
+            sent: moved("sent"),
+            received: moved("received"),
             active: self.active.with_label_values(&[shard.as_str()]),
             success: status("success"),
             error: status("error"),
@@ -130,6 +151,12 @@ impl OfShard {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// A loan is over, in which so much was exchanged.
+    pub(super) fn moved(&self, traffic: Traffic) {
+        self.sent.inc_by(traffic.sent);
+        self.received.inc_by(traffic.received);
+    }
+
     /// Somebody was in the line for so long.
     pub(super) fn waited(&self, time: Duration) {
         self.wait.observe(time.as_secs_f64());
@@ -145,6 +172,8 @@ impl OfShard {
                 .unwrap_or_default(),
             waits: self.wait.get_sample_count(),
             wait_time: Duration::try_from_secs_f64(self.wait.get_sample_sum()).unwrap_or_default(),
+            sent: self.sent.get(),
+            received: self.received.get(),
         }
     }
 

@@ -57,6 +57,7 @@ impl Form {
                     at = end;
                 }
                 b'"' => at = past(bytes, at + 1, b'"')?,
+                b' ' | b',' | b'=' | b'(' | b')' | b'\n' => at += 1,
                 _ if is_word(byte) => at = word_end(bytes, at)?,
                 // Parameters and dollar quotes, escapes, numbers such as `.5`.
                 b'$' | b'\\' => return None,
@@ -111,10 +112,8 @@ fn number_end(bytes: &[u8], begin: usize) -> Option<usize> {
 /// The end of the word at `begin`; none when it is a prefix of a string (`E'...'`, `U&'...'`).
 fn word_end(bytes: &[u8], begin: usize) -> Option<usize> {
     let rest = bytes.get(begin..)?;
-    let length = rest
-        .iter()
-        .take_while(|&&byte| is_word(byte) || byte.is_ascii_digit())
-        .count();
+    let length = rest.iter().position(|&byte| !goes_on(byte));
+    let length = length.unwrap_or(rest.len());
     match rest.get(length) {
         Some(b'\'' | b'$' | b'&') => None,
         _ => Some(begin + length),
@@ -127,7 +126,12 @@ fn past(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
 }
 
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..)
+}
+
+/// Whether a word goes on with a byte.
+fn goes_on(byte: u8) -> bool {
+    is_word(byte) || byte.is_ascii_digit()
 }
 
 #[cfg(test)]

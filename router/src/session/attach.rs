@@ -122,8 +122,7 @@ impl Session {
             Box::pin(self.move_away()).await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        let _waiting = pool.is_busy().then(|| self.listed.waits());
-        let lease = pool.checkout().await.map_err(Error::Pool)?;
+        let lease = self.checkout(pool).await?;
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 
@@ -137,8 +136,7 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            let _waiting = pool.is_busy().then(|| self.listed.waits());
-            match pool.checkout().await {
+            match self.checkout(pool).await {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
                         Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
@@ -149,7 +147,9 @@ impl Session {
                     let shard = pool.shard().clone();
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
-                Err(error) => last = Error::Pool(error),
+                // Whoever called it off wants no other shard's.
+                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+                Err(error) => last = error,
             }
         }
         Err(last.into())
@@ -346,6 +346,7 @@ impl Session {
     /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
     pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
         let started = tokio::time::Instant::now();
+        self.listed.requests(started);
         // A backend that is lost is gone by then, and is counted all the same.
         let pool = self
             .attachment
@@ -372,6 +373,9 @@ impl Session {
             .map(|attachment| attachment.shard.clone());
         let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
         let flight = std::mem::take(&mut self.flight);
+        // A copy whose end was not sent commits nothing, however it is given up.
+        let late_in_copy =
+            matches!(error, RelayError::Late { .. }) && self.expected.is_copying_in();
         self.expected.abandon();
         let seen = self.expected.take_seen();
         self.batch.undo(&seen.undone, &mut self.statements);
@@ -415,7 +419,7 @@ impl Session {
         };
         // Inside a block nothing is committed before COMMIT is sent, and outside of one nothing
         // before Sync or a simple query; what only reads commits nothing.
-        let error = if flight.ends && (in_block || flight.writes) {
+        let error = if flight.ends && !late_in_copy && (in_block || flight.writes) {
             Error::OutcomeUnknown { shard }
         } else {
             lost

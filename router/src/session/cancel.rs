@@ -1,7 +1,9 @@
 //! Cancel keys: which backend a client's CancelRequest means at this moment.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
 
 use crate::peers::RouterId;
 use crate::pool::CancelTarget;
@@ -22,6 +24,24 @@ struct Slot {
     /// A request was sent to the present victim: it must not be lent to anybody else, whom a late
     /// cancel would hit.
     aimed_at: bool,
+    /// Set while the session waits for something else than a backend's answer.
+    waiting: Option<oneshot::Sender<()>>,
+}
+
+/// What a cancel request is aimed at.
+#[derive(Debug)]
+pub enum Aim {
+    /// This backend must be told.
+    Backend(Arc<CancelTarget>),
+    /// A session that waited, and has been told.
+    Waiting,
+}
+
+/// A wait that a cancel request ends, while this lives.
+#[derive(Debug)]
+pub struct Wait {
+    slot: Arc<Mutex<Slot>>,
+    called_off: oneshot::Receiver<()>,
 }
 
 /// All live sessions by their key.
@@ -59,29 +79,51 @@ impl Registry {
         }
     }
 
-    /// The backend that a key's session holds now; the session is told not to reuse it.
+    /// Ends the wait of a key's session, or gives the backend that it holds now; the session is
+    /// told not to reuse it.
     #[must_use]
-    pub fn aim(&self, key: CancelKey) -> Option<Arc<CancelTarget>> {
-        let slot = {
-            let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(sessions.get(&key)?)
-        };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn aim(&self, key: CancelKey) -> Option<Aim> {
+        let slot = self.slot_of(key)?;
+        let mut slot = locked(&slot);
+        if let Some(waiting) = slot.waiting.take() {
+            // It may have got what it waited for at this moment.
+            let _told = waiting.send(());
+            return Some(Aim::Waiting);
+        }
         slot.aimed_at = slot.victim.is_some();
-        slot.victim.clone()
+        slot.victim.clone().map(Aim::Backend)
     }
-}
 
-impl Registry {
     /// The backend that a key's session holds now, if it is to be looked at only.
     #[must_use]
     pub fn held_by(&self, key: CancelKey) -> Option<Arc<CancelTarget>> {
-        let slot = {
-            let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(sessions.get(&key)?)
-        };
-        let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.victim.clone()
+        let slot = self.slot_of(key)?;
+        locked(&slot).victim.clone()
+    }
+
+    fn slot_of(&self, key: CancelKey) -> Option<Arc<Mutex<Slot>>> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&key).cloned()
+    }
+}
+
+fn locked(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Wait {
+    /// Returns when the client calls it off. Cancel-safe until then.
+    pub async fn cancelled(&mut self) {
+        if (&mut self.called_off).await.is_err() {
+            // Another wait of the session has taken the place; nobody can call this one off.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        locked(&self.slot).waiting = None;
     }
 }
 
@@ -92,12 +134,22 @@ impl Entry {
         self.key
     }
 
+    /// The session is about to wait, and can be told to stop.
+    #[must_use]
+    pub fn waits(&self) -> Wait {
+        let (tell, called_off) = oneshot::channel();
+        locked(&self.slot).waiting = Some(tell);
+        Wait {
+            slot: Arc::clone(&self.slot),
+            called_off,
+        }
+    }
+
     /// The session has got a backend.
     pub fn attach(&self, victim: Arc<CancelTarget>) {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Slot {
+        *locked(&self.slot) = Slot {
             victim: Some(victim),
-            aimed_at: false,
+            ..Slot::default()
         };
     }
 
@@ -105,8 +157,7 @@ impl Entry {
     /// closed, not lent on.
     #[must_use]
     pub fn detach(&self) -> bool {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        !std::mem::take(&mut *slot).aimed_at
+        !std::mem::take(&mut *locked(&self.slot)).aimed_at
     }
 }
 
@@ -118,5 +169,27 @@ impl Drop for Entry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         sessions.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_is_called_off_once_and_only_while_it_lasts() {
+        let registry = Registry::default();
+        let entry = registry.register(RouterId::of_process_id(i32::MAX).unwrap());
+        assert!(registry.aim(entry.key()).is_none());
+        let mut wait = entry.waits();
+        assert!(wait.cancelled().now_or_never().is_none());
+        assert!(matches!(registry.aim(entry.key()), Some(Aim::Waiting)));
+        assert!(wait.cancelled().now_or_never().is_some());
+        assert!(registry.aim(entry.key()).is_none());
+        drop(wait);
+        drop(entry.waits());
+        assert!(registry.aim(entry.key()).is_none());
     }
 }

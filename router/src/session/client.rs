@@ -176,21 +176,6 @@ impl Client {
         }
     }
 
-    /// Returns when the client has closed the connection. What it sends meanwhile is kept, up to
-    /// the size of a message; then the client is not listened to any more. Cancel-safe.
-    pub(super) async fn leaves(&mut self) {
-        while self.inbound.len() < self.max_message_bytes {
-            self.inbound.reserve(READ_BYTES);
-            if matches!(
-                self.stream.read_buf(&mut self.inbound).await,
-                Ok(0) | Err(_)
-            ) {
-                return;
-            }
-        }
-        std::future::pending::<()>().await;
-    }
-
     /// A message that has been read already.
     ///
     /// # Errors

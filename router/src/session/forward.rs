@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::Front;
-use super::cancel::CancelKey;
+use super::cancel::{Aim, CancelKey};
 use crate::exec::cancel;
 use crate::peers::{Peers, RouterId};
 use crate::pool::Dialer;
@@ -68,9 +68,10 @@ pub(super) async fn pass_on(front: &Arc<Front>, process_id: i32, secret: &[u8]) 
     };
     let timeout = front.core.config.sharding.connect_timeout;
     // First by the whole key: our number may have changed since it was given.
-    if let Some(target) = front.sessions.aim(key) {
-        cancel::send(&target, timeout).await;
-        return;
+    match front.sessions.aim(key) {
+        Some(Aim::Backend(target)) => return cancel::send(&target, timeout).await,
+        Some(Aim::Waiting) => return,
+        None => {}
     }
     let other = RouterId::of_process_id(process_id).filter(|id| *id != front.forwarder.id());
     let Some(router) = other.filter(|_| !passed_on) else {

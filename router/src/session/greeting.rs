@@ -10,6 +10,7 @@ use wire::backend::{Diagnostic, ParameterStatus, encode, tag};
 use wire::startup::Parameters;
 
 use super::client::Client;
+use super::hints::{HintName, HintSettings};
 use super::login::{LoginError, refuse};
 use super::patience::Clock;
 use super::state::{SessionSettings, Transaction};
@@ -35,9 +36,9 @@ impl Session {
         slot: OwnedSemaphorePermit,
     ) -> Result<Self, LoginError> {
         let greeted = async {
-            let settings = requested(parameters)?;
+            let (settings, hints) = requested(parameters)?;
             let statuses = statuses(&front, &settings, parameters).await?;
-            Ok::<_, Error>((settings, statuses))
+            Ok::<_, Error>((SessionSettings::new(settings, hints), statuses))
         };
         let (settings, statuses) = match greeted.await {
             Ok(greeted) => greeted,
@@ -59,7 +60,7 @@ impl Session {
             client,
             cancel,
             transaction: Transaction::Idle,
-            settings: SessionSettings::new(settings),
+            settings,
             statements: ByName::default(),
             attachment: None,
             outbound: BytesMut::new(),
@@ -77,12 +78,16 @@ impl Session {
     }
 }
 
-/// The settings in a start-up packet.
-fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
-    let mut settings = Settings::default();
+/// The settings in a start-up packet, and those that the router keeps to itself.
+fn requested(parameters: &Parameters) -> Result<(Settings, HintSettings), Refusal> {
+    let (mut settings, mut hints) = (Settings::default(), HintSettings::default());
+    let mut insert = |name: &str, value: &str| match HintName::parse(&name.to_lowercase()) {
+        Some(hint) => hints.start_with(hint, value),
+        None => insert(&mut settings, name, value),
+    };
     let options = parameters.get("options").unwrap_or_default();
     for (name, value) in command_line(options)? {
-        insert(&mut settings, &name, &value)?;
+        insert(&name, &value)?;
     }
     for (name, value) in &parameters.params {
         let is_setting = !matches!(
@@ -90,10 +95,10 @@ fn requested(parameters: &Parameters) -> Result<Settings, Refusal> {
             "user" | "database" | "options" | "replication"
         ) && !name.starts_with(wire::startup::EXTENSION_PREFIX);
         if is_setting {
-            insert(&mut settings, name, value)?;
+            insert(name, value)?;
         }
     }
-    Ok(settings)
+    Ok((settings, hints))
 }
 
 fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {

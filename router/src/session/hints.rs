@@ -36,6 +36,14 @@ impl HintName {
         }
     }
 
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "sharding.key",
+            Self::Shard => "sharding.shard",
+            Self::Consistency => "sharding.consistency",
+        }
+    }
+
     /// What is shown when nothing was set.
     fn default(self) -> &'static str {
         match self {
@@ -68,6 +76,8 @@ pub(super) fn named_by(class: &Class) -> Option<HintName> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct HintSettings {
     committed: Hints,
+    /// What the start-up packet asked for: RESET goes back to it.
+    startup: Option<Box<Hints>>,
     open: Option<Open>,
     savepoints: Vec<(Box<str>, Option<Open>)>,
 }
@@ -82,6 +92,25 @@ struct Open {
 }
 
 impl HintSettings {
+    /// Sets one as the start-up packet asks for it, like SET.
+    pub(super) fn start_with(&mut self, name: HintName, value: &str) -> Result<(), Refusal> {
+        let value = usable(name, name.as_str(), value)?;
+        let startup = self.startup.get_or_insert_default();
+        *name.place(startup) = value.map(ToOwned::to_owned);
+        self.committed.clone_from(startup);
+        Ok(())
+    }
+
+    fn startup(&self) -> Hints {
+        self.startup.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// RESET of one, which SET TO DEFAULT is, too.
+    fn reset(&mut self, name: HintName, local: bool) {
+        let value = name.place(&mut self.startup()).take();
+        self.set(name, value.as_deref(), local);
+    }
+
     /// Those in force now.
     #[must_use]
     pub(super) fn current(&self) -> &Hints {
@@ -99,10 +128,11 @@ impl HintSettings {
 
     /// RESET ALL.
     pub(super) fn reset_all(&mut self) {
-        if *self.current() != Hints::default() || self.open.is_some() {
+        let startup = self.startup();
+        if *self.current() != startup || self.open.is_some() {
             *self.open() = Open {
-                kept: Hints::default(),
-                now: Hints::default(),
+                kept: startup.clone(),
+                now: startup,
             };
         }
     }
@@ -142,7 +172,12 @@ impl HintSettings {
 
     /// DISCARD ALL.
     pub(super) fn discard(&mut self) {
-        *self = Self::default();
+        let startup = self.startup.take();
+        *self = Self {
+            committed: startup.as_deref().cloned().unwrap_or_default(),
+            startup,
+            ..Self::default()
+        };
     }
 }
 
@@ -152,18 +187,20 @@ impl Session {
         self.must_not_have_failed()?;
         match class {
             Class::Set(setting) => {
-                let value = value_of(setting)?;
-                check_word(name, value)?;
+                let value = value_of(name, setting)?;
                 if setting.local && !self.transaction.is_block() {
                     let text = "SET LOCAL can only be used in transaction blocks";
                     let code = SqlState::NO_ACTIVE_TRANSACTION;
                     return Ok(local::complete_with_warning("SET", code, text));
                 }
-                self.settings.hints.set(name, value, setting.local);
+                match value {
+                    Some(value) => self.settings.hints.set(name, value, setting.local),
+                    None => self.settings.hints.reset(name, setting.local),
+                }
                 Ok(local::complete("SET"))
             }
             Class::Reset(_) => {
-                self.settings.hints.set(name, None, false);
+                self.settings.hints.reset(name, false);
                 Ok(local::complete("RESET"))
             }
             _ => {
@@ -206,27 +243,33 @@ impl Session {
     }
 }
 
-/// The value to set; none when it is the empty string or DEFAULT, which switch the hint off.
-fn value_of(setting: &Setting) -> Result<Option<&str>, Refusal> {
+/// The value to set, none within when it switches the hint off; none for DEFAULT.
+fn value_of(name: HintName, setting: &Setting) -> Result<Option<Option<&str>>, Refusal> {
     let Some(values) = &setting.values else {
         return Ok(None);
     };
     match values.as_slice() {
-        [value] if value.len() > MAX_VALUE_BYTES => Err(Refusal {
-            sqlstate: "54000",
-            message: format!(
-                "setting \"{}\" takes at most {MAX_VALUE_BYTES} bytes",
-                setting.name
-            ),
-            hint: None,
-        }),
-        [value] => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+        [value] => usable(name, &setting.name, value).map(Some),
         _ => Err(Refusal {
             sqlstate: "22023",
             message: format!("SET {} takes only one argument", setting.name),
             hint: None,
         }),
     }
+}
+
+/// A value as it is kept: none for the empty string, which switches the hint off.
+fn usable<'a>(name: HintName, shown: &str, value: &'a str) -> Result<Option<&'a str>, Refusal> {
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(Refusal {
+            sqlstate: "54000",
+            message: format!("setting \"{shown}\" takes at most {MAX_VALUE_BYTES} bytes"),
+            hint: None,
+        });
+    }
+    let value = Some(value).filter(|value| !value.is_empty());
+    check_word(name, value)?;
+    Ok(value)
 }
 
 /// Refuses a word for the freshness of reads that is none.
@@ -304,17 +347,45 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_string_and_default_switch_a_hint_off() {
+    fn the_empty_string_switches_a_hint_off_and_default_is_none() {
         let setting = |values: Option<&[&str]>| Setting {
             parameter: None,
             name: "sharding.key".to_owned(),
             local: false,
             values: values.map(|values| values.iter().map(|&value| value.to_owned()).collect()),
         };
-        assert_eq!(value_of(&setting(Some(&[""]))), Ok(None));
-        assert_eq!(value_of(&setting(None)), Ok(None));
-        assert_eq!(value_of(&setting(Some(&["5"]))), Ok(Some("5")));
-        assert!(value_of(&setting(Some(&["5", "6"]))).is_err());
-        assert!(value_of(&setting(Some(&[]))).is_err());
+        let value_of = |values| {
+            value_of(HintName::Key, &setting(values))
+                .map(|value| value.map(|value| value.map(str::to_owned)))
+        };
+        assert_eq!(value_of(Some(&[""])), Ok(Some(None)));
+        assert_eq!(value_of(None), Ok(None));
+        assert_eq!(value_of(Some(&["5"])), Ok(Some(Some("5".to_owned()))));
+        assert!(value_of(Some(&["5", "6"])).is_err());
+        assert!(value_of(Some(&[])).is_err());
+    }
+
+    #[test]
+    fn reset_and_discard_go_back_to_what_the_start_asked_for() {
+        let mut settings = HintSettings::default();
+        settings.start_with(HintName::Key, "1").unwrap();
+        assert!(settings.start_with(HintName::Consistency, "maybe").is_err());
+        assert_eq!(key(&settings), Some("1"));
+        settings.set(HintName::Key, Some("2"), false);
+        settings.end_transaction(true);
+        settings.reset(HintName::Key, false);
+        assert_eq!(key(&settings), Some("1"));
+        settings.set(HintName::Key, None, false);
+        settings.end_transaction(true);
+        assert_eq!(key(&settings), None);
+        settings.reset_all();
+        settings.end_transaction(true);
+        assert_eq!(key(&settings), Some("1"));
+        settings.set(HintName::Shard, Some("a"), false);
+        settings.discard();
+        assert_eq!(
+            (key(&settings), settings.current().shard.as_deref()),
+            (Some("1"), None)
+        );
     }
 }

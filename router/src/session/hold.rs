@@ -58,12 +58,14 @@ impl Session {
                 None => core.moving.wait(self.routed, bytes, since).await,
             }
         };
+        let mut wait = self.cancel.waits();
         tokio::select! {
             // A client that has left is not served even if its turn has come.
             biased;
             gone = self.client.gone() => {
                 Err(Stopped::Ended(ClientError::Io(gone).into()))
             }
+            () = wait.cancelled() => Err(Error::Cancelled.into()),
             waited = waits => Ok(waited?),
         }
     }

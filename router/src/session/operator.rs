@@ -402,7 +402,7 @@ impl Operator {
                 tokio::select! {
                     // An operator that is gone can end no pause.
                     biased;
-                    () = self.client.leaves() => return Err(Stopped::Left),
+                    _gone = self.client.gone() => return Err(Stopped::Left),
                     () = shutdown.requested() => return Err(Stopped::Left),
                     paused = console::pause(core, shard.as_ref()) => paused?,
                 }

@@ -126,11 +126,16 @@ async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut Byte
     backend.inbound.reserve(READ_BYTES);
     let wants_more = outbound.len() < MAX_WAITING_BYTES;
     let Backend {
-        stream, inbound, ..
+        stream,
+        inbound,
+        traffic,
+        ..
     } = backend;
     tokio::select! {
         biased;
-        moved = stream.transfer(outbound, inbound) => Side::Backend(moved),
+        moved = stream.transfer(outbound, inbound) => {
+            Side::Backend(moved.inspect(|moved| traffic.count(*moved)))
+        }
         read = client.read_more(), if wants_more => Side::Client(read),
     }
 }
@@ -146,6 +151,7 @@ async fn transfer(
     backend.inbound.reserve(*read_bytes);
     let moved = backend.stream.transfer(outbound, &mut backend.inbound);
     let moved = moved.await?;
+    backend.traffic.count(moved);
     if matches!(moved, Moved::In(read) if read >= *read_bytes) {
         *read_bytes = (*read_bytes * 2).min(MAX_READ_BYTES);
     }

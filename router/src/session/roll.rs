@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -37,10 +38,18 @@ struct Listed {
     visitor: Visitor,
     key: CancelKey,
     connected: SystemTime,
+    began: Instant,
+    /// Microseconds from `began` to the last request, plus one; 0 for never.
+    requested: AtomicU64,
     waiting: Mutex<Option<Instant>>,
 }
 
 impl Listed {
+    fn requested(&self) -> Option<SystemTime> {
+        let after = self.requested.load(Ordering::Relaxed).checked_sub(1)?;
+        self.connected.checked_add(Duration::from_micros(after))
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Option<Instant>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,6 +77,8 @@ impl Roll {
             visitor,
             key,
             connected: SystemTime::now(),
+            began: Instant::now(),
+            requested: AtomicU64::new(0),
             waiting: Mutex::default(),
         });
         clients.by_number.insert(number, Arc::clone(&listed));
@@ -91,6 +102,7 @@ impl Roll {
                 peer: visitor.peer,
                 encrypted: visitor.encrypted,
                 connected: listed.connected,
+                requested: listed.requested(),
                 waiting: waiting.map(|since| since.elapsed()),
                 held: sessions.held_by(listed.key),
             }
@@ -104,6 +116,13 @@ impl Roll {
 }
 
 impl Entry {
+    /// A request of the client is sent to a shard.
+    pub(super) fn requests(&self, at: Instant) {
+        let after = at.saturating_duration_since(self.listed.began).as_micros();
+        let after = u64::try_from(after).unwrap_or(u64::MAX - 1);
+        self.listed.requested.store(after + 1, Ordering::Relaxed);
+    }
+
     /// The client is about to wait for a backend. Only called where it has to, so that those who
     /// need not wait do not pay for it.
     pub(super) fn waits(&self) -> Waiting {
@@ -143,6 +162,9 @@ mod tests {
         let entry = roll.enter(visitor, session.key());
         let waiting = entry.waits();
         assert!(roll.list(&sessions)[0].waiting.is_some());
+        assert_eq!(roll.list(&sessions)[0].requested, None);
+        entry.requests(Instant::now());
+        assert!(roll.list(&sessions)[0].requested.is_some());
         drop(waiting);
         assert!(roll.list(&sessions)[0].waiting.is_none());
         drop(entry);

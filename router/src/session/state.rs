@@ -191,11 +191,12 @@ struct Changed {
 impl SessionSettings {
     /// Settings that a start-up packet asked for.
     #[must_use]
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, hints: HintSettings) -> Self {
         let startup = Arc::new(settings);
         Self {
             committed: Arc::clone(&startup),
             startup,
+            hints,
             ..Self::default()
         }
     }

@@ -53,6 +53,36 @@ fn counts_are_at_least_one() {
 }
 
 #[test]
+fn what_moves_is_said_in_one_way() {
+    for right in [
+        "shardctl plan split a --into b --into c=postgres://h/d",
+        "shardctl plan move --from a --to b --count 4",
+        "shardctl reshard move --from a --to b --vnodes 5,0xff --wait",
+        "shardctl reshard merge a b --into c --max-pause 50ms --plan 0123456789abcdef",
+        "shardctl reshard add-shard c --dry-run",
+        "shardctl reshard rebalance --by size --keep-reverse 1h",
+        "shardctl reshard run 0123456789abcdef --wait",
+        "shardctl reshard rollback 019a9b7c1d2e --wait",
+    ] {
+        assert!(parse(right).is_ok(), "{right}");
+    }
+    for wrong in [
+        "shardctl plan split a",
+        "shardctl plan merge --into c",
+        "shardctl plan move --from a --to b",
+        "shardctl plan move --from a --to b --count 1 --vnodes 5",
+        "shardctl plan move --from a --to b --count 0",
+        "shardctl plan move --from a --to b --vnodes 0xfffffffff",
+        "shardctl plan rebalance --by luck",
+        "shardctl plan drain a --wait",
+        "shardctl reshard drain a --dry-run --wait",
+        "shardctl reshard drain a --max-pause soon",
+    ] {
+        assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+    }
+}
+
+#[test]
 fn help_documents_every_exit_code() {
     let help = Args::command().render_long_help().to_string();
     for code in 0..=5 {

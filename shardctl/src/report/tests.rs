@@ -7,6 +7,8 @@ use proto::manager::v1 as pb;
 
 use super::*;
 
+mod reshard;
+
 /// Compares both forms with the golden files. `UPDATE_GOLDEN=1` writes them instead; what changed
 /// is then seen in the difference, and scripts rely on the JSON.
 fn check(name: &str, report: &impl Report) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use proto::manager::v1 as pb;
+use proto::manager::v1::reshard_service_server::ReshardServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
 use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
 use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
@@ -23,7 +24,11 @@ pub(crate) struct Fake {
 }
 
 #[derive(Debug, Default)]
-struct Script {
+pub(crate) struct Script {
+    /// What the job of this manager is, one after the other.
+    pub(crate) statuses: Mutex<Vec<String>>,
+    /// What was asked of jobs.
+    pub(crate) said: Mutex<Vec<String>>,
     shards: Mutex<Vec<pb::Shard>>,
     change_answer: Mutex<Option<Status>>,
     token: Mutex<Option<String>>,
@@ -58,7 +63,8 @@ impl Fake {
         let serving = server
             .add_service(ShardServiceServer::new(service.clone()))
             .add_service(TableServiceServer::new(service.clone()))
-            .add_service(TopologyServiceServer::new(service))
+            .add_service(TopologyServiceServer::new(service.clone()))
+            .add_service(ReshardServiceServer::new(service))
             .serve_with_incoming(TcpIncoming::from(listener));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { serving.await.expect("the fake serves until it is dropped") });
@@ -81,6 +87,20 @@ impl Fake {
         *locked(&self.script.token) = Some(format!("Bearer {token}"));
     }
 
+    /// What the job is, each time that it is asked for; the last one stays.
+    pub(crate) fn job_becomes(&self, statuses: &[&str]) {
+        let statuses = statuses.iter().map(|status| (*status).to_owned());
+        *locked(&self.script.statuses) = statuses.collect();
+    }
+
+    /// The last thing that was asked about resharding.
+    pub(crate) fn last_said(&self) -> String {
+        locked(&self.script.said)
+            .last()
+            .cloned()
+            .unwrap_or_default()
+    }
+
     pub(crate) fn changes(&self) -> usize {
         self.script.changes.load(Ordering::SeqCst)
     }
@@ -97,15 +117,15 @@ pub(crate) fn closed_address() -> String {
     )
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nobody panics while holding a lock")
 }
 
 #[derive(Clone)]
-struct Service(Arc<Script>);
+pub(crate) struct Service(pub(crate) Arc<Script>);
 
 impl Service {
-    async fn change(&self) -> Result<(), Status> {
+    pub(crate) async fn change(&self) -> Result<(), Status> {
         self.0.changes.fetch_add(1, Ordering::SeqCst);
         let silent = *locked(&self.0.silent);
         if silent {

@@ -2,6 +2,8 @@
 
 mod certificate;
 mod fake;
+mod jobs;
+mod reshard;
 
 use certificate::Certificate;
 use clap::Parser as _;

@@ -16,6 +16,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_hint_in_a_comment_names_the_key_or_the_shard,
         a_setting_names_the_key_or_the_shard,
         a_hint_follows_its_transaction,
+        a_startup_option_is_a_setting,
         a_hint_never_brings_a_row_to_the_wrong_shard,
         hints_work_in_the_extended_protocol,
         a_hint_in_a_comment_works_over_http,
@@ -131,6 +132,49 @@ async fn a_setting_names_the_key_or_the_shard(cluster: &Cluster) -> Outcome {
     same!(known.await?, "t");
     let script = router.query("SET sharding.shard = ''; SELECT 1").await?;
     same!(sqlstate(&script).as_deref(), Some("0A000"));
+    Ok(())
+}
+
+async fn a_startup_option_is_a_setting(cluster: &Cluster) -> Outcome {
+    let [one, two] = uneven(cluster, "hint_startup").await?;
+    let address = cluster.router(0)?.address();
+    let options = format!("-c sharding.key={two} -c statement_timeout=12345");
+    let parameters = [
+        ("options", options.as_str()),
+        ("Sharding.Consistency", "eventual"),
+    ];
+    let mut router = Raw::connect_with(&address, &parameters).await?;
+    let count = "SELECT count(*) FROM hint_startup";
+    same!(value(&mut router, count).await?, "2");
+    same!(
+        value(&mut router, "SHOW sharding.consistency").await?,
+        "eventual"
+    );
+    same!(
+        value(&mut router, "SHOW statement_timeout").await?,
+        "12345ms"
+    );
+    router.query(&format!("SET sharding.key = {one}")).await?;
+    same!(value(&mut router, count).await?, "1");
+    for reset in [
+        "RESET sharding.key",
+        "SET sharding.key TO DEFAULT",
+        "RESET ALL",
+        "DISCARD ALL",
+    ] {
+        router.query("SET sharding.key = ''").await?;
+        same!(value(&mut router, "SHOW sharding.key").await?, "");
+        router.query(reset).await?;
+        same!(
+            value(&mut router, "SHOW sharding.key").await?,
+            two.to_string(),
+            "{reset}"
+        );
+    }
+    let wrong = [("sharding.consistency", "maybe")];
+    let refused = Raw::connect_with(&address, &wrong).await;
+    let text = format!("{:?}", refused.err().context("the client was let in")?);
+    anyhow::ensure!(text.contains("22023"), "{text}");
     Ok(())
 }
 

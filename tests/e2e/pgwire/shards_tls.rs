@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::authority::Authority;
 use tests::cluster::Plan;
 use tests::postgres::Options;
-use tests::{Cluster, Router};
+use tests::{Cluster, Router, wait};
 use tokio_postgres::NoTls;
 
 use super::cancel;
@@ -17,6 +17,7 @@ use crate::suite::{Outcome, Suite, alone, same};
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
         sslmode_means_what_libpq_means_by_it,
+        an_authority_that_is_replaced_is_in_force_for_new_connections,
         a_shard_without_tls_is_reached_only_where_tls_is_not_required,
     )
     .into()
@@ -122,6 +123,50 @@ async fn everything_works_as_in_clear(cluster: &Cluster) -> Outcome {
     });
     cancelled?;
     same!(super::refused(slept)?.code().code(), "57014");
+    Ok(())
+}
+
+async fn an_authority_that_is_replaced_is_in_force_for_new_connections() -> Outcome {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    let postgres = Options {
+        settings: authority.postgres()?,
+        ..Options::default()
+    };
+    let root = authority.root();
+    let (good, bad) = (std::fs::read(&root)?, std::fs::read(other.root())?);
+    let full = json!({ "sslmode": "verify-full", "root_cert_path": root });
+    let cluster = Cluster::start(Plan {
+        shards: 1,
+        postgres,
+        router_config: json!({ "shards_tls": full }),
+        manager_config: json!({ "shards_tls": full }),
+        ..Plan::default()
+    })
+    .await?;
+    let router = cluster.router(0)?;
+    let mut console = router.address();
+    console.database = "sharding".to_owned();
+    for (file, passes) in [(&bad, false), (&good, true)] {
+        std::fs::write(&root, file)?;
+        wait::until("the new authority", wait::SETTLE, async || {
+            console.psql("RECONNECT").await?;
+            let shown = router.address().psql_output(IS_ENCRYPTED).await?;
+            same!(shown.status.success(), passes);
+            Ok(())
+        })
+        .await?;
+        // The manager connects anew for each probe.
+        let healthy = format!(
+            "shard_health_status{{shard_id=\"shard-1\"}} {}",
+            u8::from(passes)
+        );
+        wait::until(&healthy, wait::SETTLE, async || {
+            let metrics = cluster.manager(0)?.0.metrics().await?;
+            anyhow::ensure!(metrics.contains(&healthy), "no {healthy}");
+            Ok(())
+        })
+        .await?;
+    }
     Ok(())
 }
 

@@ -19,6 +19,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
         those_who_wait_for_a_backend_are_served_in_order,
         waiting_has_an_end_and_the_line_a_limit,
+        a_cancel_ends_a_wait_for_a_backend,
+        a_copy_that_takes_too_long_is_ended,
         a_client_beyond_the_limit_is_refused_and_the_others_go_on,
         a_session_or_transaction_that_idles_too_long_is_closed,
         a_statement_that_takes_too_long_is_cancelled,
@@ -146,6 +148,82 @@ async fn waiting_has_an_end_and_the_line_a_limit() -> Outcome {
     for session in [late, crowd] {
         same!(column(&session.query("SELECT 1").await?)?, ["1"]);
     }
+    Ok(())
+}
+
+async fn a_cancel_ends_a_wait_for_a_backend() -> Outcome {
+    let cluster = one_shard(json!({
+        "sharding": { "max_connections": 1, "checkout_timeout": "60s" },
+    }))
+    .await?;
+    let address = cluster.router(0)?.address();
+    let mut holder = Raw::connect(&address).await?;
+    let mut waiter = Raw::connect(&address).await?;
+    holder.query("BEGIN").await?;
+    holder.query("SELECT 1").await?;
+    waiter.send(&tests::raw::query("SELECT 2")).await?;
+    wait_for_waiting(&cluster, 1).await?;
+    let mut canceller = Raw::open(address.port).await?;
+    canceller
+        .send(&tests::raw::cancel(&waiter.cancel_key))
+        .await?;
+    let answer = waiter.until_ready().await?;
+    same!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
+    same!(status(&answer)?, 'I');
+    wait_for_waiting(&cluster, 0).await?;
+    // The holder's backend was not meant.
+    same!(column(&holder.query("SELECT 1").await?)?, ["1"]);
+    holder.query("COMMIT").await?;
+    same!(column(&waiter.query("SELECT 2").await?)?, ["2"]);
+    Ok(())
+}
+
+async fn a_copy_that_takes_too_long_is_ended() -> Outcome {
+    let cluster = one_shard(json!({ "pgwire": { "query_timeout": "1s" } })).await?;
+    let router = cluster.router(0)?;
+    router.psql("CREATE TABLE loaded (k bigint)").await?;
+    let body = json!({ "name": "loaded", "kind": "unsharded", "shard_id": "shard-1" });
+    cluster.post_when_led("/tables", &body).await?;
+    cluster.settle().await?;
+    let row = tests::raw::message(b'd', b"1\n");
+    let mut session = Raw::connect(&router.address()).await?;
+    // The client goes on sending.
+    session
+        .send(&tests::raw::query("COPY loaded FROM STDIN"))
+        .await?;
+    same!(
+        session.receive().await?.map(|message| message.tag),
+        Some(b'G')
+    );
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        session.send(&row).await?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    session.send(&tests::raw::message(b'c', &[])).await?;
+    let answer = session.until_ready().await?;
+    same!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
+    same!(status(&answer)?, 'I');
+    same!(column(&session.query("SELECT 1").await?)?, ["1"]);
+    // The client says nothing any more.
+    session
+        .send(&tests::raw::query("COPY loaded FROM STDIN"))
+        .await?;
+    same!(
+        session.receive().await?.map(|message| message.tag),
+        Some(b'G')
+    );
+    let began = Instant::now();
+    let answer = session.until_ready().await?;
+    same!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
+    same!(status(&answer)?, 'I');
+    let took = began.elapsed();
+    anyhow::ensure!(took < Duration::from_secs(10), "took {took:?}");
+    session.send(&tests::raw::message(b'c', &[])).await?;
+    same!(
+        column(&session.query("SELECT count(*) FROM loaded").await?)?,
+        ["0"]
+    );
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wire::pgoutput::{Tuple, Value};
+use wire::pgoutput::{OldTuple, Tuple, Value};
 
 use crate::reshard::lsn::Lsn;
 use crate::reshard::shape::Shape;
@@ -156,7 +156,7 @@ impl Chunk {
     pub fn insert(
         &mut self,
         shape: &Arc<Shape>,
-        old: Option<Tuple<'_>>,
+        old: Option<OldTuple<'_>>,
         new: Tuple<'_>,
     ) -> Result<(), Untold> {
         let start = self.next_cell()?;
@@ -170,9 +170,8 @@ impl Chunk {
             if told {
                 continue;
             }
-            let known = old.and_then(|old| old.get(at));
-            let known = known.filter(|value| *value != Value::Unchanged);
-            let value = known.ok_or(Untold::OutOfLine(at))?;
+            let value = old.and_then(|old| known(shape, old, at));
+            let value = value.ok_or(Untold::OutOfLine(at))?;
             let cell = self.store(value)?;
             self.set(place, cell);
         }
@@ -395,6 +394,19 @@ impl Chunk {
         let bytes = self.data.get(start..start + to_usize(cell.len));
         Content::Text(bytes.unwrap_or_default())
     }
+}
+
+/// What an old row tells of a column. One that is told by its key has NULL for all others, which
+/// says nothing.
+fn known<'a>(shape: &Shape, old: OldTuple<'a>, at: usize) -> Option<Value<'a>> {
+    let value = match old {
+        OldTuple::Full(tuple) => tuple.get(at),
+        OldTuple::Key(tuple) => {
+            let is_told = shape.columns.get(at).is_some_and(|each| each.is_identity);
+            tuple.get(at).filter(|_| is_told)
+        }
+    };
+    value.filter(|value| *value != Value::Unchanged)
 }
 
 fn check_width(shape: &Shape, tuple: Tuple<'_>) -> Result<(), Untold> {

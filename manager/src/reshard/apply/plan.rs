@@ -147,3 +147,6 @@ fn touches(chunk: &Chunk, row: &Row, items: &mut Vec<u64>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ impl<'a> Builder<'a> {
 fn put(text: &mut String, piece: std::fmt::Arguments<'_>) {
     text.write_fmt(piece).expect("a string takes any text");
 }
+
+#[cfg(test)]
+mod tests;

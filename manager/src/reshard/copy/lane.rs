@@ -19,39 +19,14 @@ const MAX_RETRIES: u32 = 5;
 /// Before the first of them; doubled for each that follows.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Row security must not hide rows in silence.
-const READER_OPTIONS: &str = " -c row_security=off -c default_transaction_read_only=on";
-
-/// A session on the owner, in the snapshot.
-pub(super) async fn reader(order: &Order, purpose: &'static str) -> Result<Link, Error> {
-    let options = session::options() + READER_OPTIONS;
-    let name = application_name(&order.leg, purpose);
-    let mut link = connect(order, &order.owner, &name, &options).await?;
-    let sql = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
-        order.snapshot.replace('\'', "''")
-    );
-    match link.query("import the snapshot of a copy", &sql).await {
-        Ok(_) => Ok(link),
-        Err(error) if error.fault.ends_session() => Err(error.into()),
-        Err(error) => Err(Error::SnapshotGone(error)),
-    }
-}
-
 /// A session on a mirror, whose rows the leg's guard lets through.
 pub(super) async fn writer(order: &Order, shard: &Shard) -> Result<Link, link::Error> {
     let options = session::writer_options(&order.leg);
     let name = application_name(&order.leg, "copy");
-    connect(order, shard, &name, &options).await
-}
-
-async fn connect(
-    order: &Order,
-    shard: &Shard,
-    name: &str,
-    options: &str,
-) -> Result<Link, link::Error> {
-    let parameters = [("application_name", name), ("options", options)];
+    let parameters = [
+        ("application_name", name.as_str()),
+        ("options", options.as_str()),
+    ];
     Link::connect(&order.config, shard, &parameters).await
 }
 
@@ -115,7 +90,7 @@ struct Lane {
 
 impl Lane {
     async fn open(order: &Order) -> Result<Self, Error> {
-        let source = reader(order, "copy").await?;
+        let source = order.view().open("copy").await?;
         let mut targets = Vec::with_capacity(order.targets.len());
         for target in &order.targets {
             targets.push(writer(order, &target.shard).await?);

@@ -18,37 +18,40 @@ const RANGES_PER_WORKER: u64 = 4;
 
 /// A relation with rows of a table: the table, or one of its partitions.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(in crate::reshard) struct Part {
     /// The table.
-    pub(super) table: MovedTable,
+    pub(in crate::reshard) table: MovedTable,
     /// The relation on the owner, as SQL names it.
-    pub(super) relation: String,
+    pub(in crate::reshard) relation: String,
     /// The table's columns as SQL lists them, the key first.
-    pub(super) columns: String,
+    pub(in crate::reshard) columns: String,
     /// How many there are.
-    pub(super) column_count: i16,
+    pub(in crate::reshard) column_count: i16,
     /// How its rows travel.
-    pub(super) format: Format,
+    pub(in crate::reshard) format: Format,
     /// Its blocks.
-    pub(super) blocks: u64,
+    pub(in crate::reshard) blocks: u64,
     /// About how many rows it has.
-    pub(super) rows: u64,
+    pub(in crate::reshard) rows: u64,
 }
 
 impl Part {
     /// The statement that reads a range of it.
     pub(super) fn read(&self, range: &Range) -> String {
-        let Self {
-            columns, relation, ..
-        } = self;
+        self.select(&self.columns, self.format, range)
+    }
+
+    /// The statement that reads other expressions in a range of it.
+    pub(in crate::reshard) fn select(&self, list: &str, format: Format, range: &Range) -> String {
+        let relation = &self.relation;
         let end = range
             .end
             .map_or_else(String::new, |end| format!(" AND ctid < '({end},0)'::tid"));
         format!(
-            "COPY (SELECT {columns} FROM ONLY {relation} WHERE ctid >= '({},0)'::tid{end}) \
+            "COPY (SELECT {list} FROM ONLY {relation} WHERE ctid >= '({},0)'::tid{end}) \
              TO STDOUT (FORMAT {})",
             range.begin,
-            self.format.word()
+            format.word()
         )
     }
 
@@ -65,21 +68,21 @@ impl Part {
 
 /// Some blocks of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Range {
+pub(in crate::reshard) struct Range {
     /// Which part.
-    pub(super) part: usize,
+    pub(in crate::reshard) part: usize,
     /// Its number there.
-    pub(super) number: usize,
+    pub(in crate::reshard) number: usize,
     /// The first block.
-    pub(super) begin: u64,
+    pub(in crate::reshard) begin: u64,
     /// The block after the last; none takes in all that come, since a relation may have grown.
-    pub(super) end: Option<u64>,
+    pub(in crate::reshard) end: Option<u64>,
     /// How many blocks it counts for.
-    pub(super) blocks: u64,
+    pub(in crate::reshard) blocks: u64,
 }
 
 /// Cuts all parts into ranges.
-pub(super) fn ranges(parts: &[Part], workers: NonZeroUsize) -> Vec<Range> {
+pub(in crate::reshard) fn ranges(parts: &[Part], workers: NonZeroUsize) -> Vec<Range> {
     let workers = u64::try_from(workers.get()).unwrap_or(u64::MAX);
     let mut all = Vec::new();
     for (index, part) in parts.iter().enumerate() {
@@ -102,7 +105,7 @@ pub(super) fn ranges(parts: &[Part], workers: NonZeroUsize) -> Vec<Range> {
 }
 
 /// How many rows will probably move: tokens are spread evenly.
-pub(super) fn rows_expected(parts: &[Part], targets: &[Target]) -> u64 {
+pub(in crate::reshard) fn rows_expected(parts: &[Part], targets: &[Target]) -> u64 {
     let bounds = targets
         .iter()
         .flat_map(|target| target.bounds.as_slice().chunks(2));
@@ -115,7 +118,7 @@ pub(super) fn rows_expected(parts: &[Part], targets: &[Target]) -> u64 {
 }
 
 /// Keeps everybody from rewriting the tables until the transaction ends.
-pub(super) async fn lock(link: &mut Link, tables: &[MovedTable]) -> Result<(), Error> {
+pub(in crate::reshard) async fn lock(link: &mut Link, tables: &[MovedTable]) -> Result<(), Error> {
     let names: Vec<String> = tables.iter().map(|table| quoted(&table.name)).collect();
     if !names.is_empty() {
         let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
@@ -125,7 +128,10 @@ pub(super) async fn lock(link: &mut Link, tables: &[MovedTable]) -> Result<(), E
 }
 
 /// The parts of all tables, largest first within each.
-pub(super) async fn all(link: &mut Link, tables: &[MovedTable]) -> Result<Vec<Part>, Error> {
+pub(in crate::reshard) async fn all(
+    link: &mut Link,
+    tables: &[MovedTable],
+) -> Result<Vec<Part>, Error> {
     let mut parts = Vec::new();
     for table in tables {
         let (columns, column_count, format) = columns(link, table).await?;

@@ -13,7 +13,8 @@ use wire::frontend::encode;
 use wire::limits::MAX_MESSAGE_BYTES;
 
 use super::part::Part;
-use super::scan::{Format, Malformed, Scanner};
+use super::scan::{Format, Scanner};
+use super::view::take_rows;
 use super::{Error, Shared};
 use crate::reshard::flow::Bounds;
 use crate::reshard::link::{Fault, Link, refused};
@@ -138,9 +139,7 @@ pub(super) async fn run(
             shared.progress.rows_copied.add(tally.rows);
             shared.progress.bytes_copied.add(tally.bytes);
             if is_done {
-                return scanner
-                    .end()
-                    .map_err(|error| malformed(source, part, error));
+                return Ok(());
             }
             let (rows, bytes) = (tally.scanned, tally.scanned_bytes);
             shared.throttle.spend(rows, bytes).await;
@@ -185,45 +184,12 @@ fn sort(
     (scanner, part): (&mut Scanner, &Part),
 ) -> Result<(Tally, bool), Error> {
     let mut tally = Tally::default();
-    let mut passed = 0;
-    let mut is_done = false;
-    let mut rest = source.arrived();
-    while !is_done {
-        let header = Header::parse(rest, MAX_MESSAGE_BYTES);
-        let header = header.map_err(|error| source.error(READ, error.into()))?;
-        let Some((frame, after)) =
-            header.and_then(|header| rest.split_at_checked(header.frame_bytes()))
-        else {
-            break;
-        };
-        let body = frame.get(HEADER_BYTES..).unwrap_or_default();
-        match frame.first().copied().unwrap_or_default() {
-            tag::COPY_DATA => {
-                let mut fault = None;
-                let fed = scanner.feed(body, &mut |row, token| {
-                    tally.scanned += 1;
-                    let put = give(sinks, row, token, &mut tally);
-                    fault = fault.take().or(put.err());
-                });
-                fed.map_err(|error| malformed(source, part, error))?;
-                if let Some(error) = fault {
-                    return Err(error);
-                }
-            }
-            tag::COPY_DONE | tag::COMMAND_COMPLETE | tag::NOTICE_RESPONSE => {}
-            tag::READY_FOR_QUERY => is_done = true,
-            tag::ERROR_RESPONSE => {
-                let fault = refused(body).unwrap_or_else(|fault| fault);
-                return Err(source.error(READ, fault).into());
-            }
-            tag => return Err(source.error(READ, Fault::unexpected(tag)).into()),
-        }
-        passed += frame.len();
-        rest = after;
-    }
-    source.pass(passed);
-    tally.scanned_bytes = u64::try_from(passed).unwrap_or(u64::MAX);
-    Ok((tally, is_done))
+    let taken = take_rows(source, &part.table.name, scanner, &mut |row, token| {
+        tally.scanned += 1;
+        give(sinks, row, token, &mut tally)
+    })?;
+    tally.scanned_bytes = u64::try_from(taken.bytes).unwrap_or(u64::MAX);
+    Ok((tally, taken.is_done))
 }
 
 /// Puts a row where its token belongs, if it moves at all.
@@ -235,12 +201,4 @@ fn give(sinks: &mut [Sink<'_>], row: &[u8], token: Token, tally: &mut Tally) -> 
     tally.bytes += u64::try_from(row.len()).unwrap_or(u64::MAX);
     sink.put(row)
         .map_err(|fault| sink.link.error(STORE, fault).into())
-}
-
-fn malformed(source: &Link, part: &Part, error: Malformed) -> Error {
-    Error::Rows {
-        shard: source.shard().clone(),
-        table: part.table.name.clone(),
-        source: error,
-    }
 }

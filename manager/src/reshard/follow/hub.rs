@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lag::Lag;
+use crate::reshard::apply;
 use crate::reshard::apply::chunk::{Chunk, Untold};
 use crate::reshard::apply::lane::Observer;
 use crate::reshard::apply::queue::{Gate, Queue};
-use crate::reshard::apply::{self};
 use crate::reshard::lsn::Lsn;
+use crate::reshard::progress::Progress;
 use crate::reshard::stream::Outlet;
 
 /// How far the mirrors are.
@@ -31,10 +32,6 @@ pub struct Position {
     pub lag_bytes: u64,
     /// How old the newest write is that is not on all mirrors; nothing while that is not known.
     pub lag: Option<Duration>,
-    /// Rows that were written since the beginning.
-    pub rows: u64,
-    /// Source transactions that were written since the beginning.
-    pub transactions: u64,
     /// Connections that broke since the beginning.
     pub reconnects: u64,
 }
@@ -57,12 +54,11 @@ pub(super) struct Hub {
     changed: Arc<watch::Sender<u64>>,
     state: Mutex<State>,
     received: AtomicU64,
-    rows: AtomicU64,
-    transactions: AtomicU64,
+    progress: Arc<Progress>,
 }
 
 impl Hub {
-    pub(super) fn new(lanes: usize) -> Self {
+    pub(super) fn new(lanes: usize, progress: Arc<Progress>) -> Self {
         let state = State {
             drained: vec![0; lanes],
             ..State::default()
@@ -71,8 +67,7 @@ impl Hub {
             changed: Arc::new(watch::Sender::new(0)),
             state: Mutex::new(state),
             received: AtomicU64::new(0),
-            rows: AtomicU64::new(0),
-            transactions: AtomicU64::new(0),
+            progress,
         }
     }
 
@@ -179,8 +174,6 @@ impl Hub {
             confirmed,
             lag_bytes: state.owner_end.bytes_since(applied),
             lag: state.lag.now(now).filter(|_| state.is_connected),
-            rows: self.rows.load(Ordering::Relaxed),
-            transactions: self.transactions.load(Ordering::Relaxed),
             reconnects: state.reconnects,
         }
     }
@@ -210,6 +203,12 @@ impl Hub {
         let came = state.lag.applied(applied, Instant::now());
         drop(state);
         if came {
+            let position = self.position();
+            self.progress.lag_bytes.set(position.lag_bytes);
+            let lag = position.lag.unwrap_or_default().as_millis();
+            self.progress
+                .lag_ms
+                .set(u64::try_from(lag).unwrap_or(u64::MAX));
             self.tell();
         }
     }
@@ -240,10 +239,8 @@ pub(super) struct LaneObserver {
 
 impl Observer for LaneObserver {
     fn applied(&self, rows: u64, transactions: u64) {
-        self.hub.rows.fetch_add(rows, Ordering::Relaxed);
-        self.hub
-            .transactions
-            .fetch_add(transactions, Ordering::Relaxed);
+        self.hub.progress.rows_applied.add(rows);
+        self.hub.progress.txns_applied.add(transactions);
     }
 
     fn drained(&self, epoch: u64) {

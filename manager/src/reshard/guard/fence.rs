@@ -8,27 +8,20 @@ use topology::{Epoch, Term};
 
 use super::{Error, Guarded, sql};
 use crate::reshard::ids::LegId;
+use crate::reshard::lsn::Lsn;
 use crate::reshard::session::{self, Session};
 
-/// A place in a shard's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl Lsn {
-    /// Reads PostgreSQL's form of it, `16/B374D848`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (high, low) = text.split_once('/')?;
-        let high = u64::from(u32::from_str_radix(high, 16).ok()?);
-        let low = u64::from(u32::from_str_radix(low, 16).ok()?);
-        Some(Self(high << 32 | low))
-    }
-}
-
-impl std::fmt::Display for Lsn {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xffff_ffff)
-    }
+/// The fingerprint of the schema of the tables, which [`fence`] compares with. Asked for in the
+/// session that will fence, it also makes ready there what takes longest: the first time in a
+/// session costs some ten milliseconds.
+///
+/// # Errors
+/// What PostgreSQL or the network says.
+pub async fn schema_hash(session: &Session, guarded: &Guarded) -> Result<String, Error> {
+    let question = format!("SELECT {}", sql::schema_hash_of(guarded));
+    let row = session.query_one(&question, &[]).await;
+    let row = row.map_err(|e| session.error("read the schema of tables", e))?;
+    Ok(row.get(0))
 }
 
 /// Closes the fence, once all transactions that wrote moving rows have ended, and marks the place
@@ -59,10 +52,9 @@ pub async fn fence(
         }
     }
     let lsn = lsn.unwrap_or_default();
-    Lsn::parse(lsn).ok_or_else(|| Error::Answer {
+    lsn.parse().map_err(|source| Error::Answer {
         shard: session.shard().clone(),
-        answer: lsn.to_owned(),
-        wanted: "a place in the log",
+        source,
     })
 }
 

@@ -226,7 +226,16 @@ pub async fn uninstall(
     let exact = vec![format!("ddl_{tag}"), format!("drop_{tag}")];
     let rows = session.query(question, &[&prefix, &exact]).await;
     let rows = rows.map_err(|e| session.error("look for functions", e))?;
-    let mut text: String = rows.iter().map(|row| row.get::<_, &str>(0)).collect();
+    // What a copy that was broken off has written down.
+    let sql = "SELECT 'DELETE FROM vg.copy_progress WHERE tag = ' || pg_catalog.quote_literal($1::text) \
+         || ';' WHERE pg_catalog.to_regclass('vg.copy_progress') IS NOT NULL";
+    let progress = session.query_opt(sql, &[&tag]).await;
+    let progress = progress.map_err(|e| session.error("look for progress", e))?;
+    let mut text: String = rows
+        .iter()
+        .chain(&progress)
+        .map(|row| row.get::<_, &str>(0))
+        .collect();
     text += &format!(
         "DROP SEQUENCE IF EXISTS vg.{}; DELETE FROM vg.leg WHERE tag = '{tag}';",
         leg.fence()

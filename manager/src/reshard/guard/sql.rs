@@ -12,8 +12,19 @@ mod ddl;
 
 pub use ddl::{create_ddl_triggers, ddl_functions, drop_ddl_triggers};
 
-/// The schema of all our objects on a shard.
-pub const SCHEMA: &str = include_str!("schema.sql");
+/// Creates all objects that legs share on a shard.
+#[must_use]
+pub fn schema() -> String {
+    // As a function its plan is made once in a session, which takes longer than to run it.
+    let hash = crate::reshard::schema::hash_query("names");
+    format!(
+        "{} CREATE OR REPLACE FUNCTION vg.schema_hash(names text[]) RETURNS text \
+         LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = force_generic_plan \
+         AS $vg$ BEGIN RETURN ({hash}); END $vg$;",
+        include_str!("schema.sql")
+    )
+}
+
 /// Class of the advisory lock of the term.
 pub const TERM_CLASS: i32 = 7301;
 /// Class of the advisory locks of fences.
@@ -249,11 +260,8 @@ pub fn fence(
     let leg = &guarded.leg;
     let names = array(&guarded.names());
     let check = schema_hash.map_or_else(String::new, |wanted| {
-        let (query, wanted) = (crate::reshard::schema::hash_query(&names), literal(wanted));
-        format!(
-            "SET LOCAL search_path = ''; \
-             SELECT vg.expect(({query}), {wanted}, 'schema of the tables that are moved');"
-        )
+        let (found, wanted) = (schema_hash_of(guarded), literal(wanted));
+        format!("SELECT vg.expect({found}, {wanted}, 'schema of the tables that are moved');")
     });
     format!(
         "BEGIN; SELECT vg.enter({term}); SET LOCAL lock_timeout = {lock_timeout_ms}; \
@@ -267,6 +275,12 @@ pub fn fence(
         set = set_fence(leg, epoch),
         marker = marker(leg, epoch),
     )
+}
+
+/// An expression for the fingerprint of the schema of the tables.
+#[must_use]
+pub fn schema_hash_of(guarded: &Guarded) -> String {
+    format!("vg.schema_hash({})", array(&guarded.names()))
 }
 
 /// Makes a commit wait at least for the shard's own disk, and for its synchronous standbys.

@@ -12,7 +12,8 @@ use crate::reshard::session::Session;
 /// # Errors
 /// [`super::Class::StaleTerm`] when a later leader was here.
 pub async fn raise(session: &mut Session, term: Term) -> Result<(), Error> {
-    let fingerprint = format!("sharding {}", hash::hash_bytes(sql::SCHEMA.as_bytes()));
+    let schema = sql::schema();
+    let fingerprint = format!("sharding {}", hash::hash_bytes(schema.as_bytes()));
     let shard = session.shard().clone();
     let what = "raise the term";
     let error = |source| crate::reshard::session::Error::Statement {
@@ -32,7 +33,7 @@ pub async fn raise(session: &mut Session, term: Term) -> Result<(), Error> {
     let found = transaction.query_opt(question, &[]).await.map_err(error)?;
     let found: Option<String> = found.and_then(|row| row.get(0));
     if found.as_deref() != Some(&fingerprint) {
-        let create = format!("{} COMMENT ON SCHEMA vg IS '{fingerprint}';", sql::SCHEMA);
+        let create = format!("{schema} COMMENT ON SCHEMA vg IS '{fingerprint}';");
         transaction.batch_execute(&create).await.map_err(error)?;
     }
     let raise = format!("SELECT vg.raise_term({term})");

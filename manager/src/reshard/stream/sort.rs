@@ -17,7 +17,7 @@ use crate::reshard::shape::{Shape, UniqueColumns};
 
 /// The prefix of the messages that say that a leg's owner is fenced; the content is the leg's tag
 /// and the epoch.
-pub const FENCE_PREFIX: &str = "vg-fence";
+pub use crate::reshard::guard::sql::MARKER as FENCE_PREFIX;
 /// The prefix of the messages that measure the lag; the content is the leg's tag and a number.
 pub const HEARTBEAT_PREFIX: &str = "vg-hb";
 
@@ -71,6 +71,15 @@ struct Lane {
     is_parted: bool,
 }
 
+/// A relation of the stream.
+#[derive(Debug)]
+enum Announced {
+    /// One of the leg's tables.
+    Known(Arc<Shape>),
+    /// None of them.
+    Unknown(String),
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Transaction {
     commit: Lsn,
@@ -85,7 +94,7 @@ struct Transaction {
 pub struct Sorter {
     rules: Rules,
     shapes: Shapes,
-    relations: HashMap<u32, Arc<Shape>>,
+    relations: HashMap<u32, Announced>,
     lanes: Vec<Lane>,
     transaction: Option<Transaction>,
 }
@@ -158,7 +167,6 @@ impl Sorter {
             Message::Type(_) => Ok(()),
             Message::Insert { relation, new } => self.change(relation, Change::Insert(new), outlet),
             Message::Update { relation, old, new } => {
-                let old = old.map(OldTuple::tuple);
                 self.change(relation, Change::Update(old, new), outlet)
             }
             Message::Delete { relation, old } => {
@@ -187,14 +195,11 @@ impl Sorter {
             Some((at, moved, self.rules.unique.get(at)?))
         });
         let Some((table, moved, unique)) = known else {
-            return Err(Error::UnknownTable {
-                shard: self.rules.owner.clone(),
-                table: format!(
-                    "{}.{}",
-                    String::from_utf8_lossy(schema),
-                    relation.name.to_lossy()
-                ),
-            });
+            // A partition is announced also where its changes are told as its root's.
+            let schema = String::from_utf8_lossy(schema);
+            let name = format!("{schema}.{}", relation.name.to_lossy());
+            self.relations.insert(relation.id, Announced::Unknown(name));
+            return Ok(());
         };
         let shape = Shape::new(relation, table, moved, unique).map_err(|source| Error::Unfit {
             shard: self.rules.owner.clone(),
@@ -210,7 +215,8 @@ impl Sorter {
             });
         }
         let shape = self.shapes.entry(table).or_insert_with(|| Arc::new(shape));
-        self.relations.insert(relation.id, Arc::clone(shape));
+        let shape = Announced::Known(Arc::clone(shape));
+        self.relations.insert(relation.id, shape);
         Ok(())
     }
 
@@ -226,10 +232,16 @@ impl Sorter {
         if transaction.is_own {
             return Ok(());
         }
-        let Some(shape) = self.relations.get(&relation) else {
-            return Err(self.broken("a change of a relation that was not announced"));
+        let shape = match self.relations.get(&relation) {
+            Some(Announced::Known(shape)) => Arc::clone(shape),
+            Some(Announced::Unknown(name)) => {
+                return Err(Error::UnknownTable {
+                    shard: self.rules.owner.clone(),
+                    table: name.clone(),
+                });
+            }
+            None => return Err(self.broken("a change of a relation that was not announced")),
         };
-        let shape = Arc::clone(shape);
         let written = match change {
             Change::Insert(new) => {
                 let lane = self.lane_of(&shape, new, None)?;
@@ -243,24 +255,30 @@ impl Sorter {
                     chunk.delete(&shape, old)
                 })
             }
-            Change::Update(old, new) => {
+            Change::Update(told, new) => {
+                let old = told.map(OldTuple::tuple);
                 let is = self.lane_of(&shape, new, old)?;
-                let moved = match old {
-                    Some(old) => Some((old, self.lane_of(&shape, old, None)?)),
-                    None => None,
+                let was = match old {
+                    Some(old) => self.lane_of(&shape, old, None)?,
+                    None => is,
                 };
-                match moved.filter(|(_, was)| *was != is) {
-                    None => self.write(is, &transaction, outlet, |chunk| {
+                if was == is {
+                    self.write(is, &transaction, outlet, |chunk| {
                         chunk.update(&shape, old, new)
-                    }),
+                    })
+                } else {
                     // Its key changed, and with it the shard that it belongs to.
-                    Some((old, was)) => self
-                        .write(was, &transaction, outlet, |chunk| chunk.delete(&shape, old))
-                        .and_then(|()| {
-                            self.write(is, &transaction, outlet, |chunk| {
-                                chunk.insert(&shape, Some(old), new)
-                            })
-                        }),
+                    let left = match old {
+                        Some(old) => {
+                            self.write(was, &transaction, outlet, |chunk| chunk.delete(&shape, old))
+                        }
+                        None => Ok(()),
+                    };
+                    left.and_then(|()| {
+                        self.write(is, &transaction, outlet, |chunk| {
+                            chunk.insert(&shape, told, new)
+                        })
+                    })
                 }
             }
         };
@@ -373,10 +391,14 @@ impl Sorter {
         {
             return Ok(());
         }
-        let shape = relations.next().and_then(|id| self.relations.get(&id));
+        let announced = relations.next().and_then(|id| self.relations.get(&id));
         Err(Error::Truncated {
             shard: self.rules.owner.clone(),
-            table: shape.map_or_else(|| "?".to_owned(), |shape| shape.name.to_string()),
+            table: match announced {
+                Some(Announced::Known(shape)) => shape.name.to_string(),
+                Some(Announced::Unknown(name)) => name.clone(),
+                None => "?".to_owned(),
+            },
         })
     }
 
@@ -415,6 +437,9 @@ fn told<'a>(shape: &Shape, tuple: Tuple<'a>) -> Option<&'a [u8]> {
 #[derive(Debug, Clone, Copy)]
 enum Change<'a> {
     Insert(Tuple<'a>),
-    Update(Option<Tuple<'a>>, Tuple<'a>),
+    Update(Option<OldTuple<'a>>, Tuple<'a>),
     Delete(Tuple<'a>),
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,77 +176,11 @@ async fn a_plan_does_not_run_on_another_ring() {
     manager.start("add-shard", other).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn wrong_bodies_are_refused_by_field_and_wrong_plans_by_reason() {
+/// Operations with the status and a part of the message that they are refused with.
+type Refusals = Vec<(&'static str, Value, u16, &'static str)>;
+
+async fn are_refused(cases: Refusals) {
     let manager = three_shards().await;
-    let split = |targets: Value| json!({ "source_shard_id": "a", "target_shards": targets });
-    let cases = [
-        ("split", json!({}), 400, "source_shard_id"),
-        (
-            "split",
-            split(json!([{ "id": "b", "name": "x" }])),
-            400,
-            "name",
-        ),
-        (
-            "split",
-            split(json!([{ "name": "x" }])),
-            400,
-            "primary_endpoint",
-        ),
-        ("split", split(json!([5])), 400, "a shard is its id"),
-        ("split", split(json!([])), 400, "no target"),
-        ("split", split(json!(["x"])), 404, "shard x"),
-        ("move", json!({ "from": "a", "to": "b" }), 400, "vnodes"),
-        (
-            "move",
-            json!({ "from": "a", "to": "b", "count": 0 }),
-            400,
-            "count",
-        ),
-        (
-            "move",
-            json!({ "from": "a", "to": "b", "count": 1, "vnodes": [1] }),
-            400,
-            "count",
-        ),
-        ("drain", json!({ "shard_id": "c" }), 409, "owns no vnodes"),
-        (
-            "drain",
-            json!({ "shard_id": "a", "force": true }),
-            400,
-            "force",
-        ),
-        (
-            "drain",
-            json!({ "shard_id": "a", "max_pause_ms": 0 }),
-            400,
-            "max_pause_ms",
-        ),
-        (
-            "drain",
-            json!({ "shard_id": "a", "max_pause_ms": 5 }),
-            400,
-            "max_pause_ms",
-        ),
-        (
-            "drain",
-            json!({ "shard_id": "a", "dry_run": "yes" }),
-            400,
-            "boolean",
-        ),
-        ("rebalance", json!({ "by": "luck" }), 400, "by"),
-        ("run", json!({ "plan_id": "x" }), 400, "plan_id"),
-        ("run", json!({}), 400, "plan_id"),
-        ("plan", json!({ "type": "shuffle" }), 400, "type"),
-        ("plan", json!({ "type": "drain" }), 400, "shard_id"),
-        (
-            "add-shard",
-            json!({ "shard": "a" }),
-            409,
-            "fair share already",
-        ),
-    ];
     for (operation, body, status, text) in cases {
         let (found, answer) = manager.post(&format!("/reshard/{operation}"), &body).await;
         assert_eq!(found.as_u16(), status, "{operation} {body}: {answer}");
@@ -257,6 +191,88 @@ async fn wrong_bodies_are_refused_by_field_and_wrong_plans_by_reason() {
     }
     let (_, all) = manager.get("/reshard/jobs").await;
     assert_eq!(all, json!({ "jobs": [] }));
+}
+
+fn split(targets: &Value) -> Value {
+    json!({ "source_shard_id": "a", "target_shards": targets })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_plan_is_refused_with_its_reason() {
+    are_refused(vec![
+        ("split", split(&json!([])), 400, "no target"),
+        ("split", split(&json!(["x"])), 404, "shard x"),
+        ("drain", json!({ "shard_id": "c" }), 409, "owns no vnodes"),
+        (
+            "add-shard",
+            json!({ "shard": "a" }),
+            409,
+            "fair share already",
+        ),
+        ("rebalance", json!({ "by": "luck" }), 400, "by"),
+        ("move", json!({ "from": "a", "to": "b" }), 400, "vnodes"),
+        (
+            "move",
+            json!({ "from": "a", "to": "b", "count": 17 }),
+            400,
+            "owns 16",
+        ),
+        (
+            "move",
+            json!({ "from": "a", "to": "b", "vnodes": [1] }),
+            400,
+            "no vnode",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_bodies_are_refused_by_field() {
+    let with = |field: &str, value: Value| {
+        let mut body = json!({ "shard_id": "a" });
+        body[field] = value;
+        body
+    };
+    let both = json!({ "from": "a", "to": "b", "count": 1, "vnodes": [1] });
+    are_refused(vec![
+        ("split", json!({}), 400, "source_shard_id"),
+        (
+            "split",
+            split(&json!([{ "id": "b", "name": "x" }])),
+            400,
+            "name",
+        ),
+        (
+            "split",
+            split(&json!([{ "name": "x" }])),
+            400,
+            "primary_endpoint",
+        ),
+        ("split", split(&json!([5])), 400, "a shard is its id"),
+        (
+            "move",
+            json!({ "from": "a", "to": "b", "count": 0 }),
+            400,
+            "count",
+        ),
+        ("move", both, 400, "count"),
+        ("drain", with("force", json!(true)), 400, "force"),
+        ("drain", with("max_pause_ms", json!(0)), 400, "max_pause_ms"),
+        ("drain", with("max_pause_ms", json!(5)), 400, "max_pause_ms"),
+        ("drain", with("dry_run", json!("yes")), 400, "boolean"),
+        (
+            "drain",
+            with("keep_reverse_seconds", json!(9_999_999)),
+            400,
+            "keep_reverse",
+        ),
+        ("run", json!({ "plan_id": "x" }), 400, "plan_id"),
+        ("run", json!({}), 400, "plan_id"),
+        ("plan", json!({ "type": "shuffle" }), 400, "type"),
+        ("plan", json!({ "type": "drain" }), 400, "shard_id"),
+    ])
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,196 @@
+//! What a driver holds in its hands, and which hand does which step.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+use topology::store::Revision;
+use topology::{Shard, ShardId, Term};
+
+use super::streams::Streams;
+use super::verify::Exact;
+use super::{Context, Trouble, rest};
+use crate::reshard::flow::{Flow, Ranges};
+use crate::reshard::guard::Guarded;
+use crate::reshard::leg::Leg;
+use crate::reshard::machine::{Event, Machine, Side, Step};
+use crate::reshard::progress::Progress;
+use crate::reshard::record::Options;
+use crate::reshard::session::Session;
+use crate::reshard::verify::freeze::{Freezer, Frozen};
+
+/// A cutover that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hold {
+    pub(super) since: Instant,
+    pub(super) at: SystemTime,
+    pub(super) to: Side,
+}
+
+/// All that a step may need.
+pub(super) struct Hands {
+    pub(super) context: Arc<Context>,
+    pub(super) term: Term,
+    pub(super) leg: Leg,
+    pub(super) seen: Revision,
+    pub(super) options: Options,
+    pub(super) progress: Arc<Progress>,
+    pub(super) streams: Option<Streams>,
+    pub(super) hold: Option<Hold>,
+    /// Sessions that were opened before a cutover, for use within it.
+    pub(super) ready: Vec<Session>,
+    /// The definition of the tables on each owner, as it was right before the cutover.
+    pub(super) hashes: HashMap<ShardId, String>,
+    /// The side that owned when both were last compared and found equal.
+    pub(super) verified: Option<Side>,
+    /// Sessions that can take a snapshot within a cutover.
+    pub(super) freezers: Vec<(ShardId, Freezer)>,
+    /// The snapshots that they took.
+    pub(super) frozen: Vec<(ShardId, Frozen)>,
+    /// The comparison of them.
+    pub(super) exact: Option<Exact>,
+    /// Why the present cutover is being taken back.
+    pub(super) reason: Option<String>,
+}
+
+impl Hands {
+    pub(super) fn new(
+        context: Arc<Context>,
+        term: Term,
+        (leg, seen): (Leg, Revision),
+        options: Options,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            context,
+            term,
+            leg,
+            seen,
+            options,
+            progress,
+            streams: None,
+            hold: None,
+            ready: Vec::new(),
+            hashes: HashMap::new(),
+            verified: None,
+            freezers: Vec::new(),
+            frozen: Vec::new(),
+            exact: None,
+            reason: None,
+        }
+    }
+
+    pub(super) fn leg(&self) -> &Leg {
+        &self.leg
+    }
+
+    /// Keeps what the record has to say of a step that was not done.
+    pub(super) fn remember(&mut self, step: Step, event: Event, text: String) {
+        if event == Event::Refused && !self.leg.phase.is_held() {
+            self.leg.failure = Some(format!("{}: {text}", super::super::view::step_name(step)));
+        }
+        self.reason = Some(text);
+    }
+
+    /// Does a step.
+    pub(super) async fn perform(&mut self, machine: Machine, failures: u32) -> Result<(), Trouble> {
+        match machine.step() {
+            Step::RaiseTerm => self.raise_term().await,
+            Step::Preflight => self.preflight().await,
+            Step::Prepare => self.prepare().await,
+            Step::Discard => self.discard().await,
+            Step::Copy => self.copy().await,
+            Step::Follow => self.follow(machine).await,
+            Step::Verify => self.verify().await,
+            Step::Stay => self.stay().await,
+            Step::AwaitAcks => self.await_acks().await,
+            Step::Fence => self.fence().await,
+            Step::Drain => self.drain().await,
+            Step::Open => self.open(self.mirrors()).await,
+            Step::Close | Step::CloseUnrecorded => self.close().await,
+            Step::Unfence | Step::UnfenceUnrecorded => self.open(self.owners()).await,
+            Step::StopStreams => self.stop_streams().await,
+            Step::Remove => self.remove().await,
+            Step::AwaitRouters => self.await_routers().await,
+            Step::DropGuards => self.drop_guards().await,
+            Step::Record(phase) => self.record(phase).await,
+            Step::Rest => {
+                rest(failures).await;
+                Ok(())
+            }
+            Step::Halt | Step::End => std::future::pending().await,
+        }
+    }
+
+    /// The flows from the present owner to the mirror.
+    pub(super) fn flows(&self) -> Vec<Flow> {
+        match self.leg.phase.owner() {
+            Side::From => self.leg.flows.clone(),
+            Side::To => self.leg.flows.iter().map(Flow::reversed).collect(),
+        }
+    }
+
+    pub(super) fn owners(&self) -> BTreeSet<ShardId> {
+        self.flows().into_iter().map(|flow| flow.from).collect()
+    }
+
+    pub(super) fn mirrors(&self) -> BTreeSet<ShardId> {
+        self.flows().into_iter().map(|flow| flow.to).collect()
+    }
+
+    pub(super) fn everywhere(&self) -> BTreeSet<ShardId> {
+        let mut all = self.owners();
+        all.extend(self.mirrors());
+        all
+    }
+
+    pub(super) fn shard(&self, id: &ShardId) -> Result<Shard, Trouble> {
+        let snapshot = self.context.topology.snapshot();
+        let found = snapshot.shards().iter().find(|shard| shard.id == *id);
+        found
+            .cloned()
+            .ok_or_else(|| Trouble::passing(format!("shard {id} is not registered")))
+    }
+
+    /// What is guarded on a shard: all that comes to it or leaves it.
+    pub(super) fn guarded(&self, shard: &ShardId) -> Guarded {
+        let flows = self.leg.flows.iter();
+        let touching = flows.filter(|flow| flow.from == *shard || flow.to == *shard);
+        let ranges = touching.flat_map(|flow| flow.ranges.iter().copied());
+        Guarded {
+            leg: self.leg.id.clone(),
+            tables: self.leg.tables.clone(),
+            bounds: Ranges::new(ranges.collect()).bounds(),
+        }
+    }
+
+    pub(super) async fn session(
+        &self,
+        shard: &ShardId,
+        purpose: &'static str,
+    ) -> Result<Session, Trouble> {
+        let shard = self.shard(shard)?;
+        let sessions = &self.context.sessions;
+        Ok(sessions.open(&shard, &self.leg.id, purpose).await?)
+    }
+
+    pub(super) async fn writer(
+        &self,
+        shard: &ShardId,
+        purpose: &'static str,
+    ) -> Result<Session, Trouble> {
+        let shard = self.shard(shard)?;
+        let sessions = &self.context.sessions;
+        Ok(sessions.open_writer(&shard, &self.leg.id, purpose).await?)
+    }
+
+    /// A session that was made ready before, or a new one. Whoever is done with it gives it back.
+    pub(super) async fn ready(&mut self, shard: &ShardId) -> Result<Session, Trouble> {
+        let found = self.ready.iter().position(|ready| ready.shard() == shard);
+        match found.map(|at| self.ready.swap_remove(at)) {
+            Some(session) if !session.is_closed() => Ok(session),
+            Some(_) | None => self.session(shard, "cutover").await,
+        }
+    }
+}

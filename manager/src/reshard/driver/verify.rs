@@ -1,0 +1,212 @@
+//! Comparisons of the two sides: before a cutover, at a moment while clients write, and of the
+//! very rows that changed their owner, which goes on after the flip.
+
+use std::sync::Arc;
+
+use platform::telemetry::error_chain;
+use tokio::task::JoinHandle;
+use topology::{Shard, ShardId};
+
+use super::Trouble;
+use super::hands::Hands;
+use crate::control::moves::Effect;
+use crate::reshard::copy::{Rates, Throttle};
+use crate::reshard::flow::Bounds;
+use crate::reshard::guard::fence;
+use crate::reshard::machine::Side;
+use crate::reshard::verify::freeze::{Followed, Freezer, Frozen, at_one_moment};
+use crate::reshard::verify::{self, Comparison, Order, compare};
+
+/// What a certificate says of the moment that was compared.
+const BEFORE: &str = "before the hold";
+const EXACT: &str = "at the cutover";
+
+/// A comparison of the rows at a cutover, on its way.
+#[derive(Debug)]
+pub(super) struct Exact {
+    task: JoinHandle<Result<Comparison, verify::Error>>,
+}
+
+impl Drop for Exact {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Hands {
+    /// Makes sure that the cutover is worth being begun, and opens what it needs.
+    pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
+        self.still_fits()?;
+        let owner = self.leg.phase.owner();
+        if self.verified != Some(owner) {
+            self.compare_before().await?;
+            self.verified = Some(owner);
+        }
+        self.await_long_transactions().await?;
+        self.make_ready().await
+    }
+
+    /// Compares both sides as of one position, while clients write.
+    async fn compare_before(&mut self) -> Result<(), Trouble> {
+        let config = self.context.sessions.config().clone();
+        let owners = self.sides(&self.owners().into_iter().collect::<Vec<_>>())?;
+        let mirrors = self.sides(&self.mirrors().into_iter().collect::<Vec<_>>())?;
+        let Some(streams) = &self.streams else {
+            return Err(Trouble::passing("the streams do not run"));
+        };
+        let mut followed = Vec::new();
+        for (shard, bounds) in &owners {
+            let follow = streams.follows.iter().find(|(id, _)| *id == shard.id);
+            let Some((_, follow)) = follow else { continue };
+            followed.push(Followed {
+                shard,
+                bounds,
+                follow,
+            });
+        }
+        let mirrors: Vec<(&Shard, &Bounds)> = mirrors.iter().map(|(s, b)| (s, b)).collect();
+        let moment = at_one_moment(&config, &self.leg.id, &followed, &mirrors).await;
+        let moment = moment.map_err(|error| Trouble::passing(error_chain(&error)))?;
+        let order = self.comparison(moment.owners.clone(), moment.mirrors.clone());
+        let compared = compare(
+            order,
+            &self.context.tasks,
+            Arc::clone(&self.progress),
+            unthrottled(),
+        )
+        .await?;
+        drop(moment);
+        self.judge(&compared, BEFORE).await
+    }
+
+    fn comparison(&self, owners: Vec<verify::Side>, mirrors: Vec<verify::Side>) -> Order {
+        Order {
+            config: self.context.sessions.config().clone(),
+            leg: self.leg.id.clone(),
+            owners,
+            mirrors,
+            tables: self.leg.tables.clone(),
+            workers: self.context.settings.copy_workers,
+        }
+    }
+
+    /// Keeps what a comparison says, and stops the leg when the sides differ.
+    async fn judge(&mut self, compared: &Comparison, instant: &str) -> Result<(), Trouble> {
+        let certificate = compared.certificate(instant);
+        tracing::info!(leg = %self.leg.id, instant, equal = certificate.is_equal,
+            rows = certificate.rows, "sides compared");
+        let mut leg = self.leg.clone();
+        let (is_equal, digest) = (certificate.is_equal, certificate.digest.clone());
+        leg.keep_certificate(certificate);
+        self.write(leg, Effect::None, "verify_leg").await?;
+        if is_equal {
+            return Ok(());
+        }
+        let differing = compared.tables.iter().flat_map(|table| {
+            let name = table.name.to_string();
+            let keys = table.differing.iter();
+            keys.map(move |one| format!("{name} key {} ({:?})", one.key, one.kind))
+        });
+        let shown: Vec<String> = differing.take(10).collect();
+        let text = format!(
+            "the two sides differ {instant}: {} (digest {digest})",
+            shown.join(", ")
+        );
+        Err(Trouble::lasting(text))
+    }
+
+    fn sides(&self, shards: &[ShardId]) -> Result<Vec<(Shard, Bounds)>, Trouble> {
+        let side = |id: &ShardId| Ok((self.shard(id)?, self.guarded(id).bounds));
+        shards.iter().map(side).collect()
+    }
+
+    /// Opens before the pause what is used within it.
+    async fn make_ready(&mut self) -> Result<(), Trouble> {
+        self.ready.clear();
+        self.freezers.clear();
+        self.hashes.clear();
+        let config = self.context.sessions.config().clone();
+        for id in self.everywhere() {
+            let session = self.session(&id, "cutover").await?;
+            self.ready.push(session);
+            let shard = self.shard(&id)?;
+            let freezer = Freezer::connect(&config, &shard, &self.leg.id).await?;
+            self.freezers.push((id, freezer));
+        }
+        for owner in self.owners() {
+            let session = self.ready(&owner).await?;
+            let hash = fence::schema_hash(&session, &self.guarded(&owner)).await?;
+            self.ready.push(session);
+            let is_first = self.leg.phase.owner() == Side::From;
+            let prepared = self.leg.schema_hash.as_ref().filter(|_| is_first);
+            if prepared.is_some_and(|prepared| *prepared != hash) {
+                let text = format!("shard {owner}: tables are no longer as they were prepared");
+                return Err(Trouble::lasting(text));
+            }
+            self.hashes.insert(owner, hash);
+        }
+        Ok(())
+    }
+
+    /// Takes snapshots of both sides, at the moment when both have the same rows and no client can
+    /// write to them.
+    pub(super) async fn freeze(&mut self) -> Result<(), Trouble> {
+        let taken = std::mem::take(&mut self.freezers);
+        let freezing = taken
+            .into_iter()
+            .map(async |(id, freezer)| Ok::<_, verify::Error>((id, freezer.freeze().await?)));
+        let frozen = futures_util::future::try_join_all(freezing).await?;
+        self.frozen = frozen;
+        Ok(())
+    }
+
+    /// Begins to compare what was frozen; the result is asked for later.
+    pub(super) fn begin_exact(&mut self, owners: &[ShardId]) {
+        let frozen = std::mem::take(&mut self.frozen);
+        if frozen.is_empty() {
+            return;
+        }
+        let side = |(id, frozen): &(ShardId, Frozen)| frozen.side(self.guarded(id).bounds);
+        let is_owner = |(id, _): &&(ShardId, Frozen)| owners.contains(id);
+        let old = frozen.iter().filter(is_owner).map(side).collect();
+        let new = frozen
+            .iter()
+            .filter(|one| !is_owner(one))
+            .map(side)
+            .collect();
+        let order = self.comparison(old, new);
+        let (tasks, progress) = (self.context.tasks.clone(), Arc::clone(&self.progress));
+        let work = async move {
+            let compared = compare(order, &tasks, progress, unthrottled()).await;
+            drop(frozen);
+            compared
+        };
+        let task = self.context.tasks.spawn("reshard exact comparison", work);
+        self.exact = Some(Exact { task });
+    }
+
+    /// Waits for the comparison at the cutover, if there was one, and keeps what it says.
+    pub(super) async fn settle_exact(&mut self) -> Result<(), Trouble> {
+        let Some(exact) = &mut self.exact else {
+            return Ok(());
+        };
+        let compared = (&mut exact.task).await;
+        self.exact = None;
+        match compared {
+            Ok(Ok(compared)) => self.judge(&compared, EXACT).await,
+            Ok(Err(error)) => {
+                tracing::error!(leg = %self.leg.id, error = error_chain(&error),
+                    "rows at the cutover not compared");
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn unthrottled() -> Arc<Throttle> {
+    Arc::new(Throttle::new(Rates {
+        rows: None,
+        bytes: None,
+    }))
+}
