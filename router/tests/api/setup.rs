@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::{Shutdown, TaskGroup};
+use router::barrier::Barrier;
 use router::cache::Cache;
 use router::config::Config;
 use router::core::Core;
@@ -16,11 +17,12 @@ use router::exec::Executor;
 use router::hold::Holding;
 use router::ingress::{self, Limits};
 use router::metrics::Metrics;
+use router::moving::Moving;
 use router::pool::{self, Credentials};
 use router::view::Keeper;
 use serde_json::{Value, json};
 use tests::Postgres;
-use topology::records::ShardVnodes;
+use topology::records::{Incarnation, ShardVnodes};
 use topology::{
     Endpoint, Epoch, Group, GroupName, KeyType, Parts, Placement, Shard, ShardId, ShardState,
     Snapshot, Table, TableName, Token, ring,
