@@ -19,6 +19,7 @@ use router::ingress::{self, Limits};
 use router::metrics::Metrics;
 use router::moving::Moving;
 use router::pool::{self, Credentials};
+use router::schema::Schema;
 use router::view::Keeper;
 use serde_json::{Value, json};
 use tests::Postgres;
@@ -80,13 +81,14 @@ impl Router {
         let limits = config.sharding.hold;
         let holding = Holding::register(limits, &registry, shutdown.clone()).unwrap();
         let moving = Moving::register(limits, &registry, shutdown.clone()).unwrap();
-        let pool = pool_config(&config);
+        let barrier = Barrier::default();
+        let pool = pool_config(&config, &barrier);
         let (keeper, view) = Keeper::new(
             topology,
             (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
-            (holding.clone(), moving.clone(), Barrier::default()),
+            (holding.clone(), moving.clone(), barrier),
         );
         drop(tasks.spawn("pools", keeper.run(shutdown.clone())));
         tests::wait::until("the topology", tests::wait::SETTLE, || {
@@ -100,6 +102,7 @@ impl Router {
         .await
         .unwrap();
         let core = Arc::new(Core {
+            schema: Schema::default(),
             cache: Cache::new(1_000),
             config,
             view,
@@ -208,7 +211,7 @@ const CONFIG: &str = r#"{
     "sharding": {"connect_timeout": "2s", "checkout_timeout": "3s", "max_connections": 8}
 }"#;
 
-fn pool_config(config: &Config) -> pool::Config {
+fn pool_config(config: &Config, barrier: &Barrier) -> pool::Config {
     pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: Duration::from_secs(300),
@@ -221,7 +224,7 @@ fn pool_config(config: &Config) -> pool::Config {
             password: None,
         },
         dialer: pool::Dialer::default(),
-        presence: pool::Presence::new(Incarnation(1), Barrier::default()),
+        presence: pool::Presence::new(Incarnation(1), barrier.clone()),
     }
 }
 
