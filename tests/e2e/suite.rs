@@ -90,11 +90,12 @@ impl Suite {
     }
 
     fn run(&self, test: impl Future<Output = Outcome>) -> Result<Completion, Failed> {
+        let patience = PATIENCE + crate::differential::seconds().unwrap_or_default();
         let outcome = self
             .runtime
-            .block_on(async { timeout(PATIENCE, test).await });
+            .block_on(async { timeout(patience, test).await });
         let outcome = outcome
-            .with_context(|| format!("no end within {PATIENCE:?}"))
+            .with_context(|| format!("no end within {patience:?}"))
             .flatten();
         let Err(error) = outcome else {
             return Ok(Completion::Completed);

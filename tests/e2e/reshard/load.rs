@@ -159,7 +159,7 @@ impl Load {
                 address: router.address(),
                 stop: Arc::clone(&stop),
                 sequence: Arc::clone(&sequence),
-                random: (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                random: (number.cast_unsigned() + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 ledger: Ledger::default(),
             };
             set.spawn(writer.run());
@@ -229,7 +229,7 @@ impl Writer {
 
     /// One event, one increment, or both in a transaction.
     async fn write(&mut self, session: &mut Session) {
-        let key = i64::try_from(self.next() % KEYS as u64).unwrap_or(0) + 1;
+        let key = self.next().cast_signed().rem_euclid(KEYS) + 1;
         let event = self.sequence.fetch_add(1, Ordering::Relaxed);
         let kind = self.next() % 4;
         let begin = Instant::now();
@@ -290,7 +290,11 @@ async fn connect(address: &Address) -> Result<Session, tokio_postgres::Error> {
         .user(&address.user)
         .dbname(&address.database);
     let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move { drop(connection.await) });
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a connection's driver ends with its client"
+    )]
+    let _driver = tokio::spawn(connection);
     let insert = "INSERT INTO events (k, id, pad) VALUES ($1, $2, 'x')";
     let count = "UPDATE counters SET v = v + 1 WHERE k = $1";
     Ok(Session {
