@@ -99,20 +99,6 @@ pub(crate) fn is_at(found: &Value, status: &str) -> anyhow::Result<bool> {
     Ok(found["status"] == json!(status) && found["settled"] == json!(true))
 }
 
-/// Waits until a leg of a job does a step.
-pub(crate) async fn until_step(cluster: &Cluster, job: &str, phase: &str) -> anyhow::Result<Value> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = find(cluster, job).await?;
-        let mut legs = found["legs"].as_array().into_iter().flatten();
-        if legs.any(|leg| leg["phase"] == json!(phase)) {
-            return Ok(found);
-        }
-        anyhow::ensure!(Instant::now() < deadline, "not {phase} in time: {found:#}");
-        sleep(Duration::from_millis(2)).await;
-    }
-}
-
 async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     let all = read(cluster, "/reshard/jobs").await?;
     let jobs = all["jobs"].as_array().into_iter().flatten();
