@@ -8,10 +8,10 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz differential clean
 
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: tools ## start etcd, three shards, two managers and two routers, load data, stay until Ctrl-C
 	@PROFILE=$(PROFILE) scripts/run.sh demo $(DEMO_ARGS)
@@ -19,8 +19,8 @@ demo: tools ## start etcd, three shards, two managers and two routers, load data
 test: drivers ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo build --workspace --bins
-	cargo test --workspace
+	cargo build --workspace --bins --features manager/failpoints
+	cargo test --workspace --features manager/failpoints
 
 bench: tools ## PostgreSQL, PgBouncer and the router side by side; a table in target/bench/report.md
 	@scripts/tools.sh bench
@@ -32,6 +32,14 @@ bench-copy: tools ## copies of a reshard beside psql | psql; fails below 80 % of
 micro: tools ## the crates' own benchmarks, and instructions counted against their baseline
 	@scripts/tools.sh bench
 	cargo bench --workspace
+
+fuzz: tools ## random bytes and statements for FUZZ_SECONDS (60) a target; FUZZ_SEED repeats a case
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) cargo test -p router --test fuzz
+
+differential: tools ## random statements through the router and on one server, for DIFFERENTIAL_SECONDS (300)
+	cargo build --workspace --bins
+	DIFFERENTIAL_SECONDS=$(or $(DIFFERENTIAL_SECONDS),300) \
+		cargo test -p tests --test e2e -- differential --nocapture
 
 clean: ## remove everything that was built
 	cargo clean

@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer, Presence};
+use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::threads::Threads;
 use crate::view::Keeper;
@@ -187,6 +188,7 @@ impl Parts {
             .transpose()?;
         let core = Arc::new(Core {
             cache: Cache::new(config.sharding.max_cached_statements),
+            schema: Schema::default(),
             config: config.clone(),
             view,
             holding,

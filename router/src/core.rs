@@ -6,6 +6,7 @@ use crate::hold::Holding;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::replica;
+use crate::schema::Schema;
 use crate::view::View;
 
 /// The shared parts.
@@ -18,6 +19,8 @@ pub struct Core {
     /// Statements that a shard refused because their rows are being moved.
     pub moving: Moving,
     pub cache: Cache,
+    /// The columns of tables.
+    pub schema: Schema,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,
 }

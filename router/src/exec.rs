@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod array;
 pub mod cancel;
+pub mod columns;
 pub mod conversation;
 pub mod everywhere;
 mod exchange;

@@ -19,12 +19,14 @@ mod modify;
 mod names;
 mod outputs;
 mod parse;
+mod prepare;
 mod scope;
 mod select;
 mod set_config;
 mod setting;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 mod utility;
 mod value;
 
@@ -34,10 +36,12 @@ pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
     Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
 };
+pub use unnamed::Unnamed;
 pub use value::{Family, Value};
 
 /// All statements of one query string, in order; none for an empty query.

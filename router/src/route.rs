@@ -6,9 +6,9 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
+use topology::{Key, KeyType, ShardIndex, Snapshot, TableName, Token};
 
-use crate::query::Statement;
+use crate::query::{Statement, Unnamed};
 
 mod array;
 mod class;
@@ -21,6 +21,7 @@ mod form;
 mod hint;
 mod insert;
 mod lock;
+mod naming;
 mod parameter;
 mod pins;
 mod refusal;
@@ -30,8 +31,10 @@ mod tables;
 mod tests;
 mod values;
 
+pub use class::check_calls;
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
+pub use naming::{name_columns, unnamed_inserts};
 use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
@@ -80,8 +83,25 @@ pub enum Plan {
         /// What to answer when there is no hint.
         refusal: Refusal,
     },
+    /// An INSERT that does not name its columns: it is planned anew once they stand in its text,
+    /// see [`name_columns`].
+    NeedsColumns {
+        /// The INSERTs, in no order.
+        inserts: Vec<UnnamedInsert>,
+        /// What to answer where nobody writes them down.
+        refusal: Refusal,
+    },
     /// Not run.
     Refused(Refusal),
+}
+
+/// An INSERT into a sharded table that does not name its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnnamedInsert {
+    /// The table.
+    pub table: TableName,
+    /// Where the names go.
+    pub unnamed: Unnamed,
 }
 
 /// A sharded table's key column, for messages.
@@ -145,6 +165,22 @@ impl Parameters for NoParameters {
     fn get(&self, _index: u16) -> Option<Parameter<'_>> {
         None
     }
+}
+
+/// The parameters that a plan reads keys from, counted from 0.
+pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
+    let sources = match plan {
+        Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources.as_slice(),
+        Plan::Any { .. }
+        | Plan::Home(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::Refused(_) => &[],
+    };
+    sources.iter().filter_map(|source| match source {
+        KeySource::Literal(_) => None,
+        KeySource::Parameter(number) | KeySource::ArrayParameter(number) => Some(*number),
+    })
 }
 
 /// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an

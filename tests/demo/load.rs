@@ -16,7 +16,8 @@ const SCHEMA: &str = "
         customer_id bigint PRIMARY KEY,
         name text NOT NULL,
         country text NOT NULL,
-        created_at timestamptz NOT NULL
+        created_at timestamptz NOT NULL,
+        visits bigint NOT NULL DEFAULT 0
     );
     CREATE TABLE orders (
         customer_id bigint NOT NULL,

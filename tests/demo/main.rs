@@ -1,28 +1,33 @@
-//! The demo: a whole system on this machine, loaded, read back in every way, checked and measured.
+//! The demo: a whole system on this machine, to which a third shard is added while writers write;
+//! afterwards every row is looked for on the shards themselves.
 //!
-//! It says what it does, line by line, and stays up until Ctrl-C; with `--ci` it ends by itself,
-//! with an exit code other than 0 when anything is not as it should be.
+//! It says what it does, line by line, and stays up until Ctrl-C; with `--ci` it does less and ends
+//! by itself. The exit code is other than 0 when anything is not as it should be.
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 mod check;
+mod grow;
 mod load;
 mod read;
 mod system;
+mod writers;
 
 use system::System;
 
 const USAGE: &str = "usage: demo [--ci]
 
-Starts etcd, three PostgreSQL servers, two managers and two routers, loads data through a router,
-reads it back, checks where it lies, and measures point reads. Ends on Ctrl-C.
+Starts etcd, three PostgreSQL servers, two managers and two routers, loads data into two shards
+through the routers and reads it back. Then adds the third shard while writers write, finishes that,
+and looks on all shards whether every acknowledged write is there, once. Ends on Ctrl-C.
 
-  --ci    ends by itself once all of that is done";
+  --ci    writes for a shorter time, and ends by itself once all of that is done";
 
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -80,7 +85,9 @@ async fn run(stay: bool) -> anyhow::Result<()> {
     load::fill(&system, &progress).await?;
     read::by_key(&system, &progress).await?;
     check::rows_lie_where_they_hash_to(&system, &progress).await?;
-    read::point_reads(&system, &progress).await?;
+    let (quiet, reads) = if stay { (3, 10) } else { (1, 2) };
+    grow::add_a_shard(&system, &progress, Duration::from_secs(quiet)).await?;
+    read::point_reads(&system, &progress, reads).await?;
     say(&system.addresses());
     if stay {
         say("Press Ctrl-C to end all of it.");

@@ -82,13 +82,14 @@ async fn through_grpc(system: &System, customer: i64) -> anyhow::Result<Answer> 
     }
 }
 
-const BENCH_SECONDS: &str = "10";
-
-/// Runs pgbench on both routers' behalf: random customers by key, as prepared statements.
-pub(crate) async fn point_reads(system: &System, progress: &Progress) -> anyhow::Result<()> {
-    progress.done(&format!(
-        "pgbench reads random customers for {BENCH_SECONDS} s"
-    ));
+/// Runs pgbench through a router for some seconds: random customers by key, as prepared statements.
+pub(crate) async fn point_reads(
+    system: &System,
+    progress: &Progress,
+    seconds: u32,
+) -> anyhow::Result<()> {
+    progress.done(&format!("pgbench reads random customers for {seconds} s"));
+    let seconds = seconds.to_string();
     let script = Folder::shared()?.fresh("point-reads").with_extension("sql");
     std::fs::write(
         &script,
@@ -103,16 +104,7 @@ pub(crate) async fn point_reads(system: &System, progress: &Progress) -> anyhow:
         .address()
         .command(&program.to_string_lossy());
     command.args([
-        "-n",
-        "-M",
-        "prepared",
-        "-c",
-        "8",
-        "-j",
-        "2",
-        "-T",
-        BENCH_SECONDS,
-        "-f",
+        "-n", "-M", "prepared", "-c", "8", "-j", "2", "-T", &seconds, "-f",
     ]);
     let output = command.arg(&script).stdin(Stdio::null()).output().await?;
     let errors = String::from_utf8_lossy(&output.stderr);

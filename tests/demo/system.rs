@@ -10,20 +10,24 @@ use tests::port::Port;
 use tests::postgres::{DATABASE, Options, USER};
 use tests::program::{Ports, executable};
 use tests::{Etcd, Manager, Postgres, Router, wait};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
-use crate::Progress;
+use crate::{Progress, say};
 
 /// All that runs; it ends with this value.
 pub(crate) struct System {
     // Clients before servers.
     pub(crate) routers: Vec<Router>,
-    managers: Vec<Manager>,
+    pub(crate) managers: Vec<Manager>,
     pub(crate) shards: Vec<Postgres>,
     pub(crate) etcd: Etcd,
 }
 
-/// The servers that become shards; the others are left for whoever tries the demo.
-pub(crate) const REGISTERED: [&str; 2] = ["shard-1", "shard-2"];
+/// The shards that there are at first.
+pub(crate) const FIRST: [&str; 2] = ["shard-1", "shard-2"];
+/// The one that is added under load.
+pub(crate) const ADDED: &str = "shard-3";
 
 impl System {
     pub(crate) async fn start(progress: &Progress) -> anyhow::Result<Self> {
@@ -53,12 +57,12 @@ impl System {
             shards,
             etcd,
         };
-        for (name, server) in REGISTERED.iter().zip(&system.shards) {
+        for (name, server) in FIRST.iter().zip(&system.shards) {
             system
                 .shardctl_when_led(&["shards", "add", name, &server.endpoint()])
                 .await?;
         }
-        progress.done(&format!("{} are registered", REGISTERED.join(" and ")));
+        progress.done(&format!("{} are registered", FIRST.join(" and ")));
         for (pgwire, http, grpc, metrics) in [(6432, 8080, 50051, 9090), (6433, 8082, 50053, 9092)]
         {
             let ports = Ports::prefer(http, grpc, metrics)?;
@@ -76,22 +80,21 @@ impl System {
         self.routers.get(number).context("two routers were started")
     }
 
+    fn shardctl_command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let managers = self.managers.iter().map(|manager| manager.0.grpc());
+        let managers = managers.collect::<Vec<_>>().join(",");
+        let mut command = Command::new(executable("shardctl")?);
+        command
+            .env("SHARDCTL_MANAGER", managers)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        Ok(command)
+    }
+
     /// Runs shardctl and returns what it prints.
     pub(crate) async fn shardctl(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let managers: Vec<String> = self
-            .managers
-            .iter()
-            .map(|manager| manager.0.grpc())
-            .collect();
-        let mut command = tokio::process::Command::new(executable("shardctl")?);
-        command
-            .env("SHARDCTL_MANAGER", managers.join(","))
-            .args(arguments);
-        let output = command
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await?;
+        let output = self.shardctl_command(arguments)?.output().await?;
         let errors = String::from_utf8_lossy(&output.stderr);
         let line = arguments.join(" ");
         anyhow::ensure!(
@@ -100,6 +103,33 @@ impl System {
             errors.trim_end()
         );
         Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    }
+
+    /// Runs shardctl as if by hand: the command, how far it is, and what it prints.
+    pub(crate) async fn shardctl_shown(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let line = arguments.join(" ");
+        say(&format!("\n$ shardctl {line}"));
+        let mut command = self.shardctl_command(arguments)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let errors = child.stderr.take().context("stderr is a pipe")?;
+        let mut lines = BufReader::new(errors).lines();
+        let told = async {
+            while let Some(line) = lines.next_line().await? {
+                say(&line);
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        let (told, output) = tokio::join!(told, child.wait_with_output());
+        told?;
+        let output = output?;
+        say(String::from_utf8_lossy(&output.stdout).trim_end());
+        anyhow::ensure!(
+            output.status.success(),
+            "shardctl {line}: {}",
+            output.status
+        );
+        Ok(())
     }
 
     /// As [`Self::shardctl`], with its JSON read.
@@ -142,14 +172,14 @@ impl System {
             ));
         }
         lines.push(format!("  export SHARDCTL_MANAGER={managers}"));
-        for arguments in ["status", "route 42", "tables count"] {
+        for arguments in [
+            "status",
+            "route 42",
+            "tables count",
+            "plan drain shard-1",
+            "reshard drain shard-1 --wait",
+        ] {
             lines.push(format!("  {shardctl} {arguments}"));
-        }
-        if let Some(spare) = self.shards.get(REGISTERED.len()) {
-            lines.push(format!(
-                "  {shardctl} shards add shard-3 {}",
-                spare.endpoint()
-            ));
         }
         lines.push(String::new());
         for (name, programs) in [

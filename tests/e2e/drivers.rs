@@ -11,6 +11,7 @@ mod languages;
 mod pgbench;
 mod psql;
 mod python;
+mod rust;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let trials = [
@@ -18,6 +19,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         pgbench::trials(suite),
         python::trials(suite),
         languages::trials(suite),
+        rust::trials(suite),
     ];
     trials.into_iter().flatten().collect()
 }

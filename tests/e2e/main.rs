@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 mod balance;
 mod console;
+mod differential;
 mod drivers;
 mod faults;
 mod grpc;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let trials = [
         reshard::trials(&suite),
         faults::trials(&suite),
+        differential::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),

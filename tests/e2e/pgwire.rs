@@ -11,6 +11,7 @@ use tokio_postgres::error::DbError;
 use crate::suite::Suite;
 
 mod bounds;
+mod by_sql;
 mod cancel;
 mod copy;
 mod cursors;
@@ -28,6 +29,7 @@ mod session;
 mod shards_tls;
 mod tls;
 mod transactions;
+mod unnamed;
 mod waiting;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -51,6 +53,8 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         hints::trials(suite),
         refusals::trials(suite),
         schema::trials(suite),
+        by_sql::trials(suite),
+        unnamed::trials(suite),
     ]
     .into_iter()
     .flatten()

@@ -200,3 +200,15 @@ macro_rules! same {
 }
 
 pub(crate) use same;
+
+/// Prints what was measured.
+macro_rules! told {
+    ($($what:tt)+) => {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($what)+)),
+        ))
+    };
+}
+
+pub(crate) use told;

@@ -15,7 +15,9 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod random;
 pub mod raw;
+pub mod statements;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -74,10 +74,14 @@ impl Writer {
         let unchanged = write.unchanged.iter().cloned();
         compares.extend(unchanged.map(|(key, seen)| Compare::ModRevision(key, seen)));
         let mut ops = Vec::new();
-        let epoch = match &write.effect {
-            Effect::None => self.epoch().await?,
+        let store = self.store.as_ref();
+        let (epoch, position) = match &write.effect {
+            Effect::None => (self.epoch().await?, Position::of(store).await?),
             Effect::Hold(_) | Effect::Release { .. } | Effect::Flip { .. } => {
-                let mut loaded = load(self.store.as_ref()).await?;
+                let (mut loaded, position) =
+                    tokio::try_join!(async { Ok::<_, Error>(load(store).await?) }, async {
+                        Ok(Position::of(store).await?)
+                    },)?;
                 let present = loaded.snapshot()?;
                 let epoch = present.epoch().next();
                 let changes = write.effect.ops(&present)?;
@@ -88,11 +92,10 @@ impl Writer {
                 ));
                 ops.extend(changes);
                 ops.push(Op::put(keys::HEAD, encode(&Head { epoch, term })));
-                epoch
+                (epoch, position)
             }
         };
         ops.extend((write.records)(epoch));
-        let position = Position::of(self.store.as_ref()).await?;
         let entry = audit::Entry {
             action: write.action.to_owned(),
             target: write.target.clone(),

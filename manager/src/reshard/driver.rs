@@ -7,7 +7,7 @@ use std::time::Duration;
 use platform::TaskGroup;
 use platform::telemetry::error_chain;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use topology::Term;
 use topology::store::{Revision, Store};
 
@@ -214,9 +214,14 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             report.leg.clone_from(hands.leg());
         });
         failpoint::pass("before", &step_name(step));
+        let begun = Instant::now();
         let Some(outcome) = attend(&mut hands, &mut machine, &mut orders, failures).await else {
             continue; // Something else is wanted.
         };
+        if machine.phase().is_held() {
+            let millis = begun.elapsed().as_secs_f64() * 1e3;
+            tracing::info!(leg = %id, step = step_name(step), millis, "step of a cutover");
+        }
         let event = match outcome {
             Ok(()) => {
                 failpoint::pass("after", &step_name(step));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::api::{JobView, LegView, Status};
 use super::leg::{Cutover, JobProgress, Leg};
 use super::machine::{Goal, Phase, Side, Step};
+use super::progress::Reading;
 use super::record::Job;
 
 /// What part of a leg is done when its rows are copied.
@@ -147,7 +148,7 @@ pub fn view(job: &Job, legs: &[Leg], progress: &JobProgress) -> JobView {
         keys_migrated,
         total_keys,
         bytes_migrated: readings.clone().map(|reading| reading.bytes_copied).sum(),
-        total_bytes: 0,
+        total_bytes: readings.clone().map(expected_bytes).sum(),
         lag_bytes: readings.clone().map(|r| r.lag_bytes).max().unwrap_or(0),
         lag: Duration::from_millis(readings.map(|r| r.lag_ms).max().unwrap_or(0)),
         rate: progress.rate,
@@ -221,6 +222,13 @@ fn leg_view(leg: &Leg, progress: &JobProgress) -> LegView {
     }
 }
 
+/// The bytes of all rows that are to be copied, if they are like those that were.
+fn expected_bytes(reading: Reading) -> u64 {
+    let rows = u128::from(reading.rows_copied.max(1));
+    let total = u128::from(reading.rows_total.max(reading.rows_copied));
+    u64::try_from(u128::from(reading.bytes_copied) * total / rows).unwrap_or(u64::MAX)
+}
+
 fn at_least_one(count: usize) -> f64 {
     as_f64(u64::try_from(count.max(1)).unwrap_or(u64::MAX))
 }
@@ -229,4 +237,17 @@ fn at_least_one(count: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
 fn as_f64(number: u64) -> f64 {
     number as f64
+}
+
+#[test]
+fn bytes_are_expected_by_those_of_the_rows_so_far() {
+    let reading = |rows_copied, rows_total, bytes_copied| Reading {
+        rows_copied,
+        rows_total,
+        bytes_copied,
+        ..Reading::default()
+    };
+    assert_eq!(expected_bytes(reading(0, 100, 0)), 0);
+    assert_eq!(expected_bytes(reading(50, 100, 4_000)), 8_000);
+    assert_eq!(expected_bytes(reading(120, 100, 9_600)), 9_600);
 }

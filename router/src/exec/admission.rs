@@ -130,6 +130,7 @@ pub fn may_write(class: &Class) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::SqlExecute;
 
     fn analysis(classes: Vec<Class>) -> Analysis {
         let statement = |class| Statement {
@@ -164,7 +165,10 @@ mod tests {
         let begin = Class::Begin { read_only: false };
         let explained = Class::Explain {
             analyze: false,
-            inner: Box::new(Class::SqlExecute("p".to_owned())),
+            inner: Box::new(Class::SqlExecute(SqlExecute {
+                name: "p".to_owned(),
+                arguments: Vec::new(),
+            })),
         };
         let classes = [
             begin,

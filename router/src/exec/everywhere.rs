@@ -75,6 +75,7 @@ pub async fn run_within(
 ) -> Result<Bytes, Failure> {
     let grace = core.config.sharding.connect_timeout;
     let mut all = Participants::borrow_all(serving, settings, grace).await?;
+    let _forgetting = core.schema.forgetting();
     let prepared = match limit {
         None => all.prepare(sql).await,
         Some(limit) => match tokio::time::timeout(limit, all.prepare(sql)).await {

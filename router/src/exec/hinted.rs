@@ -82,7 +82,9 @@ fn key<'a>(
             }
             key_type?
         }
-        Plan::Refused(refusal) => return Err(refusal.clone().into()),
+        Plan::NeedsColumns { refusal, .. } | Plan::Refused(refusal) => {
+            return Err(refusal.clone().into());
+        }
     };
     Ok(Some(locate::read_key(key_type, text)?))
 }

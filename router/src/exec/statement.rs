@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::exec::exchange::{Exchange, Terms, error_of};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
-use crate::exec::{admission, everywhere, hinted};
+use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
 use crate::moving;
 use crate::pool::Pool;
@@ -107,7 +107,11 @@ impl Executor {
         loop {
             let serving = self.core.view.load();
             let routed = serving.snapshot.epoch();
-            let error = match self.begin(serving, &request).await {
+            let begun = match self.with_columns(&serving, &request).await? {
+                Some(named) => self.begin(serving, &named).await,
+                None => self.begin(serving, &request).await,
+            };
+            let error = match begun {
                 Err(error) => error,
                 Ok(rows) => return Ok(rows),
             };
@@ -124,6 +128,22 @@ impl Executor {
                 error => return Err(error),
             }
         }
+    }
+
+    /// The request with the columns of each INSERT that leaves them out; none when none does.
+    async fn with_columns(
+        &self,
+        serving: &Serving,
+        request: &Request,
+    ) -> Result<Option<Request>, Error> {
+        let planned = self.core.cache.plan(&request.sql, &serving.snapshot);
+        let planned = planned.map_err(|error| not_sql(&error))?;
+        let plans = planned.plans(&serving.snapshot);
+        let named = columns::name(&self.core, serving, &request.sql, &plans.plans).await?;
+        Ok(named.map(|sql| Request {
+            sql,
+            ..request.clone()
+        }))
     }
 
     async fn begin(&self, serving: Arc<Serving>, request: &Request) -> Result<Rows, Error> {
@@ -327,7 +347,7 @@ fn output_settings() -> Settings {
 fn plan_writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Everywhere => true,
+        Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Home(_) | Plan::Refused(_) => false,
     }
 }

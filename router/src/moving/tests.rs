@@ -38,7 +38,9 @@ fn at(epoch: u64, held: bool) -> Snapshot {
 fn counted(registry: &Registry, name: &str) -> f64 {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == name);
-    let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+    let metrics = family
+        .map(prometheus::proto::MetricFamily::get_metric)
+        .unwrap_or_default();
     metrics
         .iter()
         .map(|metric| metric.get_counter().get_value())

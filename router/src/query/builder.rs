@@ -69,6 +69,11 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// The query string.
+    pub(super) fn sql(&self) -> &'a str {
+        self.literals.sql()
+    }
+
     pub(super) fn finish(self) -> (Data, Vec<UnsafeCall>) {
         (self.data, self.functions)
     }

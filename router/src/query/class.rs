@@ -1,6 +1,6 @@
 //! The kinds of statement, as far as a session or the routing treats them differently.
 
-use super::{Data, Ddl, TableRef};
+use super::{Data, Ddl, SqlExecute, SqlPrepare, TableRef};
 
 /// What a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +57,9 @@ pub enum Class {
     /// DISCARD PLANS, SEQUENCES or TEMP; its command tag.
     DiscardOther(&'static str),
     /// PREPARE of a statement by name.
-    SqlPrepare(String),
+    SqlPrepare(SqlPrepare),
     /// EXECUTE of a prepared statement.
-    SqlExecute(String),
+    SqlExecute(SqlExecute),
     /// COPY.
     Copy(CopyStatement),
     /// EXPLAIN.

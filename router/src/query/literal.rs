@@ -28,6 +28,11 @@ impl<'a> Literals<'a> {
         Self { sql }
     }
 
+    /// The statement text.
+    pub(super) fn sql(self) -> &'a str {
+        self.sql
+    }
+
     /// The expression as a value.
     pub(super) fn value(self, node: &Node) -> Value {
         match &node.node {

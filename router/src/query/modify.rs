@@ -8,7 +8,7 @@ use pg_query::protobuf::{
 
 use super::builder::{Builder, Place};
 use super::select::Handing;
-use super::{Insert, NewRows, ScopeId, WriteKind};
+use super::{Insert, NewRows, ScopeId, WriteKind, unnamed};
 
 impl<'a> Builder<'a> {
     pub(super) fn insert(&mut self, insert: &'a InsertStmt, parent: Option<Place>) -> ScopeId {
@@ -25,10 +25,12 @@ impl<'a> Builder<'a> {
         };
         self.returning(insert.returning_clause.as_ref(), at);
         let columns = (!insert.cols.is_empty()).then(|| target_names(&insert.cols));
+        let unnamed = unnamed::of(insert, self.sql());
         self.add_write(
             scope,
             WriteKind::Insert(Insert {
                 columns,
+                unnamed,
                 rows,
                 updates,
             }),

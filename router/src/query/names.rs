@@ -70,6 +70,20 @@ pub(super) fn star(column: &protobuf::ColumnRef) -> Option<Option<Qualifier>> {
     Some(qualifier(&parts(before)?))
 }
 
+/// Whether an expression stands for any number of columns: `t.*`, `(row).*`.
+pub(super) fn is_star(value: &Node) -> bool {
+    match &value.node {
+        Some(NodeEnum::ColumnRef(column)) => ends_in_star(&column.fields),
+        Some(NodeEnum::AIndirection(it)) => ends_in_star(&it.indirection),
+        _ => false,
+    }
+}
+
+fn ends_in_star(nodes: &[Node]) -> bool {
+    let last = nodes.last().and_then(|node| node.node.as_ref());
+    matches!(last, Some(NodeEnum::AStar(_)))
+}
+
 fn qualifier(parts: &[&str]) -> Option<Qualifier> {
     table_of_parts(parts).map(|table| Qualifier {
         schema: table.schema,

@@ -218,6 +218,8 @@ pub enum WriteKind {
 pub struct Insert {
     /// The target columns; none when the statement does not name them.
     pub columns: Option<Vec<String>>,
+    /// Where their names could be written, when the statement does not name them.
+    pub unnamed: Option<super::Unnamed>,
     /// The rows.
     pub rows: NewRows,
     /// The columns that ON CONFLICT DO UPDATE sets.

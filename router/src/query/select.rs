@@ -134,12 +134,9 @@ impl<'a> Builder<'a> {
                 continue;
             };
             self.each(&list.items, at);
-            all.push(
-                list.items
-                    .iter()
-                    .map(|item| self.literals.value(item))
-                    .collect(),
-            );
+            // Where the values behind a row's columns end up is not known.
+            let known = list.items.iter().take_while(|item| !names::is_star(item));
+            all.push(known.map(|item| self.literals.value(item)).collect());
         }
         all
     }
@@ -152,6 +149,9 @@ impl<'a> Builder<'a> {
         let ResTarget { name, val, .. } = target.as_ref();
         let value = val.as_deref()?;
         let Some(NodeEnum::ColumnRef(column)) = &value.node else {
+            if names::is_star(value) {
+                return None;
+            }
             return Some(Output::Value(self.literals.value(value)));
         };
         if let Some(qualifier) = names::star(column) {

@@ -6,8 +6,12 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Place};
+use super::literal::Literals;
 use super::select::Handing;
-use super::{Class, CopyStatement, Data, UnsafeCall, ddl, names, set_config, setting};
+use super::{
+    Class, CopyStatement, Data, SqlExecute, SqlPrepare, UnsafeCall, ddl, names, prepare,
+    set_config, setting,
+};
 
 /// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
 const CURSOR_WITH_HOLD: i32 = 0x20;
@@ -78,12 +82,24 @@ impl<'a> Calls<'a> {
             NodeEnum::CopyStmt(it) => Some(Class::Copy(self.copy(it))),
             NodeEnum::ExplainStmt(it) => Some(self.explain(it)),
             NodeEnum::PrepareStmt(it) => {
-                self.walk_query(it.query.as_deref());
-                Some(Class::SqlPrepare(it.name.clone()))
+                // Its calls are looked at where it is executed.
+                let mut own = Self {
+                    sql: self.sql,
+                    found: Vec::new(),
+                };
+                Some(Class::SqlPrepare(SqlPrepare {
+                    name: it.name.clone(),
+                    types: it.argtypes.iter().map(prepare::type_oid).collect(),
+                    inner: Box::new(own.inner(it.query.as_deref())),
+                }))
             }
             NodeEnum::ExecuteStmt(it) => {
                 self.walk_expressions(&it.params);
-                Some(Class::SqlExecute(it.name.clone()))
+                let literals = Literals::new(self.sql);
+                Some(Class::SqlExecute(SqlExecute {
+                    name: it.name.clone(),
+                    arguments: it.params.iter().map(|it| literals.value(it)).collect(),
+                }))
             }
             NodeEnum::DeclareCursorStmt(it) => Some(Class::DeclareCursor {
                 hold: it.options & CURSOR_WITH_HOLD != 0,

@@ -9,10 +9,17 @@ use crate::query::{Class, Reach, Statement, UnsafeCall};
 /// Plans a statement.
 pub(super) fn plan(statement: &Statement, tables: Tables<'_>) -> Result<Plan, Refusal> {
     let plan = class(&statement.class, tables)?;
-    for call in &statement.functions {
-        check_call(call, &plan)?;
-    }
+    check_calls(statement, &plan)?;
     Ok(plan)
+}
+
+/// Whether what a statement calls means the same where its plan sends it.
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn check_calls(statement: &Statement, plan: &Plan) -> Result<(), Refusal> {
+    let mut calls = statement.functions.iter();
+    calls.try_for_each(|call| check_call(call, plan))
 }
 
 fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
@@ -55,8 +62,12 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Unlisten(_) => return Ok(Plan::Any { writes: true }),
         Class::PrepareTransaction => Refusal::statement("PREPARE TRANSACTION"),
         Class::FinishPrepared => Refusal::statement("COMMIT PREPARED or ROLLBACK PREPARED"),
-        Class::SqlPrepare(_) => because("PREPARE", PREPARED).hint(EXTENDED),
-        Class::SqlExecute(_) => because("EXECUTE", PREPARED).hint(EXTENDED),
+        Class::SqlPrepare(prepare) => match self::class(&prepare.inner, tables) {
+            Ok(plan @ Plan::NeedsColumns { .. }) => return Ok(plan),
+            // Whether it can be run is asked with each EXECUTE.
+            Ok(_) | Err(_) => because("PREPARE", BY_SQL).hint(ALONE),
+        },
+        Class::SqlExecute(_) => because("EXECUTE", BY_SQL).hint(ALONE),
         Class::Listen(_) => because("LISTEN", NOTIFICATION).hint(DIRECT),
         Class::Notify(_) => because("NOTIFY", NOTIFICATION).hint("notify from the application"),
         Class::DeclareCursor { hold: true, .. } => because(
@@ -74,10 +85,9 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
 
 const NOTIFICATION: &str = "a notification reaches only those who listen on the same shard";
 
-const PREPARED: &str =
-    "the statement belongs to one connection, which the next transaction may not get";
+const BY_SQL: &str = "it is beside other statements or comes as a prepared statement itself";
 
-const EXTENDED: &str = "use the prepared statements of the driver, the extended query protocol";
+const ALONE: &str = "send it alone as a simple query, or use the prepared statements of the driver";
 
 const DIRECT: &str = "connect to the shard itself";
 
@@ -130,6 +140,7 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
                 "EXPLAIN of a schema change is not supported",
             ));
         }
+        Plan::NeedsColumns { inserts, refusal } => Plan::NeedsColumns { inserts, refusal },
         Plan::Refused(refusal) => return Err(refusal),
     })
 }
@@ -138,6 +149,8 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let safe = match (call.reach, plan) {
         (Reach::Home | Reach::OneShard, Plan::Home(_))
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
+        // The statement is looked at again when its columns are known.
+        (_, Plan::NeedsColumns { .. }) => true,
         (Reach::OneShard | Reach::Home | Reach::Nowhere, _) => false,
     };
     if safe {

@@ -68,6 +68,13 @@ fn sharded<'a>(
         inserts,
         writes,
     } = work;
+    let unnamed: Vec<_> = inserts.iter().filter_map(ShardedInsert::unnamed).collect();
+    if let Some(first) = inserts.iter().find(|insert| insert.unnamed().is_some()) {
+        return Ok(Plan::NeedsColumns {
+            inserts: unnamed,
+            refusal: first.names_no_columns(),
+        });
+    }
     let key_type = key.key_type;
     let targets: HashSet<Place, RandomState> = inserts.iter().map(|insert| insert.target).collect();
     let mut pins = Pins::try_new(data, Columns::new(data, tables), &key, targets)?;
@@ -142,6 +149,13 @@ impl<'a> Survey<'a> {
                 }
                 Some(_) | None => self.home = Some((name, index)),
             },
+            Kind::System if table.name == "pg_prepared_statements" => {
+                return Err(Refusal::unsupported(
+                    "pg_prepared_statements is not supported by the router: shards hold the \
+                     statements of all sessions",
+                )
+                .hint("ask the driver what it has prepared"));
+            }
             Kind::System => {}
             Kind::Unregistered => return Err(unregistered(table)),
         }

@@ -166,14 +166,18 @@ fn reason(question: Question<'_>, decision: Decision) -> &'static str {
         (Plan::Any { .. }, _) => "any shard answers alike",
         (Plan::Home(_), _) => "its unsharded tables are there",
         (Plan::Everywhere, _) => "a schema change runs on all shards or on none",
-        (Plan::Refused(_), _) => "it is refused",
+        (Plan::NeedsColumns { .. } | Plan::Refused(_), _) => "it is refused",
     }
 }
 
 fn sources(plan: &Plan) -> &[KeySource] {
     match plan {
         Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources,
-        Plan::Any { .. } | Plan::Home(_) | Plan::Everywhere | Plan::Refused(_) => &[],
+        Plan::Any { .. }
+        | Plan::Home(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::Refused(_) => &[],
     }
 }
 

@@ -47,7 +47,10 @@ pub fn holds_for_texts(statement: &Statement, plan: &Plan) -> bool {
     );
     let is_for_one_shard = match plan {
         Plan::Key { .. } | Plan::Any { .. } | Plan::Home(_) => true,
-        Plan::Everywhere | Plan::NeedsHint { .. } | Plan::Refused(_) => false,
+        Plan::Everywhere
+        | Plan::NeedsHint { .. }
+        | Plan::NeedsColumns { .. }
+        | Plan::Refused(_) => false,
     };
     is_data && is_for_one_shard && statement.functions.is_empty()
 }

@@ -104,7 +104,7 @@ fn read_key<'a>(
         Plan::Any { .. } | Plan::Home(_) => {
             Ok(default_type(snapshot).and_then(|key_type| read(key_type).ok()))
         }
-        Plan::Everywhere | Plan::Refused(_) => Ok(None),
+        Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::columns::{CellId, Origin, Place};
 use super::pins::{Nulls, Pins};
 use super::tables::Sharded;
-use super::{KeyColumn, Refusal};
+use super::{KeyColumn, Refusal, UnnamedInsert};
 use crate::query::{Insert, NewRows, Value};
 
 /// An INSERT into a sharded table.
@@ -27,19 +27,42 @@ pub(super) enum Pending {
 }
 
 impl ShardedInsert<'_> {
+    /// What has to be known before it can be planned; none when nothing has to be.
+    pub(super) fn unnamed(&self) -> Option<UnnamedInsert> {
+        let Insert {
+            columns: None,
+            unnamed: Some(unnamed),
+            rows: NewRows::Values(_) | NewRows::Query(_),
+            ..
+        } = self.insert
+        else {
+            return None;
+        };
+        Some(UnnamedInsert {
+            table: self.table.name.clone(),
+            unnamed: unnamed.clone(),
+        })
+    }
+
+    /// Where the columns' order is not known.
+    pub(super) fn names_no_columns(&self) -> Refusal {
+        let KeyColumn { table, column } = self.table.key_column();
+        Refusal::unsupported(format!(
+            "INSERT into sharded table \"{table}\" does not name its columns"
+        ))
+        .hint(format!(
+            "name the columns: INSERT INTO {table} ({column}, ...)"
+        ))
+    }
+
     /// Pins the target by its new rows.
     pub(super) fn pin(&self, pins: &mut Pins<'_>) -> Result<Pending, Refusal> {
         let key = self.table.key_column();
-        let columns = self.insert.columns.as_ref().ok_or_else(|| {
-            Refusal::unsupported(format!(
-                "INSERT into sharded table \"{}\" does not name its columns",
-                key.table
-            ))
-            .hint(format!(
-                "name the columns: INSERT INTO {} ({}, ...)",
-                key.table, key.column
-            ))
-        })?;
+        if self.insert.rows == NewRows::Defaults {
+            return Err(no_value(&key));
+        }
+        let columns = self.insert.columns.as_ref();
+        let columns = columns.ok_or_else(|| self.names_no_columns())?;
         let position = columns.iter().position(|column| *column == key.column);
         let position = position.ok_or_else(|| no_value(&key))?;
         match &self.insert.rows {

@@ -10,7 +10,7 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Guarded, Seen};
+use super::expect::{Answer, Guarded, Outdated, Seen};
 use super::extended::Portal;
 use super::patience::{Imposed, given_up};
 use super::relay::{self, RelayError, exchange};
@@ -334,9 +334,11 @@ impl Session {
             attachment.rewind = None;
             self.batch.answered();
         }
-        if seen.outdated {
-            // The schema was changed by another router, or on the shard itself.
-            self.front.statements.forget_all();
+        // The schema was changed by another router, or on the shard itself.
+        match seen.outdated {
+            Some(Outdated::Plans) => self.front.statements.forget_all(),
+            Some(Outdated::Columns) => self.front.core.schema.forget_all(),
+            None => {}
         }
         follow(lease, &seen);
         self.batch.undo(&seen.undone, &mut self.statements);

@@ -28,6 +28,13 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// A Query of a text that the router wrote.
+    pub(super) fn query(sql: &str) -> Result<Self, wire::EncodeError> {
+        let mut bytes = BytesMut::new();
+        wire::frontend::encode::query(&mut bytes, sql.as_bytes())?;
+        Ok(Self { bytes })
+    }
+
     /// The message type.
     #[must_use]
     pub(super) fn tag(&self) -> u8 {

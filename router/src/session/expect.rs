@@ -70,6 +70,28 @@ pub(super) enum Verdict {
     Replace(Bytes),
 }
 
+/// What no longer fits its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outdated {
+    /// A prepared statement, whose result has another form than when it was parsed.
+    Plans,
+    /// Perhaps the names of columns that the router has written into a statement.
+    Columns,
+}
+
+impl Outdated {
+    /// What an error says.
+    fn read(body: &[u8]) -> Option<Self> {
+        let mut fields = body.split(|byte| *byte == 0);
+        fields.find_map(|field| match field {
+            // Where PostgreSQL finds it, whatever its words are.
+            b"RRevalidateCachedQuery" => Some(Self::Plans),
+            b"C42703" => Some(Self::Columns),
+            _ => None,
+        })
+    }
+}
+
 /// What a run of answers amounted to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Seen {
@@ -79,8 +101,8 @@ pub(super) struct Seen {
     pub error: bool,
     /// Whether a message of the router's own met one, which breaks what it was sent for.
     pub own_error: bool,
-    /// Whether an error says that a prepared statement no longer fits its tables.
-    pub outdated: bool,
+    /// What the tables have become different from, by an error.
+    pub outdated: Option<Outdated>,
     /// How many Executes, or commands of a simple query, were completed.
     pub completed: usize,
     /// Which of them said ROLLBACK, in order.
@@ -354,7 +376,7 @@ impl Expectations {
         };
         self.seen.own_error |= matches!(self.front()?, Expected::Drop(_));
         self.seen.error = true;
-        self.seen.outdated |= is_about_plans(body);
+        self.seen.outdated = self.seen.outdated.or_else(|| Outdated::read(body));
         if let Some(said) = said {
             self.seen.guarded = Some(if taken_back {
                 Guarded::TakenBack(said)
@@ -405,13 +427,6 @@ impl Expectations {
         self.back = Back::Never;
         std::mem::take(&mut self.seen)
     }
-}
-
-/// Whether an error comes from where PostgreSQL finds that a prepared statement's result has
-/// another form than when it was parsed.
-fn is_about_plans(body: &[u8]) -> bool {
-    let mut fields = body.split(|byte| *byte == 0);
-    fields.any(|field| field == b"RRevalidateCachedQuery")
 }
 
 /// Whether a frame ends an answer; `None` when it has no place in it.

@@ -148,6 +148,7 @@ impl Session {
         }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
+        let (definition, planned) = self.define(&serving, definition, planned).await?;
         let parsed = Parsed {
             definition,
             parameter_types: parse.parameter_types.iter().collect(),
@@ -177,7 +178,7 @@ impl Session {
     }
 
     /// A statement by the client's name, to be parsed under the settings that are in force now.
-    async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
+    pub(super) async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
         self.settle_batch().await?;
         let known = self.statements.get_mut(name);
         let known = known.ok_or_else(|| no_statement(name))?;
@@ -191,7 +192,7 @@ impl Session {
         Ok(Arc::clone(known))
     }
 
-    fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {
+    pub(super) fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {
         let limit = self.front.core.config.pgwire.max_prepared_statements;
         if self.statements.contains_key(name) {
             self.must_not_have_failed()?;

@@ -5,10 +5,12 @@
 //! also words the errors.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
+use crate::cache::Plans;
 use crate::query::Form;
 use crate::replica::Permit;
-use crate::route::{self, Constants, Target};
+use crate::route::{self, Constants, Plan, Target};
 use crate::view::Serving;
 
 use super::state::Transaction;
@@ -17,6 +19,15 @@ use super::{Session, simple};
 thread_local! {
     /// Buffers that are used again; nothing waits for the network while they are borrowed.
     static FORM: RefCell<Form> = RefCell::default();
+}
+
+/// What a form says of its texts.
+#[derive(Debug)]
+pub(super) enum ByForm {
+    /// Where this one goes.
+    Located(Located),
+    /// They leave out the columns of an INSERT, which go to the same place in all of them.
+    Unnamed(Arc<Plans>),
 }
 
 /// Where a text goes.
@@ -29,8 +40,8 @@ pub(super) struct Located {
 }
 
 impl Session {
-    /// Where a text goes by its form; none when it has to be looked at as it is.
-    pub(super) fn locate_by_form(&self, sql: &str, serving: &Serving) -> Option<Located> {
+    /// What is known of a text by its form; none when it has to be looked at as it is.
+    pub(super) fn locate_by_form(&self, sql: &str, serving: &Serving) -> Option<ByForm> {
         match self.transaction {
             Transaction::Idle | Transaction::Pending(_) | Transaction::Open => {}
             Transaction::Failed | Transaction::FailedPending(_) => return None,
@@ -46,16 +57,22 @@ impl Session {
             };
             let plans = self.plans(&planned, serving);
             let plan = plans.plans.first()?;
+            if let Plan::NeedsColumns { inserts, .. } = plan {
+                // Up to the first constant the text and its form are the same.
+                let same = form.constants.first()?.value.start;
+                let are_known = inserts.iter().all(|insert| insert.unnamed.at < same);
+                return are_known.then_some(ByForm::Unnamed(plans));
+            }
             if !route::holds_for_texts(statement, plan) {
                 return None;
             }
             let constants = Constants::new(sql, form);
             let target = self.place(statement, plan, &constants, serving).ok()?;
-            Some(Located {
+            Some(ByForm::Located(Located {
                 target,
                 writes: simple::may_write(plan, statement),
                 permit: self.permit(statement, Some(plan)),
-            })
+            }))
         })
     }
 }

@@ -4,10 +4,12 @@ use wire::backend::encode;
 use wire::frontend::Query;
 
 use super::attach::Stopped;
+use super::by_sql::BySql;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::{Answer, Back};
-use super::form::Located;
+use super::form::{ByForm, Located};
+use super::naming::Named;
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
@@ -25,7 +27,7 @@ impl Session {
         }
         let mut since = None;
         let stopped = loop {
-            match self.run_text(frame).await {
+            match self.run_text(frame, Named::No).await {
                 Ok(()) => return Ok(()),
                 Err(stopped) => {
                     let bytes = frame.bytes().len();
@@ -69,12 +71,18 @@ impl Session {
         }
     }
 
-    async fn run_text(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    pub(super) async fn run_text(&mut self, frame: &Frame, named: Named) -> Result<(), Stopped> {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
-        if let Some(located) = self.locate_by_form(sql, &serving) {
-            return self.run_located(&serving, located, frame).await;
+        match self.locate_by_form(sql, &serving) {
+            Some(ByForm::Located(located)) => {
+                return self.run_located(&serving, located, frame).await;
+            }
+            Some(ByForm::Unnamed(plans)) if named == Named::No => {
+                return self.run_with_columns(&serving, sql, &plans).await;
+            }
+            Some(ByForm::Unnamed(_)) | None => {}
         }
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
@@ -84,6 +92,9 @@ impl Session {
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
         let plans = self.plans(&planned, &serving);
+        if named == Named::No && self.needs_columns(&plans) {
+            return self.run_with_columns(&serving, sql, &plans).await;
+        }
         match planned.analysis.statements.as_slice() {
             [] => {
                 let frames = local::frames(encode::empty_query_response);
@@ -129,6 +140,9 @@ impl Session {
         }
         if let Transaction::FailedPending(_) = self.transaction {
             return Err(control::in_failed_transaction().into());
+        }
+        if let Some(which) = BySql::of(class) {
+            return self.run_by_sql(serving, statement, which, sql).await;
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
@@ -306,7 +320,7 @@ impl Session {
     }
 
     /// Sends the client's own bytes and relays the answer.
-    async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    pub(super) async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
         self.expected.forward(Answer::Ready);
         if self.may_step_back() {
@@ -402,7 +416,7 @@ impl Session {
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Everywhere => true,
+        Plan::Home(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()

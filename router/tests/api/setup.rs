@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::{Shutdown, TaskGroup};
+use router::barrier::Barrier;
 use router::cache::Cache;
 use router::config::Config;
 use router::core::Core;
@@ -16,11 +17,13 @@ use router::exec::Executor;
 use router::hold::Holding;
 use router::ingress::{self, Limits};
 use router::metrics::Metrics;
+use router::moving::Moving;
 use router::pool::{self, Credentials};
+use router::schema::Schema;
 use router::view::Keeper;
 use serde_json::{Value, json};
 use tests::Postgres;
-use topology::records::ShardVnodes;
+use topology::records::{Incarnation, ShardVnodes};
 use topology::{
     Endpoint, Epoch, Group, GroupName, KeyType, Parts, Placement, Shard, ShardId, ShardState,
     Snapshot, Table, TableName, Token, ring,
@@ -77,13 +80,15 @@ impl Router {
         let (tasks, shutdown) = (TaskGroup::new(), Shutdown::new());
         let limits = config.sharding.hold;
         let holding = Holding::register(limits, &registry, shutdown.clone()).unwrap();
-        let pool = pool_config(&config);
+        let moving = Moving::register(limits, &registry, shutdown.clone()).unwrap();
+        let barrier = Barrier::default();
+        let pool = pool_config(&config, &barrier);
         let (keeper, view) = Keeper::new(
             topology,
             (pool, config.sharding.replicas),
             pools,
             metrics.clone(),
-            holding.clone(),
+            (holding.clone(), moving.clone(), barrier),
         );
         drop(tasks.spawn("pools", keeper.run(shutdown.clone())));
         tests::wait::until("the topology", tests::wait::SETTLE, || {
@@ -97,10 +102,12 @@ impl Router {
         .await
         .unwrap();
         let core = Arc::new(Core {
+            schema: Schema::default(),
             cache: Cache::new(1_000),
             config,
             view,
             holding,
+            moving,
             metrics,
             replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
         });
@@ -204,7 +211,7 @@ const CONFIG: &str = r#"{
     "sharding": {"connect_timeout": "2s", "checkout_timeout": "3s", "max_connections": 8}
 }"#;
 
-fn pool_config(config: &Config) -> pool::Config {
+fn pool_config(config: &Config, barrier: &Barrier) -> pool::Config {
     pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: Duration::from_secs(300),
@@ -217,6 +224,7 @@ fn pool_config(config: &Config) -> pool::Config {
             password: None,
         },
         dialer: pool::Dialer::default(),
+        presence: pool::Presence::new(Incarnation(1), barrier.clone()),
     }
 }
 

@@ -168,7 +168,7 @@ impl Ground {
         ledger.check(&self.cluster).await?;
         same!(ledger.other_errors(), Vec::new());
         remains::none(&self.cluster, &["events", "counters"]).await?;
-        println!(
+        crate::suite::told!(
             "{:?} {:?}: {:.1} s, {} writes, longest {} ms, errors {:?}",
             case.end,
             case.deaths,

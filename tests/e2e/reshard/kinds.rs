@@ -43,7 +43,7 @@ async fn a_shard_is_added_while_writers_write() -> Outcome {
     let done = until(&cluster, &job, "completed").await?;
     sleep(Duration::from_millis(500)).await;
     let ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "add-shard: {} writes, errors {:?}, pause {} ms, {}",
         ledger.writes(),
         ledger.errors,
@@ -72,7 +72,7 @@ async fn a_split_is_rolled_back_while_writers_write() -> Outcome {
     until(&cluster, &job, "rolled_back").await?;
     sleep(Duration::from_millis(300)).await;
     let ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "rollback: {} writes, errors {:?}",
         ledger.writes(),
         ledger.errors

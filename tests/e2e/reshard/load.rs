@@ -192,7 +192,7 @@ impl Load {
                 stop: Arc::clone(&stop),
                 sequence: Arc::clone(&sequence),
                 pace,
-                random: (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                random: (number.cast_unsigned() + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 ledger: Ledger::default(),
             };
             set.spawn(writer.run());
@@ -328,7 +328,11 @@ async fn connect(address: &Address) -> Result<Session, tokio_postgres::Error> {
         .user(&address.user)
         .dbname(&address.database);
     let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move { drop(connection.await) });
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a connection's driver ends with its client"
+    )]
+    let _driver = tokio::spawn(connection);
     let insert = "INSERT INTO events (k, id, pad) VALUES ($1, $2, 'x')";
     let count = "UPDATE counters SET v = v + 1 WHERE k = $1";
     Ok(Session {

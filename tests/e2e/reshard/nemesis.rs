@@ -118,7 +118,7 @@ async fn a_router_sleeps_through_the_flip() -> Outcome {
     cluster.router(1)?.program.resume()?;
     sleep(Duration::from_secs(1)).await;
     let ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "a frozen router: {} writes, refused {} of its statements, errors {:?}",
         ledger.writes(),
         refusals(&cluster, 1).await?,
@@ -167,7 +167,7 @@ async fn the_source_dies_while_it_is_followed() -> Outcome {
     ask(&cluster, &job, "resume").await?;
     until(&cluster, &job, "completed").await?;
     let ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "a killed source: {} writes, errors {:?}",
         ledger.writes(),
         ledger.errors
@@ -192,7 +192,7 @@ async fn the_target_dies_before_the_flip() -> Outcome {
     }
     until(&cluster, &job, "completed").await?;
     let ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "a killed target: {} writes, errors {:?}",
         ledger.writes(),
         ledger.errors
@@ -210,7 +210,7 @@ async fn a_client_goes_past_the_routers() -> Outcome {
     sleep(Duration::from_secs(1)).await;
     let bypassed = direct.stop().await?;
     let mut ledger = load.stop().await?;
-    println!(
+    crate::suite::told!(
         "past the routers: {} written, refused {:?}",
         bypassed.acked.len(),
         bypassed.errors
@@ -253,7 +253,7 @@ async fn a_long_transaction_defers_the_cutover_and_stalls_nobody() -> Outcome {
     let ledger = load.stop().await?;
     same!(ledger.other_errors(), Vec::new());
     let longest = ledger.longest_but_of(key);
-    println!("a long transaction: longest wait of others {longest:?}");
+    crate::suite::told!("a long transaction: longest wait of others {longest:?}");
     anyhow::ensure!(
         longest < Duration::from_secs(3),
         "others waited {longest:?}"

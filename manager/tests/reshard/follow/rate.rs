@@ -25,7 +25,7 @@ fn cpu_seconds(pid: &str) -> f64 {
     ticks / 100.0
 }
 
-async fn rate(field: &Field, what: &str, sql: &str) {
+async fn rate(field: &Field, what: &str, sql: &str) -> String {
     field.owner.psql(sql).await;
     let before = field.progress.rows_applied.value();
     let (start, own) = (Instant::now(), cpu_seconds("self"));
@@ -41,14 +41,14 @@ async fn rate(field: &Field, what: &str, sql: &str) {
     follow.stop().await;
     let rows = field.progress.rows_applied.value() - before;
     let rows = rows as f64;
-    println!(
+    format!(
         "{what:<36} {rows:>7} rows {:>7.0} rows/s; by seconds of CPU: lane {:>7.0}, \
          walsender {:>7.0}, manager {:>7.0}",
         rows / seconds,
         rows / lane,
         rows / sender,
         rows / manager
-    );
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,24 +62,35 @@ async fn rate_of_one_lane() {
              FOR i IN 1..{times} LOOP {sql}; COMMIT; END LOOP; END $$"
         )
     };
-    let insert = "INSERT INTO t VALUES (i, 0, now(), md5(i::text))";
-    rate(&field, "insert, one row a transaction", &each(insert, 1)).await;
-    let update = "UPDATE t SET n = n + 1 WHERE k = i";
-    rate(&field, "update, one row a transaction", &each(update, 1)).await;
-    let hot = "UPDATE t SET n = n + 1 WHERE k = i % 1000";
-    rate(&field, "update, 1,000 hot rows", &each(hot, 1)).await;
-    let ten = "UPDATE t SET n = n + 1 WHERE k BETWEEN i * 10 - 9 AND i * 10";
-    rate(&field, "update, ten rows a transaction", &each(ten, 10)).await;
-    rate(
-        &field,
-        "update, all rows in one transaction",
-        "UPDATE t SET n = n + 1",
-    )
-    .await;
-    let delete = "DELETE FROM t WHERE k = i";
-    rate(&field, "delete, one row a transaction", &each(delete, 1)).await;
     let all =
         format!("INSERT INTO t SELECT i, 0, now(), md5(i::text) FROM generate_series(1, {ROWS}) i");
-    rate(&field, "insert, all rows in one transaction", &all).await;
+    let ten = "UPDATE t SET n = n + 1 WHERE k BETWEEN i * 10 - 9 AND i * 10";
+    let cases = [
+        (
+            "insert, one row a transaction",
+            each("INSERT INTO t VALUES (i, 0, now(), md5(i::text))", 1),
+        ),
+        (
+            "update, one row a transaction",
+            each("UPDATE t SET n = n + 1 WHERE k = i", 1),
+        ),
+        (
+            "update, 1,000 hot rows",
+            each("UPDATE t SET n = n + 1 WHERE k = i % 1000", 1),
+        ),
+        ("update, ten rows a transaction", each(ten, 10)),
+        (
+            "update, all in one transaction",
+            "UPDATE t SET n = n + 1".to_owned(),
+        ),
+        (
+            "delete, one row a transaction",
+            each("DELETE FROM t WHERE k = i", 1),
+        ),
+        ("insert, all in one transaction", all),
+    ];
+    for (what, sql) in cases {
+        println!("{}", rate(&field, what, &sql).await);
+    }
     field.compare().await;
 }

@@ -33,7 +33,6 @@ fn calls_are_found_wherever_they_stand() {
         "update t set v = nextval('s')",
         "delete from t returning nextval('s')",
         "explain select nextval('s')",
-        "prepare p as select nextval('s')",
         "execute p(nextval('s'))",
         "declare c cursor for select nextval('s')",
         "copy (select nextval('s')) to stdout",

@@ -81,6 +81,10 @@ fn decision(sql: &str, snapshot: &Snapshot) -> String {
         Plan::Any { writes } => format!("any{}", writing(writes)),
         Plan::Home(index) => format!("home {}", snapshot.shard(index).unwrap().id),
         Plan::Everywhere => "everywhere".to_owned(),
+        Plan::NeedsColumns { inserts, .. } => {
+            let tables = inserts.iter().map(|insert| insert.table.name());
+            format!("columns {}", tables.collect::<Vec<_>>().join(" "))
+        }
         Plan::Refused(refusal) => format!("refused {} {}", refusal.sqlstate, refusal.message),
     }
 }

@@ -272,6 +272,7 @@ fn insert(columns: Option<&[&str]>, rows: NewRows, updates: &[&str]) -> WriteKin
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     WriteKind::Insert(Insert {
         columns: columns.map(own),
+        unnamed: None,
         rows,
         updates: own(updates),
     })

@@ -238,11 +238,11 @@ fn an_outdated_plan_is_told_from_other_errors() {
     let mut expected = Expectations::default();
     expected.forward(Answer::Ready);
     expected.on_frame(b'E', b"SERROR\0C0A000\0Rstandard_ProcessUtility\0\0");
-    assert!(!expected.take_seen().outdated);
+    assert_eq!(expected.take_seen().outdated, None);
     expected.forward(Answer::Ready);
     expected.on_frame(b'Z', b"I");
     expected.on_frame(b'E', b"SERROR\0C0A000\0RRevalidateCachedQuery\0\0");
-    assert!(expected.take_seen().outdated);
+    assert_eq!(expected.take_seen().outdated, Some(Outdated::Plans));
 }
 
 fn guard(code: &str) -> Vec<u8> {

@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Makes sure that the backend holds a statement.
-    pub(super) fn ensure_prepared(&mut self, prepared: &Prepared, named: bool) {
+    pub(in crate::session) fn ensure_prepared(&mut self, prepared: &Prepared, named: bool) {
         let held = if named {
             self.holds(prepared.id)
         } else {
@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// Whether the backend holds a named statement; it counts as used.
-    fn holds(&mut self, id: u64) -> bool {
+    pub(in crate::session) fn holds(&mut self, id: u64) -> bool {
         let attachment = self.attachment.as_mut();
         attachment.is_some_and(|attachment| attachment.lease.prepared.get(&id).is_some())
     }
