@@ -10,6 +10,7 @@ mod crash;
 mod ground;
 mod job;
 mod kinds;
+mod ledger;
 mod load;
 mod nemesis;
 mod remains;

@@ -167,7 +167,7 @@ impl Ground {
         same!(left, "", "deaths that did not come");
         ledger.check(&self.cluster).await?;
         same!(ledger.other_errors(), Vec::new());
-        remains::none(&self.cluster, &["events", "counters"]).await?;
+        remains::none(&self.cluster).await?;
         crate::suite::told!(
             "{:?} {:?}: {:.1} s, {} writes, longest {} ms, errors {:?}",
             case.end,

@@ -15,7 +15,8 @@ use topology::Key;
 
 use super::ground::{Case, End, Ground};
 use super::job::{ask, begin, begin_and_pause, find, until, until_phase};
-use super::load::{self, KEYS, Ledger, Load};
+use super::ledger::Ledger;
+use super::load::{self, KEYS, Load};
 use super::remains;
 use crate::suite::{Outcome, Suite, alone, same};
 
@@ -36,9 +37,6 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     )
     .into()
 }
-
-/// The tables of the load.
-const TABLES: [&str; 2] = ["events", "counters"];
 
 async fn start() -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(Plan {
@@ -88,7 +86,7 @@ async fn finish(cluster: &Cluster, job: &str, ledger: &Ledger) -> Outcome {
     ask(cluster, job, "finish").await?;
     until(cluster, job, "completed").await?;
     ledger.check(cluster).await?;
-    remains::none(cluster, &TABLES).await
+    remains::none(cluster).await
 }
 
 /// What shards refused of a router's statements since rows began to move.
