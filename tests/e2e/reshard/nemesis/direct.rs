@@ -30,6 +30,10 @@ impl Direct {
     pub(super) fn start(shard: &Postgres, some: Vec<i64>, others: Vec<i64>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let keys = some.into_iter().zip(others).flat_map(|(a, b)| [a, b]);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it is waited for when it is stopped"
+        )]
         let task = tokio::spawn(write(shard.address(), keys.collect(), Arc::clone(&stop)));
         Self { stop, task }
     }
