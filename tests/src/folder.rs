@@ -29,12 +29,15 @@ impl Folder {
     /// When it cannot be created.
     pub fn shared() -> anyhow::Result<Arc<Self>> {
         static SHARED: Mutex<Weak<Folder>> = Mutex::new(Weak::new());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(folder) = shared.upgrade() {
             return Ok(folder);
         }
         remove_abandoned();
-        let path = parent().join(format!("{PREFIX}{}", std::process::id()));
+        // One that has just lost its last owner may still be on its way out.
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = parent().join(format!("{PREFIX}{process}-{number}"));
         std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
         let folder = Arc::new(Self {
@@ -97,7 +100,8 @@ pub fn remove_abandoned() {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        let Some(owner) = owner.and_then(|id| id.parse::<u32>().ok()) else {
+        let owner = owner.and_then(|id| id.split('-').next()?.parse::<u32>().ok());
+        let Some(owner) = owner else {
             continue;
         };
         if !Path::new("/proc").join(owner.to_string()).exists() {
