@@ -34,5 +34,6 @@ pub mod shape;
 pub mod snapshot;
 pub mod stream;
 pub mod supervisor;
+mod sweep;
 pub mod verify;
 pub mod view;

@@ -80,7 +80,11 @@ async fn tell_of_job(system: &System, job: &Value) -> anyhow::Result<()> {
         let pause = leg["pause_ms"].as_f64();
         let pause = pause.with_context(|| format!("a leg was not cut over: {leg}"))?;
         // A machine with other things to do may take longer to write the flip: no row is wrong then.
-        let over = if pause > limit { " (over the limit)" } else { "" };
+        let over = if pause > limit {
+            " (over the limit)"
+        } else {
+            ""
+        };
         pauses.push(format!("{source} {pause:.1} ms{over}"));
         let certificates = leg["certificates"].as_array().into_iter().flatten();
         let mut exact = certificates.filter(|one| one["instant"] == EXACT);

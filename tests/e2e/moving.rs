@@ -166,7 +166,7 @@ async fn nobody_was_told(ground: &Ground) -> Outcome {
         ground.counted("shard_move_refusals_total").await?,
         ground.counted("shard_move_retries_total").await?,
     );
-    anyhow::ensure!(refused >= 2 && retried == refused, "{refused}, {retried}");
+    anyhow::ensure!(refused >= 2 && retried >= refused, "{refused}, {retried}");
     Ok(())
 }
 

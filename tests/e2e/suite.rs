@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 /// No test waits longer, whatever hangs.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// The same for those that are only run when asked for.
+const LONG_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// What a test comes to.
 pub(crate) type Outcome = anyhow::Result<()>;
@@ -89,8 +91,25 @@ impl Suite {
         Trial::ignorable_test(full_name(area, name), move || suite.run(test()))
     }
 
+    /// As [`Self::alone`], for a test of many minutes: only run when asked for by `--ignored`.
+    pub(crate) fn long<F>(self: &Arc<Self>, area: &str, name: &str, test: F) -> Trial
+    where
+        F: FnOnce() -> Running<'static> + Send + 'static,
+    {
+        let suite = Arc::clone(self);
+        let run = move || suite.run_within(LONG_PATIENCE, test());
+        Trial::ignorable_test(full_name(area, name), run).with_ignored_flag(true)
+    }
+
     fn run(&self, test: impl Future<Output = Outcome>) -> Result<Completion, Failed> {
-        let patience = PATIENCE + crate::differential::seconds().unwrap_or_default();
+        self.run_within(PATIENCE, test)
+    }
+
+    fn run_within(
+        &self,
+        patience: Duration,
+        test: impl Future<Output = Outcome>,
+    ) -> Result<Completion, Failed> {
         let outcome = self
             .runtime
             .block_on(async { timeout(patience, test).await });
@@ -155,7 +174,14 @@ macro_rules! alone {
     };
 }
 
-pub(crate) use {alone, shared};
+/// As `alone`, for tests of many minutes.
+macro_rules! long {
+    ($suite:ident: $($name:ident),+ $(,)?) => {
+        [$($suite.long(module_path!(), stringify!($name), || Box::pin($name()))),+]
+    };
+}
+
+pub(crate) use {alone, long, shared};
 
 /// Fails, with both values, unless they are equal.
 macro_rules! same {
@@ -174,3 +200,15 @@ macro_rules! same {
 }
 
 pub(crate) use same;
+
+/// Prints what was measured.
+macro_rules! told {
+    ($($what:tt)+) => {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stdout(),
+            format_args!("{}\n", format_args!($($what)+)),
+        ))
+    };
+}
+
+pub(crate) use told;

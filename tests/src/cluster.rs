@@ -27,6 +27,8 @@ pub struct Plan {
     pub router_config: Value,
     /// Laid over the configuration of every manager.
     pub manager_config: Value,
+    /// Environment variables of every manager.
+    pub manager_environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Plan {
@@ -40,6 +42,7 @@ impl Default for Plan {
             postgres: Options::default(),
             router_config: json!({}),
             manager_config: json!({}),
+            manager_environment: Vec::new(),
         }
     }
 }
@@ -81,6 +84,9 @@ impl Cluster {
         };
         for _ in 0..plan.managers {
             let mut manager = Manager::prepare(&cluster.etcd.endpoint(), &plan.manager_config)?;
+            for (name, value) in &plan.manager_environment {
+                manager.0.set_environment(name, value);
+            }
             manager.0.launch()?;
             cluster.managers.push(manager);
         }

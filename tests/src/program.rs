@@ -287,7 +287,7 @@ impl Program {
         self.ended().await.map(drop)
     }
 
-    /// Sends a signal: [`Signal::Stop`] pauses the program, [`Signal::Continue`] ends the pause.
+    /// Sends a signal.
     ///
     /// # Errors
     /// When it does not run.
@@ -296,6 +296,22 @@ impl Program {
             .as_ref()
             .context("the program does not run")?
             .signal(signal)
+    }
+
+    /// Freezes the program: its connections stay, nothing answers.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::Stop)
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::Continue)
     }
 
     /// Fails, with the end of its log, unless the program runs.

@@ -1,6 +1,6 @@
 //! Runs the jobs of a term while this manager leads, and answers what the fronts ask of jobs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,7 @@ use super::job::{Ask, Over, Runner, Stored};
 use super::leg::{JobProgress, Leg};
 use super::machine::Goal;
 use super::record::Job;
+use super::sweep::sweep;
 use crate::audit::Author;
 use crate::commit::ReshardWrite;
 use crate::control::moves::Effect;
@@ -119,6 +120,8 @@ impl Worker {
         loop {
             match load_all(self.context.store.as_ref()).await {
                 Ok(all) => {
+                    let sweep = sweep(Arc::clone(&self.context), term);
+                    drop(self.context.tasks.spawn("reshard sweep", sweep));
                     for stored in all.into_iter().filter(|stored| !stored.is_over()) {
                         tenure.take_up(stored);
                     }
@@ -299,6 +302,14 @@ async fn load_all(store: &dyn Store) -> Result<Vec<Stored>, Error> {
         all.push(load_legs(store, (job, entry.mod_revision)).await?);
     }
     Ok(all)
+}
+
+/// The legs of all jobs that are not over.
+pub(super) async fn live_legs(store: &dyn Store) -> Result<BTreeSet<LegId>, Error> {
+    let all = load_all(store).await?;
+    let live = all.into_iter().filter(|stored| !stored.is_over());
+    let legs = live.flat_map(|stored| stored.legs);
+    Ok(legs.map(|(leg, _)| leg.id).collect())
 }
 
 async fn load_one(store: &dyn Store, id: &JobId) -> Result<Stored, Error> {

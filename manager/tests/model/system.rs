@@ -302,10 +302,10 @@ impl System {
     fn stream_can_apply(&self) -> bool {
         let owner = self.store.phase.owner();
         let behind = usize::from(self.shard(owner.other()).applied) < self.shard(owner).own.len();
-        let runs = match self.store.phase {
-            Phase::Following(_) | Phase::Holding(_) | Phase::Aborting(_) => true,
-            _ => false,
-        };
+        let runs = matches!(
+            self.store.phase,
+            Phase::Following(_) | Phase::Holding(_) | Phase::Aborting(_)
+        );
         runs && behind
     }
 

@@ -13,6 +13,7 @@ use manager::reshard::verify::freeze::{Followed, Freezer, at_one_moment};
 use manager::reshard::verify::{Comparison, Difference, Kind, Order, Side, compare};
 use platform::TaskGroup;
 use tests::postgres::Auth;
+use tokio::time::timeout;
 use topology::KeyType;
 use topology::hash::token_of;
 
@@ -20,6 +21,7 @@ use crate::follow::Field;
 use crate::setup::{self, Server, moved};
 
 const HALF: u32 = 1 << 31;
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn order(leg: &LegId, owners: Vec<Side>, mirrors: Vec<Side>, tables: &[MovedTable]) -> Order {
     Order {
@@ -156,6 +158,8 @@ async fn write(field: Arc<Field>, stop: Arc<AtomicBool>) {
             k / 3
         );
         client.batch_execute(&sql).await.unwrap();
+        // A machine that is busy otherwise must be able to follow.
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -168,7 +172,8 @@ async fn both_sides_are_equal_at_one_moment_while_clients_write() {
     let writing = write(Arc::clone(&field), Arc::clone(&stop));
     let writer = field.tasks.spawn("writer", writing);
     let follow = field.follow();
-    follow.caught_up(Duration::from_millis(100)).await.unwrap();
+    let caught_up = timeout(LIMIT, follow.caught_up(Duration::from_millis(100)));
+    caught_up.await.unwrap().unwrap();
     for _ in 0..4 {
         let comparison = at_a_moment(&field, &follow, &tables).await;
         assert!(
@@ -216,14 +221,14 @@ async fn at_a_moment(field: &Field, follow: &Follow, tables: &[MovedTable]) -> C
         .zip(&bounds)
         .collect();
     let config = setup::config(Auth::Trust);
-    let moment = at_one_moment(&config, &field.leg, &owners, &mirrors).await;
-    let moment = moment.unwrap();
+    let moment = at_one_moment(&config, &field.leg, &owners, &mirrors);
+    let moment = timeout(LIMIT, moment).await.unwrap().unwrap();
     let order = order(
         &field.leg,
         moment.owners.clone(),
         moment.mirrors.clone(),
         tables,
     );
-    let comparison = compare(order, &field.tasks, Arc::default(), Arc::default()).await;
-    comparison.unwrap()
+    let comparison = compare(order, &field.tasks, Arc::default(), Arc::default());
+    timeout(LIMIT, comparison).await.unwrap().unwrap()
 }

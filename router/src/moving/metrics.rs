@@ -20,7 +20,7 @@ impl Metrics {
         )?;
         let retries = IntCounter::new(
             "shard_move_retries_total",
-            "those of them that the router ran again by itself, each time counted",
+            "times that the router ran one of them again, or one that was out of date before it was sent",
         )?;
         let given_up = IntCounter::new(
             "shard_move_given_up_total",

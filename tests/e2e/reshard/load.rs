@@ -53,6 +53,12 @@ impl Ledger {
         self.acked.len()
     }
 
+    /// The longest that a writer waited for an acknowledgement.
+    pub(crate) fn longest(&self) -> Duration {
+        let longest = self.latencies.iter().map(|(_, took, _)| *took).max();
+        longest.unwrap_or_default()
+    }
+
     /// Errors other than those that say: nothing was written, try again.
     pub(crate) fn other_errors(&self) -> Vec<(&String, &u64)> {
         let errors = self.errors.iter();
@@ -148,9 +154,24 @@ pub(crate) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the tables as they were at first, while no job runs: no event, all counters zero.
+pub(crate) async fn reset(cluster: &Cluster) -> anyhow::Result<()> {
+    for server in cluster.shards.iter().chain(&cluster.spares) {
+        server
+            .psql("TRUNCATE events; UPDATE counters SET v = 0")
+            .await?;
+    }
+    Ok(())
+}
+
 impl Load {
     /// Starts writers, spread over all routers.
     pub(crate) fn start(cluster: &Cluster, writers: i64) -> Self {
+        Self::paced(cluster, writers, Duration::ZERO)
+    }
+
+    /// As [`Self::start`]; each writer rests between two writes.
+    pub(crate) fn paced(cluster: &Cluster, writers: i64, pace: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let sequence = Arc::new(AtomicI64::new(0));
         let mut set = JoinSet::new();
@@ -159,6 +180,7 @@ impl Load {
                 address: router.address(),
                 stop: Arc::clone(&stop),
                 sequence: Arc::clone(&sequence),
+                pace,
                 random: (number.cast_unsigned() + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
                 ledger: Ledger::default(),
             };
@@ -182,6 +204,7 @@ struct Writer {
     address: Address,
     stop: Arc<AtomicBool>,
     sequence: Arc<AtomicI64>,
+    pace: Duration,
     random: u64,
     ledger: Ledger,
 }
@@ -208,6 +231,9 @@ impl Writer {
                 },
             };
             self.write(&mut open).await;
+            if !self.pace.is_zero() {
+                tokio::time::sleep(self.pace).await;
+            }
             if !open.client.is_closed() {
                 session = Some(open);
             }
@@ -229,7 +255,7 @@ impl Writer {
 
     /// One event, one increment, or both in a transaction.
     async fn write(&mut self, session: &mut Session) {
-        let key = self.next().cast_signed().rem_euclid(KEYS) + 1;
+        let key = i64::try_from(self.next() % KEYS as u64).unwrap_or(0) + 1;
         let event = self.sequence.fetch_add(1, Ordering::Relaxed);
         let kind = self.next() % 4;
         let begin = Instant::now();

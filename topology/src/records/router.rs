@@ -43,8 +43,7 @@ pub struct RouterRecord {
     pub address: String,
     /// Which run of its process it is.
     pub incarnation: Incarnation,
-    /// It begins no statement by a topology older than this (ARCHITECTURE, "What a router's
-    /// acknowledgement means"). It is written anew only after changes that move keys or are about
+    /// It begins no statement by a topology older than this (docs/moving-keys.md). It is written anew only after changes that move keys or are about
     /// to, so that it may lag behind what the router serves, and never the other way round.
     pub applied_epoch: Epoch,
     /// The release that it is.

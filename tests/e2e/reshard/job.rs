@@ -1,0 +1,152 @@
+//! What an operator does with jobs, whichever managers are there.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tests::http::Answer;
+use tests::{Cluster, Manager, http, wait};
+use tokio::time::{Instant, sleep};
+
+/// How long a job may take on a busy machine, faults included.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A budget for tests that are not about the pause: a busy machine does not use it up.
+pub(crate) const CALM_PAUSE_MS: u64 = 2_000;
+
+/// The spare server as a shard to be.
+pub(crate) fn third(cluster: &Cluster) -> anyhow::Result<Value> {
+    let spare = cluster.spares.first().context("there is a spare server")?;
+    Ok(json!({ "name": "shard-3", "primary_endpoint": spare.endpoint() }))
+}
+
+/// Vnodes that go from one shard to another.
+pub(crate) fn some_vnodes(from: &str, to: &str, count: u32) -> Value {
+    json!({ "from": from, "to": to, "count": count })
+}
+
+/// Starts a job, on whichever manager answers, and gives its id.
+pub(crate) async fn begin(
+    cluster: &Cluster,
+    path: &str,
+    mut body: Value,
+) -> anyhow::Result<String> {
+    if body.get("max_pause_ms").is_none() {
+        body["max_pause_ms"] = json!(CALM_PAUSE_MS);
+    }
+    let before = ids(cluster).await?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sent = send(cluster, &format!("/reshard/{path}"), &body).await;
+        if let Ok(answer) = &sent
+            && answer.status == 202
+        {
+            let id = answer.json()?["id"].as_str().map(str::to_owned);
+            return id.context("a job has an id");
+        }
+        // The manager may have died between its record and its answer.
+        if let Some(new) = ids(cluster).await?.iter().find(|id| !before.contains(id)) {
+            return Ok(new.clone());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{path} not begun: {sent:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Asks a job for something, on whichever manager answers.
+pub(crate) async fn ask(cluster: &Cluster, job: &str, request: &str) -> anyhow::Result<()> {
+    let path = format!("/reshard/jobs/{job}/{request}");
+    let deadline = Instant::now() + PATIENCE;
+    let mut is_again = false;
+    loop {
+        let sent = send(cluster, &path, &json!({})).await;
+        match &sent {
+            Ok(answer) if answer.status == 200 => return Ok(()),
+            // An earlier one, whose answer was lost, has been recorded.
+            Ok(answer) if answer.status == 409 && is_again => return Ok(()),
+            Ok(answer) if answer.status.is_client_error() => {
+                anyhow::bail!("{request}: {answer:?}")
+            }
+            Ok(_) | Err(_) => is_again = true,
+        }
+        anyhow::ensure!(Instant::now() < deadline, "no {request}: {sent:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A job as any manager shows it.
+pub(crate) async fn find(cluster: &Cluster, job: &str) -> anyhow::Result<Value> {
+    read(cluster, &format!("/reshard/jobs/{job}")).await
+}
+
+/// Waits until a job has a status and is settled.
+pub(crate) async fn until(cluster: &Cluster, job: &str, status: &str) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = find(cluster, job).await?;
+        if is_at(&found, status)? {
+            return Ok(found);
+        }
+        anyhow::ensure!(Instant::now() < deadline, "not {status} in time: {found:#}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a job has a status and is settled.
+pub(crate) fn is_at(found: &Value, status: &str) -> anyhow::Result<bool> {
+    let is_failed = found["status"] == json!("failed");
+    anyhow::ensure!(!is_failed || status == "failed", "{found:#}");
+    Ok(found["status"] == json!(status) && found["settled"] == json!(true))
+}
+
+async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let all = read(cluster, "/reshard/jobs").await?;
+    let jobs = all["jobs"].as_array().into_iter().flatten();
+    Ok(jobs
+        .filter_map(|job| job["id"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// The first manager that runs and is not frozen answers.
+async fn read(cluster: &Cluster, path: &str) -> anyhow::Result<Value> {
+    wait::until(path, PATIENCE, async || {
+        let mut last = anyhow::anyhow!("no manager runs");
+        for manager in running(cluster) {
+            let url = manager.api(path);
+            let asked = tokio::time::timeout(wait::SETTLE, http::get(&url));
+            match asked.await.unwrap_or_else(|late| Err(late.into())) {
+                Ok(answer) => match answer.expect(200) {
+                    Ok(value) => return Ok(value),
+                    Err(error) => last = error,
+                },
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    })
+    .await
+}
+
+async fn send(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    let mut last = Err(anyhow::anyhow!("no manager runs"));
+    for manager in running(cluster) {
+        let url = manager.api(path);
+        let sent = http::post(&url, body);
+        last = match tokio::time::timeout(wait::SETTLE, sent).await {
+            Ok(sent) => sent,
+            Err(late) => Err(late.into()),
+        };
+        match &last {
+            Ok(answer) if !answer.status.is_server_error() => break,
+            Ok(_) | Err(_) => {}
+        }
+    }
+    last
+}
+
+fn running(cluster: &Cluster) -> impl Iterator<Item = &Manager> {
+    cluster
+        .managers
+        .iter()
+        .filter(|manager| manager.0.id().is_ok())
+}
