@@ -7,8 +7,10 @@ use libtest_mimic::Trial;
 use crate::suite::Suite;
 
 mod crash;
+mod ground;
 mod job;
 mod kinds;
+mod ledger;
 mod load;
 mod nemesis;
 mod remains;

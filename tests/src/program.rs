@@ -314,6 +314,16 @@ impl Program {
         self.signal(Signal::Continue)
     }
 
+    /// Whether the program is frozen, whoever did it.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        let id = self.process.as_ref().map_or(0, Process::id);
+        let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // The state follows the name, which is in parentheses.
+        let state = status.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|state| state.starts_with('T'))
+    }
+
     /// Fails, with the end of its log, unless the program runs.
     ///
     /// # Errors

@@ -100,7 +100,11 @@ pub fn status(job: &Job, legs: &[Leg]) -> Status {
         Goal::Back | Goal::Finish => !leg.phase.is_done(),
     };
     let Some(leg) = legs.iter().find(is_at_work) else {
-        return Status::Completed;
+        // What it has come to is about to be recorded; until then nobody can ask for more.
+        return match job.goal {
+            Goal::Move => Status::Cutover,
+            Goal::Back | Goal::Finish => Status::Deltasync,
+        };
     };
     match leg.phase {
         Phase::Planned if leg.id.number == 0 => Status::Pending,

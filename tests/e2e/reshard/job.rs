@@ -99,6 +99,51 @@ pub(crate) fn is_at(found: &Value, status: &str) -> anyhow::Result<bool> {
     Ok(found["status"] == json!(status) && found["settled"] == json!(true))
 }
 
+/// Waits until a leg of a job is in a phase.
+pub(crate) async fn until_phase(cluster: &Cluster, job: &str, phase: &str) -> anyhow::Result<()> {
+    until_leg(cluster, job, ("phase", phase)).await
+}
+
+/// Waits until a leg of a job does a step; that is shown once a second.
+pub(crate) async fn until_step(cluster: &Cluster, job: &str, step: &str) -> anyhow::Result<()> {
+    until_leg(cluster, job, ("step", step)).await
+}
+
+async fn until_leg(
+    cluster: &Cluster,
+    job: &str,
+    (field, wanted): (&str, &str),
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = find(cluster, job).await?;
+        let mut legs = found["legs"].as_array().into_iter().flatten();
+        if legs.any(|leg| leg[field] == json!(wanted)) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "not at {wanted}: {found:#}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Starts a job that takes rows from the first shard, and stops it right before its cutover: rows
+/// are copied and streams run. `resume` lets it go on.
+pub(crate) async fn begin_and_pause(
+    cluster: &Cluster,
+    path: &str,
+    body: Value,
+) -> anyhow::Result<String> {
+    // Its copy waits for whoever writes, and goes on in spite of a pause once it has begun.
+    let source = cluster.shard("shard-1")?.client().await?;
+    source.batch_execute("BEGIN; SELECT txid_current()").await?;
+    let job = begin(cluster, path, body).await?;
+    until_step(cluster, &job, "copy").await?;
+    ask(cluster, &job, "pause").await?;
+    source.batch_execute("COMMIT").await?;
+    until_phase(cluster, &job, "following").await?;
+    Ok(job)
+}
+
 async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     let all = read(cluster, "/reshard/jobs").await?;
     let jobs = all["jobs"].as_array().into_iter().flatten();
@@ -148,5 +193,5 @@ fn running(cluster: &Cluster) -> impl Iterator<Item = &Manager> {
     cluster
         .managers
         .iter()
-        .filter(|manager| manager.0.id().is_ok())
+        .filter(|manager| manager.0.id().is_ok() && !manager.0.is_paused())
 }

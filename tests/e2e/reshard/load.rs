@@ -1,137 +1,19 @@
-//! Writers that keep a ledger: what was acknowledged must be there exactly once afterwards, what
-//! was not answered may be there once, and nothing else may be there.
+//! Writers of many kinds, which keep a ledger.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tests::Cluster;
-use tests::cluster::owner;
 use tests::pg::Address;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls, Statement};
-use topology::Key;
+
+use super::ledger::{Answer, Effect, Ledger};
 
 /// Keys that are written to.
 pub(crate) const KEYS: i64 = 2_000;
-
-/// What the writers found out.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    /// Events that were acknowledged.
-    acked: BTreeSet<i64>,
-    /// Events of which nobody said what became of them.
-    unknown: BTreeSet<i64>,
-    /// Increments by key: acknowledged, and not answered.
-    counts: HashMap<i64, (i64, i64)>,
-    /// Errors by SQLSTATE; none of the answered ones has had an effect.
-    pub(crate) errors: BTreeMap<String, u64>,
-    /// When each acknowledged statement began, and how long it took.
-    pub(crate) latencies: Vec<(Instant, Duration, i64)>,
-}
-
-impl Ledger {
-    fn merge(&mut self, other: Self) {
-        self.acked.extend(other.acked);
-        self.unknown.extend(other.unknown);
-        for (key, (acked, unknown)) in other.counts {
-            let sum = self.counts.entry(key).or_default();
-            sum.0 += acked;
-            sum.1 += unknown;
-        }
-        for (code, count) in other.errors {
-            *self.errors.entry(code).or_default() += count;
-        }
-        self.latencies.extend(other.latencies);
-    }
-
-    /// Acknowledged writes.
-    pub(crate) fn writes(&self) -> usize {
-        self.acked.len()
-    }
-
-    /// The longest that a writer waited for an acknowledgement.
-    pub(crate) fn longest(&self) -> Duration {
-        let longest = self.latencies.iter().map(|(_, took, _)| *took).max();
-        longest.unwrap_or_default()
-    }
-
-    /// Errors other than those that say: nothing was written, try again.
-    pub(crate) fn other_errors(&self) -> Vec<(&String, &u64)> {
-        let errors = self.errors.iter();
-        errors
-            .filter(|(code, _)| code.as_str() != "40001")
-            .collect()
-    }
-
-    /// Holds the ledger against the shards: all of them are read directly.
-    pub(crate) async fn check(&self, cluster: &Cluster) -> anyhow::Result<()> {
-        let snapshot = cluster.snapshot().await?;
-        let mut seen: BTreeMap<i64, u32> = BTreeMap::new();
-        let mut counts: HashMap<i64, i64> = HashMap::new();
-        let servers = cluster.shards.iter().chain(&cluster.spares);
-        for (number, server) in (1..).zip(servers) {
-            let id = format!("shard-{number}");
-            let exists = server
-                .psql("SELECT to_regclass('events') IS NOT NULL")
-                .await?;
-            if exists.trim() != "t" {
-                continue;
-            }
-            let is_owned =
-                |key: i64| owner(&snapshot, &Key::Bigint(key)).is_some_and(|owner| owner == id);
-            for line in server.psql("SELECT k, id FROM events").await?.lines() {
-                let (key, event) = pair(line)?;
-                if is_owned(key) {
-                    *seen.entry(event).or_default() += 1;
-                }
-            }
-            for line in server.psql("SELECT k, v FROM counters").await?.lines() {
-                let (key, value) = pair(line)?;
-                if is_owned(key) {
-                    anyhow::ensure!(counts.insert(key, value).is_none(), "counter {key} twice");
-                }
-            }
-        }
-        let lost: Vec<_> = self
-            .acked
-            .iter()
-            .filter(|id| !seen.contains_key(id))
-            .collect();
-        anyhow::ensure!(
-            lost.is_empty(),
-            "{} acknowledged events lost: {lost:?}",
-            lost.len()
-        );
-        let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
-        anyhow::ensure!(twice.is_empty(), "events more than once: {twice:?}");
-        let known = |id: &&i64| !self.acked.contains(id) && !self.unknown.contains(id);
-        let phantoms: Vec<_> = seen.keys().filter(known).collect();
-        anyhow::ensure!(
-            phantoms.is_empty(),
-            "events that nobody wrote: {phantoms:?}"
-        );
-        for key in 1..=KEYS {
-            let value = counts
-                .get(&key)
-                .with_context(|| format!("counter {key} is gone"))?;
-            let (acked, unknown) = self.counts.get(&key).copied().unwrap_or_default();
-            anyhow::ensure!(
-                (acked..=acked + unknown).contains(value),
-                "counter {key} is {value}, of {acked} increments acknowledged and {unknown} unknown"
-            );
-        }
-        Ok(())
-    }
-}
-
-fn pair(line: &str) -> anyhow::Result<(i64, i64)> {
-    let (key, value) = line.split_once('|').context("two columns")?;
-    Ok((key.parse()?, value.parse()?))
-}
 
 /// Running writers.
 #[derive(Debug)]
@@ -146,6 +28,10 @@ pub(crate) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
     cluster.create("events", columns, ("k", "bigint")).await?;
     let columns = "k bigint PRIMARY KEY, v bigint NOT NULL, note text";
     cluster.create("counters", columns, ("k", "bigint")).await?;
+    let columns = "k text NOT NULL, id bigint NOT NULL, pad text, PRIMARY KEY (k, id)";
+    cluster.create("notes", columns, ("k", "text")).await?;
+    let columns = "k uuid NOT NULL, id bigint NOT NULL, pad text, PRIMARY KEY (k, id)";
+    cluster.create("things", columns, ("k", "uuid")).await?;
     let mut script = String::new();
     for key in 1..=KEYS {
         script.push_str(&format!("INSERT INTO counters (k, v) VALUES ({key}, 0);\n"));
@@ -158,7 +44,7 @@ pub(crate) async fn prepare(cluster: &Cluster) -> anyhow::Result<()> {
 pub(crate) async fn reset(cluster: &Cluster) -> anyhow::Result<()> {
     for server in cluster.shards.iter().chain(&cluster.spares) {
         server
-            .psql("TRUNCATE events; UPDATE counters SET v = 0")
+            .psql("TRUNCATE events, notes, things; UPDATE counters SET v = 0")
             .await?;
     }
     Ok(())
@@ -182,6 +68,7 @@ impl Load {
                 sequence: Arc::clone(&sequence),
                 pace,
                 random: (number.cast_unsigned() + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+                last: None,
                 ledger: Ledger::default(),
             };
             set.spawn(writer.run());
@@ -206,6 +93,8 @@ struct Writer {
     sequence: Arc<AtomicI64>,
     pace: Duration,
     random: u64,
+    /// Key and event of the last write, if that can be erased.
+    last: Option<(i64, i64)>,
     ledger: Ledger,
 }
 
@@ -213,6 +102,8 @@ struct Session {
     client: Client,
     insert: Statement,
     count: Statement,
+    note: Statement,
+    erase: Statement,
 }
 
 impl Writer {
@@ -253,59 +144,119 @@ impl Writer {
         *self.ledger.errors.entry(code.to_owned()).or_default() += 1;
     }
 
-    /// One event, one increment, or both in a transaction.
+    /// One write of some kind.
     async fn write(&mut self, session: &mut Session) {
-        let key = i64::try_from(self.next() % KEYS as u64).unwrap_or(0) + 1;
+        let key = i64::try_from(self.next() % KEYS.cast_unsigned()).unwrap_or(0) + 1;
         let event = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let kind = self.next() % 4;
+        let kind = self.next() % 8;
         let begin = Instant::now();
-        let done = match kind {
-            0 | 1 => session
-                .client
-                .execute(&session.insert, &[&key, &event])
-                .await
-                .map(drop),
-            2 => session
-                .client
-                .execute(&session.count, &[&key])
-                .await
-                .map(drop),
-            _ => both(session, key, event).await,
+        let inserted = Effect {
+            event: Some(event),
+            ..Effect::default()
         };
-        let (inserts, counts) = (kind != 2, kind >= 2);
-        match done {
-            Ok(()) => {
-                if inserts {
-                    self.ledger.acked.insert(event);
-                }
-                if counts {
-                    self.ledger.counts.entry(key).or_default().0 += 1;
-                }
-                self.ledger.latencies.push((begin, begin.elapsed(), key));
+        let counted = Effect {
+            count: Some(key),
+            ..Effect::default()
+        };
+        let both = Effect {
+            count: Some(key),
+            ..inserted
+        };
+        let (effect, done) = match (kind, self.last.take()) {
+            (0, _) => (inserted, session.insert(key, event).await),
+            (1, _) => (counted, session.count(key).await),
+            (2, _) => (both, session.both(key, event).await),
+            (3, _) => (both, session.both_at_once(key, event).await),
+            (4, _) => (inserted, session.insert_note(key, event).await),
+            (5, _) => (inserted, session.insert_thing(key, event).await),
+            (6, Some((key, erased))) => {
+                let erased_one = Effect {
+                    erased: Some(erased),
+                    ..Effect::default()
+                };
+                (erased_one, session.erase(key, erased).await)
             }
+            (_, _) => (counted, session.count_in_text(key).await),
+        };
+        let answer = match &done {
+            Ok(()) => Answer::Done,
             Err(error) => {
-                self.note_error(&error);
-                let code = error.code().map(|code| code.code().to_owned());
-                // An answer other than these says that nothing was written.
-                let is_unknown = code.is_none_or(|code| code.starts_with("08") || code == "57P01");
-                if is_unknown && inserts {
-                    self.ledger.unknown.insert(event);
-                }
-                if is_unknown && counts {
-                    self.ledger.counts.entry(key).or_default().1 += 1;
-                }
+                self.note_error(error);
+                answer_of(error)
             }
+        };
+        self.ledger.note(&effect, &answer);
+        if answer == Answer::Done {
+            self.ledger.latencies.push((begin, begin.elapsed(), key));
+            self.last = (kind == 0).then_some((key, event));
         }
     }
 }
 
-async fn both(session: &mut Session, key: i64, event: i64) -> Result<(), tokio_postgres::Error> {
-    let transaction = session.client.transaction().await?;
-    transaction
-        .execute(&session.insert, &[&key, &event])
-        .await?;
-    transaction.execute(&session.count, &[&key]).await?;
-    transaction.commit().await
+/// An answer other than a few says that nothing was written.
+fn answer_of(error: &tokio_postgres::Error) -> Answer {
+    let code = error.code().map(|code| code.code().to_owned());
+    let says_nothing = |code: String| ["08", "57P"].iter().any(|class| code.starts_with(class));
+    if code.is_none_or(says_nothing) {
+        Answer::Unknown
+    } else {
+        Answer::Refused
+    }
+}
+
+type Done = Result<(), tokio_postgres::Error>;
+
+impl Session {
+    async fn insert(&self, key: i64, event: i64) -> Done {
+        let done = self.client.execute(&self.insert, &[&key, &event]).await;
+        done.map(drop)
+    }
+
+    async fn count(&self, key: i64) -> Done {
+        self.client.execute(&self.count, &[&key]).await.map(drop)
+    }
+
+    async fn both(&mut self, key: i64, event: i64) -> Done {
+        let transaction = self.client.transaction().await?;
+        transaction.execute(&self.insert, &[&key, &event]).await?;
+        transaction.execute(&self.count, &[&key]).await?;
+        transaction.commit().await
+    }
+
+    /// Several statements in one message.
+    async fn both_at_once(&self, key: i64, event: i64) -> Done {
+        let sql = format!(
+            "BEGIN; INSERT INTO events (k, id, pad) VALUES ({key}, {event}, 'y'); \
+             UPDATE counters SET v = v + 1 WHERE k = {key}; COMMIT"
+        );
+        let done = self.client.batch_execute(&sql).await;
+        if done.is_err() && !self.client.is_closed() {
+            self.client.batch_execute("ROLLBACK").await.ok();
+        }
+        done
+    }
+
+    async fn insert_note(&self, key: i64, event: i64) -> Done {
+        let key = format!("customer {key}");
+        let done = self.client.execute(&self.note, &[&key, &event]).await;
+        done.map(drop)
+    }
+
+    async fn insert_thing(&self, key: i64, event: i64) -> Done {
+        let key = format!("{key:08x}-0000-4000-8000-{key:012x}");
+        let sql = format!("INSERT INTO things (k, id) VALUES ('{key}', {event})");
+        self.client.batch_execute(&sql).await
+    }
+
+    async fn count_in_text(&self, key: i64) -> Done {
+        let sql = format!("UPDATE counters SET v = v + 1 WHERE k = {key}");
+        self.client.batch_execute(&sql).await
+    }
+
+    async fn erase(&self, key: i64, event: i64) -> Done {
+        let done = self.client.execute(&self.erase, &[&key, &event]).await;
+        done.map(drop)
+    }
 }
 
 async fn connect(address: &Address) -> Result<Session, tokio_postgres::Error> {
@@ -323,7 +274,11 @@ async fn connect(address: &Address) -> Result<Session, tokio_postgres::Error> {
     let _driver = tokio::spawn(connection);
     let insert = "INSERT INTO events (k, id, pad) VALUES ($1, $2, 'x')";
     let count = "UPDATE counters SET v = v + 1 WHERE k = $1";
+    let note = "INSERT INTO notes (k, id, pad) VALUES ($1, $2, 'z')";
+    let erase = "DELETE FROM events WHERE k = $1 AND id = $2";
     Ok(Session {
+        note: client.prepare(note).await?,
+        erase: client.prepare(erase).await?,
         insert: client.prepare(insert).await?,
         count: client.prepare(count).await?,
         client,

@@ -1,9 +1,17 @@
 //! What jobs that are over must not leave behind on any shard.
 
-use anyhow::Context as _;
-use tests::cluster::owner;
-use tests::{Cluster, Postgres};
-use topology::{Key, Snapshot};
+use tests::Cluster;
+use topology::KeyType;
+
+use super::ledger::is_owned;
+
+/// The tables of the load.
+const TABLES: [(&str, KeyType); 4] = [
+    ("events", KeyType::Bigint),
+    ("counters", KeyType::Bigint),
+    ("notes", KeyType::Text),
+    ("things", KeyType::Uuid),
+];
 
 /// All that a job makes on a shard, as `what name`; schema `vg` itself and the term stay.
 const OBJECTS: &str = "\
@@ -19,46 +27,25 @@ const OBJECTS: &str = "\
     UNION ALL SELECT 'session ' || application_name FROM pg_stat_activity \
       WHERE application_name LIKE 'sharding-reshard/%'";
 
-/// Fails unless every shard has nothing of any job, and no row of a table but its own.
-pub(crate) async fn none(cluster: &Cluster, tables: &[&str]) -> anyhow::Result<()> {
+/// Fails unless every shard has nothing of any job, and no row of the load but its own.
+pub(crate) async fn none(cluster: &Cluster) -> anyhow::Result<()> {
     let snapshot = cluster.snapshot().await?;
     let servers = cluster.shards.iter().chain(&cluster.spares);
     for (number, server) in (1..).zip(servers) {
         let id = format!("shard-{number}");
         let objects = server.psql(OBJECTS).await?;
         anyhow::ensure!(objects.trim().is_empty(), "left on {id}:\n{objects}");
-        for table in tables {
-            let strays = strays(&snapshot, server, &id, table).await?;
-            anyhow::ensure!(
-                strays.is_empty(),
-                "{} rows of {table} left on {id}, of keys {strays:?}",
-                strays.len()
-            );
+        for (table, key_type) in TABLES {
+            let exists = format!("SELECT to_regclass('{table}') IS NOT NULL");
+            if server.psql(&exists).await?.trim() != "t" {
+                continue;
+            }
+            let keys = server.psql(&format!("SELECT k FROM {table}")).await?;
+            for key in keys.lines() {
+                let is_own = is_owned(&snapshot, &id, (key_type, key))?;
+                anyhow::ensure!(is_own, "a row of {table} with key {key} is left on {id}");
+            }
         }
     }
     Ok(())
-}
-
-async fn strays(
-    snapshot: &Snapshot,
-    server: &Postgres,
-    id: &str,
-    table: &str,
-) -> anyhow::Result<Vec<i64>> {
-    let exists = format!("SELECT to_regclass('{table}') IS NOT NULL");
-    if server.psql(&exists).await?.trim() != "t" {
-        return Ok(Vec::new());
-    }
-    let mut strays = Vec::new();
-    for line in server
-        .psql(&format!("SELECT k FROM {table}"))
-        .await?
-        .lines()
-    {
-        let key: i64 = line.parse().context("a key")?;
-        if owner(snapshot, &Key::Bigint(key)).is_none_or(|owner| owner != id) {
-            strays.push(key);
-        }
-    }
-    Ok(strays)
 }

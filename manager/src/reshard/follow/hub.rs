@@ -283,10 +283,37 @@ impl Outlet for Queues {
         for queue in &self.queues {
             queue.advance(to);
         }
-        self.hub.received.fetch_max(to.0, Ordering::AcqRel);
+        let before = self.hub.received.fetch_max(to.0, Ordering::AcqRel);
+        // Somebody may wait for a place in the log while no lane has anything to do.
+        if before < to.0 && self.hub.gate() != Gate::Open {
+            self.hub.tell();
+        }
     }
 
     fn heartbeat(&self, number: u64, before: Lsn) {
         self.hub.heartbeat_arrived(number, before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_place_hears_of_it_while_the_lanes_rest() {
+        let hub = Arc::new(Hub::new(1, Arc::new(Progress::default())));
+        let queues = hub.connect(&[Lsn(10)]);
+        hub.set_gate(Gate::Closed);
+        let outlet = Queues {
+            hub: Arc::clone(&hub),
+            queues,
+        };
+        let there = hub.until(|hub| (hub.received() >= Lsn(20)).then_some(()));
+        let (there, ()) =
+            tokio::join!(tokio::time::timeout(Duration::from_secs(1), there), async {
+                tokio::task::yield_now().await;
+                outlet.advance(Lsn(20));
+            });
+        there.expect("in time").expect("nothing has stopped");
     }
 }
