@@ -239,6 +239,7 @@ fn as_f64(number: u64) -> f64 {
     number as f64
 }
 
+#[cfg(test)]
 #[test]
 fn bytes_are_expected_by_those_of_the_rows_so_far() {
     let reading = |rows_copied, rows_total, bytes_copied| Reading {
