@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use crate::suite::{Outcome, Suite, alone, same};
+use crate::suite::{Outcome, Suite, alone, long, same};
 
 mod acks;
 mod ground;
@@ -28,12 +28,12 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_transaction_begins_anew_where_the_rows_are,
         a_row_that_is_free_again_is_written_where_it_is,
         what_cannot_be_taken_back_is_a_serialization_failure,
-        a_batch_is_done_anew_once_a_move_is_known_of,
         whoever_has_waited_long_enough_is_told,
         what_a_job_does_not_allow_is_said_in_its_words,
         nobody_gets_around_a_guard,
     )
     .into();
+    trials.extend(long!(suite: a_batch_is_done_anew_once_a_move_is_known_of));
     trials.extend(acks::trials(suite));
     trials
 }

@@ -18,14 +18,14 @@ use super::job::{ask, begin, begin_and_pause, find, until, until_phase};
 use super::ledger::Ledger;
 use super::load::{self, KEYS, Load};
 use super::remains;
-use crate::suite::{Outcome, Suite, alone, same};
+use crate::suite::{Outcome, Suite, long, same};
 
 mod direct;
 
 use direct::Direct;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    alone!(suite:
+    long!(suite:
         a_router_sleeps_through_the_flip,
         a_manager_sleeps_through_its_lease_within_the_cutover,
         the_store_dies_during_the_copy,
