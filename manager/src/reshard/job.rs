@@ -80,6 +80,23 @@ pub enum Over {
     Unknown,
 }
 
+/// A task that ends with whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Owned<T>(pub(super) tokio::task::JoinHandle<T>);
+
+impl<T> Owned<T> {
+    /// What it came to; `lost` when it panicked.
+    pub(super) async fn ended(mut self, lost: T) -> T {
+        (&mut self.0).await.unwrap_or(lost)
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// A leg whose driver runs.
 struct Running {
     orders: watch::Sender<Orders>,
@@ -253,9 +270,12 @@ impl Runner {
             report,
             progress: Arc::clone(&progress),
         };
+        // In a task of its own: it may hold the writer while this one waits for it.
         let driver = drive(Arc::clone(&self.context), assignment);
-        self.drivers
-            .push(Box::pin(async move { (number, driver.await) }));
+        let task = Owned(self.context.tasks.spawn("reshard leg", driver));
+        self.drivers.push(Box::pin(async move {
+            (number, task.ended(Ended::Unknown).await)
+        }));
         let running = Running {
             orders,
             report: reported,

@@ -18,7 +18,7 @@ use topology::{Term, keys};
 use super::api::{Error, JobView, Jobs, Request, Start, free_for};
 use super::driver::Context;
 use super::ids::{JobId, LegId};
-use super::job::{Ask, Over, Runner, Stored};
+use super::job::{Ask, Over, Owned, Runner, Stored};
 use super::leg::{JobProgress, Leg};
 use super::machine::Goal;
 use super::record::Job;
@@ -177,8 +177,10 @@ impl Tenure {
         let (asks, received) = mpsc::channel(QUEUE);
         self.asks.insert(id.clone(), asks);
         let runner = Runner::new(Arc::clone(&self.context), self.term, stored, received);
-        self.runners
-            .push(Box::pin(async move { (id, runner.run().await) }));
+        let task = Owned(self.context.tasks.spawn("reshard job", runner.run()));
+        self.runners.push(Box::pin(
+            async move { (id, task.ended(Over::Unknown).await) },
+        ));
     }
 
     async fn read_again(&mut self, id: &JobId) {
