@@ -13,6 +13,7 @@ mod kinds;
 mod ledger;
 mod load;
 mod nemesis;
+mod refusals;
 mod remains;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -20,6 +21,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         crash::trials(suite),
         kinds::trials(suite),
         nemesis::trials(suite),
+        refusals::trials(suite),
     ]
     .into_iter()
     .flatten()

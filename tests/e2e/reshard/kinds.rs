@@ -4,22 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::Cluster;
 use tests::cluster::Plan;
 use tokio::time::sleep;
+use topology::ShardId;
 
-use super::job::{ask, begin, third, until};
+use super::job::{ask, begin, some_vnodes, third, until};
 use super::load::{self, Load};
 use super::remains;
-use crate::suite::{Outcome, Suite, alone, same};
+use crate::suite::{Outcome, Suite, alone, long, same, told};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    alone!(suite:
-        a_shard_is_added_while_writers_write,
-        a_split_is_rolled_back_while_writers_write,
-    )
-    .into()
+    let mut trials = Vec::from(alone!(suite: each_kind_of_plan_moves_rows_under_load));
+    trials.extend(long!(suite: torture_by_many_cutovers_tells_their_pauses));
+    trials
 }
 
 async fn start() -> anyhow::Result<Cluster> {
@@ -34,50 +33,115 @@ async fn start() -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-async fn a_shard_is_added_while_writers_write() -> Outcome {
-    let cluster = start().await?;
-    let load = Load::start(&cluster, 8);
-    sleep(Duration::from_millis(500)).await;
-    let body = json!({ "shard": third(&cluster)? });
-    let job = begin(&cluster, "add-shard", body).await?;
-    let done = until(&cluster, &job, "completed").await?;
-    sleep(Duration::from_millis(500)).await;
+/// One job under load, from its begin to its end.
+async fn run(cluster: &Cluster, path: &str, body: Value, end: &str) -> anyhow::Result<Value> {
+    let load = Load::paced(cluster, 8, Duration::from_millis(2));
+    sleep(Duration::from_millis(300)).await;
+    let job = begin(cluster, path, body).await?;
+    let done = until(cluster, &job, "completed").await?;
+    sleep(Duration::from_millis(300)).await;
+    ask(cluster, &job, end).await?;
+    let status = if end == "finish" {
+        "completed"
+    } else {
+        "rolled_back"
+    };
+    until(cluster, &job, status).await?;
     let ledger = load.stop().await?;
-    crate::suite::told!(
-        "add-shard: {} writes, errors {:?}, pause {} ms, {}",
+    told!(
+        "{path}, {end}: {} writes, errors {:?}, longest {} ms, pauses {} ms in {} attempts",
         ledger.writes(),
         ledger.errors,
+        ledger.longest().as_millis(),
         done["pause_ms"],
         done["attempts"],
     );
-    ledger.check(&cluster).await?;
+    ledger.check(cluster).await?;
     same!(ledger.other_errors(), Vec::new());
-    ask(&cluster, &job, "finish").await?;
-    until(&cluster, &job, "completed").await?;
-    ledger.check(&cluster).await?;
-    remains::none(&cluster).await
+    remains::none(cluster).await?;
+    load::reset(cluster).await?;
+    Ok(done)
 }
 
-async fn a_split_is_rolled_back_while_writers_write() -> Outcome {
+async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
     let cluster = start().await?;
-    let load = Load::start(&cluster, 8);
-    let body = json!({
-        "source_shard_id": "shard-1",
-        "target_shards": [{ "id": "shard-2" }, third(&cluster)?],
+    let third = third(&cluster)?;
+    let split = |targets: Value| json!({ "source_shard_id": "shard-1", "target_shards": targets });
+    let back_and_forth = json!([{ "id": "shard-2" }, third]);
+    run(&cluster, "split", split(back_and_forth), "rollback").await?;
+    run(
+        &cluster,
+        "add-shard",
+        json!({ "shard": "shard-3" }),
+        "finish",
+    )
+    .await?;
+    run(
+        &cluster,
+        "drain",
+        json!({ "shard_id": "shard-3" }),
+        "finish",
+    )
+    .await?;
+    let some = some_vnodes("shard-1", "shard-3", 40);
+    run(&cluster, "move", some, "finish").await?;
+    run(&cluster, "rebalance", json!({}), "finish").await?;
+    let shards = json!([{ "id": "shard-1" }, { "id": "shard-3" }]);
+    run(&cluster, "split", split(shards), "finish").await?;
+    let all = json!({
+        "source_shard_ids": ["shard-1", "shard-3"],
+        "target_shard": { "id": "shard-2" },
     });
-    let job = begin(&cluster, "split", body).await?;
-    until(&cluster, &job, "completed").await?;
-    sleep(Duration::from_millis(500)).await;
-    ask(&cluster, &job, "rollback").await?;
-    until(&cluster, &job, "rolled_back").await?;
-    sleep(Duration::from_millis(300)).await;
-    let ledger = load.stop().await?;
-    crate::suite::told!(
-        "rollback: {} writes, errors {:?}",
-        ledger.writes(),
-        ledger.errors
+    run(&cluster, "merge", all, "finish").await?;
+    let after = cluster.snapshot().await?;
+    let mut vnodes = after.ring().vnodes().iter();
+    let second = after.index_of(&ShardId::try_new("shard-2")?);
+    anyhow::ensure!(
+        vnodes.all(|vnode| Some(vnode.owner) == second),
+        "not merged"
     );
-    ledger.check(&cluster).await?;
-    same!(ledger.other_errors(), Vec::new());
-    remains::none(&cluster).await
+    Ok(())
+}
+
+/// How many cutovers there are, each one in the budget that jobs have if they say nothing.
+const CUTOVERS: usize = 40;
+
+async fn torture_by_many_cutovers_tells_their_pauses() -> Outcome {
+    let cluster = start().await?;
+    let mut pauses = Vec::new();
+    let mut attempts = 0;
+    for number in 0..CUTOVERS / 2 {
+        let (from, to) = if number % 2 == 0 {
+            ("shard-1", "shard-2")
+        } else {
+            ("shard-2", "shard-1")
+        };
+        let mut order = some_vnodes(from, to, 64);
+        order["max_pause_ms"] = json!(100);
+        let load = Load::paced(&cluster, 8, Duration::from_millis(2));
+        let job = begin(&cluster, "move", order).await?;
+        let there = until(&cluster, &job, "completed").await?;
+        ask(&cluster, &job, "rollback").await?;
+        let back = until(&cluster, &job, "rolled_back").await?;
+        let ledger = load.stop().await?;
+        ledger.check(&cluster).await?;
+        same!(ledger.other_errors(), Vec::new());
+        load::reset(&cluster).await?;
+        for found in [there, back] {
+            pauses.extend(found["legs"][0]["pause_ms"].as_f64());
+            attempts += found["attempts"].as_u64().unwrap_or_default();
+        }
+    }
+    pauses.sort_by(f64::total_cmp);
+    let at = |part: usize| pauses.get((pauses.len() - 1) * part / 100);
+    told!(
+        "{} cutovers, {attempts} attempts: pause p50 {:?}, p99 {:?}, max {:?} ms",
+        pauses.len(),
+        at(50),
+        at(99),
+        at(100),
+    );
+    same!(pauses.len(), CUTOVERS);
+    anyhow::ensure!(at(100).is_some_and(|pause| *pause <= 110.0), "{pauses:?}");
+    Ok(())
 }
