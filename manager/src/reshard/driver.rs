@@ -238,10 +238,15 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
         };
         failures = match (event, step) {
             (Event::Failed | Event::Refused, _) => failures + 1,
-            (Event::Done, Step::Copy | Step::Verify | Step::Remove) => 0,
+            (Event::Done, Step::Copy | Step::Remove) => 0,
+            (Event::Done, Step::Record(phase)) if is_flip(machine.phase(), phase) => 0,
             (Event::Done | Event::Asked(_), _) => failures,
         };
+        let was_held = machine.phase().is_held();
         machine = machine.on(event);
+        if event == Event::Failed && !was_held && machine.step() != Step::Rest {
+            rest(failures).await;
+        }
         if machine.step() == Step::Stay {
             report.send_modify(|report| report.trouble = None);
         }

@@ -47,6 +47,7 @@ impl Hands {
                     since: Instant::now(),
                     at: SystemTime::now(),
                     to: owner.other(),
+                    write: Duration::ZERO,
                 });
             }
             Phase::Planned
@@ -60,6 +61,9 @@ impl Hands {
         let effect = self.effect(phase);
         let applied = self.write(leg, effect, action(was, phase)).await?;
         tracing::info!(leg = %self.leg.id, ?phase, epoch = %applied.epoch, "leg recorded");
+        if let (Phase::Holding(_), Some(hold)) = (phase, &mut self.hold) {
+            hold.write = hold.since.elapsed();
+        }
         if is_flip(was, phase) {
             self.begin_exact(&owners);
         }

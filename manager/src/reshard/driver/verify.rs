@@ -9,11 +9,13 @@ use topology::{Shard, ShardId};
 
 use super::Trouble;
 use super::hands::Hands;
+use super::prepare::table_names;
 use crate::control::moves::Effect;
 use crate::reshard::copy::{Rates, Throttle};
 use crate::reshard::flow::Bounds;
 use crate::reshard::guard::fence;
 use crate::reshard::machine::Side;
+use crate::reshard::schema;
 use crate::reshard::verify::freeze::{Followed, Freezer, Frozen, at_one_moment};
 use crate::reshard::verify::{self, Comparison, Order, compare};
 
@@ -125,9 +127,10 @@ impl Hands {
         self.ready.clear();
         self.freezers.clear();
         self.hashes.clear();
+        self.has_sequences = false;
         let config = self.context.sessions.config().clone();
         for id in self.everywhere() {
-            let session = self.session(&id, "cutover").await?;
+            let session = self.alone(&id).await?;
             self.ready.push(session);
             let shard = self.shard(&id)?;
             let freezer = Freezer::connect(&config, &shard, &self.leg.id).await?;
@@ -136,6 +139,8 @@ impl Hands {
         for owner in self.owners() {
             let session = self.ready(&owner).await?;
             let hash = fence::schema_hash(&session, &self.guarded(&owner)).await?;
+            let names = table_names(&self.leg.tables);
+            self.has_sequences |= schema::has_sequences(&session, &names).await?;
             self.ready.push(session);
             let is_first = self.leg.phase.owner() == Side::From;
             let prepared = self.leg.schema_hash.as_ref().filter(|_| is_first);
