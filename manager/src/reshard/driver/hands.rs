@@ -105,7 +105,13 @@ impl Hands {
             Step::Preflight => self.preflight().await,
             Step::Prepare => self.prepare().await,
             Step::Discard => self.discard().await,
-            Step::Copy => self.copy().await,
+            Step::Copy => {
+                let watch = self.wal_watch();
+                tokio::select! {
+                    copied = self.copy() => copied,
+                    overrun = watch.overrun() => Err(overrun),
+                }
+            }
             Step::Follow => self.follow(machine).await,
             Step::Verify => self.verify().await,
             Step::Stay => self.stay().await,
