@@ -13,6 +13,7 @@ use crate::suite::Suite;
 mod bounds;
 mod by_sql;
 mod cancel;
+mod changed;
 mod copy;
 mod cursors;
 mod fidelity;
@@ -41,6 +42,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
+        changed::trials(suite),
         one_connection::trials(suite),
         copy::trials(suite),
         cursors::trials(suite),

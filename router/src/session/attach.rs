@@ -535,6 +535,10 @@ pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
             lease.unnamed = None;
         }
     }
+    if seen.undescribed {
+        // What it holds was not compared with what clients were told.
+        lease.forbid_reuse();
+    }
     for id in &seen.unclosed {
         if lease
             .prepared

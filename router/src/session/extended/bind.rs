@@ -91,7 +91,9 @@ impl Session {
         self.attach_reader(&serving, target, permit).await?;
         self.run_deferred()?;
         let named = !name.is_empty();
-        self.ensure_prepared(&prepared, named);
+        if !self.is_prepared(&prepared, named) {
+            Box::pin(self.prepare_alike(&prepared, named)).await?;
+        }
         if named {
             let server_name = prepared.server_name.as_bytes();
             wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
