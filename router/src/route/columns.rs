@@ -3,6 +3,7 @@
 //! Of a table only the key column is known. So a name is taken for the key column where PostgreSQL
 //! could take it for nothing else without calling it ambiguous, and for unknown otherwise.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -10,8 +11,8 @@ use foldhash::fast::RandomState;
 
 use super::tables::{Kind, Sharded, Tables};
 use crate::query::{
-    ColumnRef, Data, Entry, Joined, Merged, Output, Outputs, Qualifier, Scope, ScopeId, Source,
-    Value,
+    ArrayColumn, ColumnRef, Data, Entry, Joined, Merged, Output, Outputs, Qualifier, Scope,
+    ScopeId, Source, Value,
 };
 
 /// How many sub-selects a name is followed through.
@@ -51,7 +52,9 @@ pub(super) enum Origin<'a> {
     /// Any of these outputs: the branches of a UNION.
     Cells(Vec<CellId>),
     /// Any of these values.
-    Values(Vec<&'a Value>),
+    Values(Vec<Cow<'a, Value>>),
+    /// The elements of one of these arrays, which lie side by side.
+    Array(Vec<&'a ArrayColumn>, usize),
 }
 
 /// An output that was asked for.
@@ -85,6 +88,8 @@ pub(super) struct Columns<'a> {
     cells: Vec<Cell<'a>>,
     known: HashMap<(ScopeId, Selector<'a>), Option<CellId>, RandomState>,
     depth: u32,
+    /// Whether the rows of an INSERT's query are looked at, all of which are taken.
+    whole: bool,
 }
 
 impl<'a> Columns<'a> {
@@ -95,6 +100,7 @@ impl<'a> Columns<'a> {
             cells: Vec::new(),
             known: HashMap::default(),
             depth: 0,
+            whole: false,
         }
     }
 
@@ -163,7 +169,7 @@ impl<'a> Columns<'a> {
                     self.collect_cell(*cell, through, found);
                 }
             }
-            Origin::Values(_) => {}
+            Origin::Values(_) | Origin::Array(..) => {}
         }
     }
 
@@ -204,6 +210,31 @@ impl<'a> Columns<'a> {
             Some(qualifier) => self.qualified(scope, qualifier, name, among.clone()),
             None => self.unqualified(scope, name, among.clone()),
         }
+    }
+
+    /// The output at a position of an INSERT's query. New names of columns and casts of constants
+    /// are looked through here only: of conditions they would show more values, some of which
+    /// another condition may rule out.
+    pub(super) fn new_rows_at(&mut self, scope: ScopeId, position: usize) -> Option<CellId> {
+        self.whole = true;
+        let cell = self.output_at(scope, position);
+        self.whole = false;
+        cell
+    }
+
+    /// Where a column's values come from when nothing can have put NULL in their place.
+    pub(super) fn base(&self, mut cell: CellId) -> Option<&Origin<'a>> {
+        for _ in 0..MAX_DEPTH {
+            match self.origin(cell)? {
+                Origin::Column(Column::Output { place, cell: inner })
+                    if self.entry(*place).is_some_and(|entry| !entry.nullable) =>
+                {
+                    cell = *inner;
+                }
+                origin => return Some(origin),
+            }
+        }
+        None
     }
 
     /// The output of a scope at a position.
@@ -336,13 +367,34 @@ impl<'a> Columns<'a> {
         let entry = self.entry(place)?;
         match &entry.source {
             Source::Table(_) => (self.sharded(place)?.column == name).then_some(Column::Key(place)),
-            Source::Rows(_) if entry.renamed => None,
+            Source::Rows(inner) if entry.renamed => {
+                let cell = self.renamed(*inner, &entry.columns, name)?;
+                Some(Column::Output { place, cell })
+            }
             Source::Rows(inner) => {
                 let cell = self.cell(*inner, Selector::Name(name))?;
                 Some(Column::Output { place, cell })
             }
             Source::Opaque => None,
         }
+    }
+
+    /// The output of a scope that has this name beside an alias.
+    fn renamed(&mut self, inner: ScopeId, names: &[String], name: &str) -> Option<CellId> {
+        let mut positions = (0..).zip(names).filter(|(_, own)| *own == name);
+        let (Some((position, _)), None, true) = (positions.next(), positions.next(), self.whole)
+        else {
+            return None;
+        };
+        let cell = self.output_at(inner, position)?;
+        let is_typed = match self.origin(cell)? {
+            // Text, where the client has not declared a type.
+            Origin::Values(values) => !values
+                .iter()
+                .any(|value| matches!(**value, Value::Parameter(_, None))),
+            Origin::Column(_) | Origin::Cells(_) | Origin::Array(..) => true,
+        };
+        is_typed.then_some(cell)
     }
 
     fn cell(&mut self, scope: ScopeId, selector: Selector<'a>) -> Option<CellId> {
@@ -365,7 +417,14 @@ impl<'a> Columns<'a> {
 
     fn find(&mut self, scope: ScopeId, selector: Selector<'a>) -> Option<Origin<'a>> {
         match (&self.scope(scope)?.outputs, selector) {
-            (Outputs::Unknown, _) | (Outputs::Values(_), Selector::Name(_)) => None,
+            (Outputs::Unknown, _)
+            | (Outputs::Values(_) | Outputs::Arrays(_), Selector::Name(_)) => None,
+            (Outputs::Arrays(columns), Selector::Position(position)) => {
+                Some(Origin::Array(columns.iter().collect(), position))
+            }
+            (Outputs::List(outputs), Selector::Position(position)) if self.whole => {
+                self.new_row(scope, outputs, position)
+            }
             (Outputs::List(outputs), Selector::Name(name)) => {
                 self.listed(scope, outputs, name).map(Origin::Column)
             }
@@ -374,8 +433,8 @@ impl<'a> Columns<'a> {
                     Output::Column { column, .. } => {
                         self.resolve(scope, column).map(Origin::Column)
                     }
-                    Output::Value(value) => Some(Origin::Values(vec![value])),
-                    Output::Star(_) => None,
+                    Output::Value(value) => Some(Origin::Values(vec![Cow::Borrowed(value)])),
+                    Output::Star(_) | Output::Cast(..) | Output::Array(_) => None,
                 }
             }
             (Outputs::Branches(branches), selector) => {
@@ -390,9 +449,54 @@ impl<'a> Columns<'a> {
                 cells.map(Origin::Cells)
             }
             (Outputs::Values(rows), Selector::Position(position)) => {
-                let values: Option<Vec<_>> = rows.iter().map(|row| row.get(position)).collect();
+                let values = rows.iter().map(|row| row.get(position).map(Cow::Borrowed));
+                let values: Option<Vec<_>> = values.collect();
                 values.map(Origin::Values)
             }
+        }
+    }
+
+    /// The output at a position of a list whose rows are all taken.
+    fn new_row(
+        &mut self,
+        scope: ScopeId,
+        outputs: &'a [Output],
+        position: usize,
+    ) -> Option<Origin<'a>> {
+        if let [Output::Star(_)] = outputs {
+            let level = self.scope(scope)?;
+            let ([entry], []) = (level.entries.as_slice(), level.merged.as_slice()) else {
+                return None;
+            };
+            let Source::Rows(inner) = entry.source else {
+                return None;
+            };
+            let cell = self.output_at(inner, position)?;
+            let place = Place { scope, entry: 0 };
+            return Some(Origin::Column(Column::Output { place, cell }));
+        }
+        match outputs_without_star(outputs, position)? {
+            Output::Column { column, .. } => self.resolve(scope, column).map(Origin::Column),
+            Output::Value(value) => Some(Origin::Values(vec![Cow::Borrowed(value)])),
+            Output::Cast(column, family) => {
+                let Column::Output { place, cell } = self.resolve(scope, column)? else {
+                    return None;
+                };
+                let is_shown = self.entry(place).is_some_and(|entry| !entry.nullable);
+                let Some(Origin::Values(values)) = self.base(cell).filter(|_| is_shown) else {
+                    return None;
+                };
+                let cast =
+                    |value: &Cow<'_, Value>| Cow::Owned(value.clone().into_owned().cast(*family));
+                Some(Origin::Values(values.iter().map(cast).collect()))
+            }
+            Output::Array(_) => {
+                let arrays = arrays_among(outputs)?;
+                let before = outputs.iter().take(position);
+                let at = before.filter(|output| matches!(output, Output::Array(_)));
+                Some(Origin::Array(arrays, at.count()))
+            }
+            Output::Star(_) => None,
         }
     }
 
@@ -405,7 +509,9 @@ impl<'a> Columns<'a> {
                 Output::Column { name: own, column } if own == name => {
                     Some(self.resolve(scope, column)?)
                 }
-                Output::Column { .. } | Output::Value(_) => None,
+                Output::Column { .. } | Output::Value(_) | Output::Cast(..) | Output::Array(_) => {
+                    None
+                }
                 Output::Star(None) => match self.unqualified_in(scope, name, &all) {
                     Named::One(column) => Some(column),
                     Named::None => None,
@@ -430,13 +536,16 @@ impl<'a> Columns<'a> {
                 Outputs::List(outputs) => {
                     let is_it = |output: &Output| match output {
                         Output::Column { name: own, .. } => own == name,
-                        Output::Star(_) | Output::Value(_) => false,
+                        Output::Star(_)
+                        | Output::Value(_)
+                        | Output::Cast(..)
+                        | Output::Array(_) => false,
                     };
                     let mut positions = (0..).zip(outputs).filter(|(_, output)| is_it(output));
                     let (position, _) = positions.next()?;
                     return positions.next().is_none().then_some(position);
                 }
-                Outputs::Unknown | Outputs::Values(_) => return None,
+                Outputs::Unknown | Outputs::Values(_) | Outputs::Arrays(_) => return None,
             }
         }
         None
@@ -489,8 +598,22 @@ fn visible<'s>(
 fn outputs_without_star(outputs: &[Output], position: usize) -> Option<&Output> {
     let before = outputs.get(..position)?;
     let plain = before.iter().all(|output| match output {
-        Output::Column { .. } | Output::Value(_) => true,
+        Output::Column { .. } | Output::Value(_) | Output::Cast(..) | Output::Array(_) => true,
         Output::Star(_) => false,
     });
     outputs.get(position).filter(|_| plain)
+}
+
+/// The arrays of a list that become rows side by side; none when something else in it may make
+/// more rows.
+fn arrays_among(outputs: &[Output]) -> Option<Vec<&ArrayColumn>> {
+    let mut arrays = Vec::new();
+    for output in outputs {
+        match output {
+            Output::Array(array) => arrays.push(array),
+            Output::Value(Value::Other) => return None,
+            Output::Column { .. } | Output::Star(_) | Output::Value(_) | Output::Cast(..) => {}
+        }
+    }
+    Some(arrays)
 }
