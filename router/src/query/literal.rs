@@ -80,7 +80,14 @@ impl<'a> Literals<'a> {
                     Elements::Array(ArrayValue::Text(text, None)) => {
                         Elements::Array(ArrayValue::Text(text, Some(family)))
                     }
-                    // A cast of a cast converts each element by rules of its own.
+                    // Between the types of one family, elements keep their values.
+                    Elements::Array(ArrayValue::Parameter(index, Some(from))) if from == family => {
+                        Elements::Array(ArrayValue::Parameter(index, Some(from)))
+                    }
+                    Elements::Array(ArrayValue::Text(text, Some(from))) if from == family => {
+                        Elements::Array(ArrayValue::Text(text, Some(from)))
+                    }
+                    // Any other cast of a cast converts each element by rules of its own.
                     Elements::Array(
                         ArrayValue::Parameter(_, Some(_)) | ArrayValue::Text(_, Some(_)),
                     ) => return None,
