@@ -28,6 +28,7 @@ mod refusals;
 mod schema;
 mod session;
 mod shards_tls;
+mod threads;
 mod tls;
 mod transactions;
 mod unnamed;
@@ -38,6 +39,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         waiting::trials(suite),
         limits::trials(suite),
         shards_tls::trials(suite),
+        threads::trials(suite),
         tls::trials(suite),
         peers::trials(suite),
         bounds::trials(suite),

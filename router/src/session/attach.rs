@@ -148,8 +148,9 @@ impl Session {
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
                 // Whoever called it off wants no other shard's.
-                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
-                Err(error) => last = error,
+                Err(Stopped::Told(error @ Error::Cancelled)) => return Err(error.into()),
+                Err(Stopped::Told(error)) => last = error,
+                Err(stopped) => return Err(stopped),
             }
         }
         Err(last.into())
