@@ -38,8 +38,9 @@ pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use scope::{
-    ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
-    Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
+    ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
+    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Source, TableRef, Test, Write,
+    WriteKind,
 };
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};

@@ -29,6 +29,7 @@ mod resolve;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod unnest;
 mod values;
 
 pub use class::check_calls;
@@ -122,6 +123,31 @@ pub enum KeySource {
     Parameter(u16),
     /// In the elements of an array parameter, counted from 0: `key = ANY($1)`.
     ArrayParameter(u16),
+    /// In the elements of an array parameter of which new rows are made: `unnest($1, $2)`.
+    Unnested(Unnested),
+}
+
+impl KeySource {
+    /// The parameter that it is read from, counted from 0.
+    #[must_use]
+    pub fn parameter(&self) -> Option<u16> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Parameter(number) | Self::ArrayParameter(number) => Some(*number),
+            Self::Unnested(unnested) => Some(unnested.parameter),
+        }
+    }
+}
+
+/// An array parameter whose elements are the keys of new rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnested {
+    /// The parameter, counted from 0.
+    pub parameter: u16,
+    /// The parameters beside it: the longest array says how many rows there are.
+    pub beside: Box<[u16]>,
+    /// The length of the longest array beside it that is no parameter.
+    pub longest: usize,
 }
 
 /// Where one execution of a statement goes.
@@ -177,10 +203,7 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => &[],
     };
-    sources.iter().filter_map(|source| match source {
-        KeySource::Literal(_) => None,
-        KeySource::Parameter(number) | KeySource::ArrayParameter(number) => Some(*number),
-    })
+    sources.iter().filter_map(KeySource::parameter)
 }
 
 /// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an

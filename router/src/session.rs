@@ -46,6 +46,7 @@ mod prepared;
 mod relay;
 mod replica;
 mod roll;
+mod shape;
 mod simple;
 mod state;
 mod waiting;

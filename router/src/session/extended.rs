@@ -14,10 +14,9 @@ use super::client::Frame;
 use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
-use super::prepared::{Parsed, Prepared};
+use super::prepared::{Parsed, Prepared, reads_cursor};
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
-use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -154,13 +153,14 @@ impl Session {
             parameter_types: parse.parameter_types.iter().collect(),
             planned,
             settings: Arc::clone(self.settings.in_force()),
+            promised: None,
         };
         let named = !name.is_empty();
         let statements = &self.front.statements;
         // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
         let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
         let prepared = if shared {
-            statements.named(parsed)
+            statements.named(parsed, self.front.core.schema.version())
         } else {
             statements.unnamed(parsed)
         };
@@ -187,7 +187,11 @@ impl Session {
             && !Arc::ptr_eq(&known.settings, settings)
             && !known.settings.read_alike(settings)
         {
-            *known = self.front.statements.named(known.under(settings));
+            let version = self.front.core.schema.version();
+            *known = self.front.statements.named(known.under(settings), version);
+        }
+        if known.has_changed() {
+            return Err(has_changed().into());
         }
         Ok(Arc::clone(known))
     }
@@ -472,9 +476,13 @@ impl Session {
     }
 }
 
-fn reads_cursor(planned: &Planned) -> bool {
-    let first = planned.analysis.statements.first();
-    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
+/// What PostgreSQL says of a statement whose rows have another form than when it was prepared.
+pub(super) fn has_changed() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: "cached plan must not change result type".to_owned(),
+        hint: None,
+    }
 }
 
 fn no_portal(name: &[u8]) -> Refusal {

@@ -276,8 +276,6 @@ impl Session {
         }
         let core = &self.front.core;
         let outcome = everywhere::run(core, serving, self.settings.committed(), sql).await;
-        // Even a part of the shards is enough for statements to no longer fit their tables.
-        self.front.statements.forget_all();
         match outcome {
             Ok(frames) => Ok(frames),
             Err(everywhere::Failure::Own(error)) => Err(error.into()),
