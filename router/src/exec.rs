@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod array;
+pub mod ask;
 pub mod cancel;
 pub mod columns;
 pub mod conversation;

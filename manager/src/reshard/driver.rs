@@ -12,7 +12,7 @@ use topology::Term;
 use topology::store::{Revision, Store};
 
 use self::hands::Hands;
-use super::failpoint;
+use platform::failpoint;
 use super::ids::LegId;
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};

@@ -88,7 +88,13 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
+        if self.company.is_some() {
+            self.seek_cursor_of(&prepared).await?;
+        }
         self.attach_reader(&serving, target, permit).await?;
+        if let Some(Class::DeclareCursor { name, .. }) = prepared.statement().map(|it| &it.class) {
+            self.note_cursor(name);
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
         self.ensure_prepared(&prepared, named);
@@ -168,7 +174,9 @@ impl Session {
             Class::DiscardAll => self.settings.is_startup(),
             class => is_housekeeping(class),
         };
+        let together = self.company.is_some() && control::ends(class);
         let here = own
+            || together
             || hints::named_by(class).is_some()
             || (self.attachment.is_none() && is_answered_here(class));
         if here {
@@ -192,7 +200,7 @@ impl Session {
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
-        self.flight.writes |= may_write(plan, statement);
+        self.flight.note_writes(may_write(plan, statement));
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,
