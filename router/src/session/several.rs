@@ -161,6 +161,10 @@ impl Session {
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
         let wanted = pool.shard().clone();
         let known = self.parked(|parked| parked.attachment.shard == wanted);
+        if let Some(attachment) = &mut self.attachment {
+            attachment.pin();
+            attachment.keep();
+        }
         if known.is_none() {
             self.may_spread(serving, &wanted).await?;
         }
