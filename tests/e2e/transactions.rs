@@ -9,13 +9,18 @@ use tests::raw::Raw;
 use crate::suite::{Outcome, Suite};
 
 mod deaths;
+mod split;
 mod together;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    [deaths::trials(suite), together::trials(suite)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        deaths::trials(suite),
+        split::trials(suite),
+        together::trials(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A key on each of the two shards.

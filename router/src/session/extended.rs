@@ -15,6 +15,7 @@ use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
+use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::cache::Planned;
@@ -76,6 +77,8 @@ pub(super) enum Portal {
     Everywhere(Arc<Prepared>),
     /// Of a statement whose answer, and the description of it, are known.
     Answered(Bytes, Bytes),
+    /// Of a statement that several shards run, each its part.
+    Split(Arc<Split>),
     /// On the session's backend.
     Remote(Effect),
     /// Was one of the first two, and has been executed.
@@ -248,6 +251,7 @@ impl Session {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
                 Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
+                Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
                     self.step(Step::Local(heading, None))
@@ -281,6 +285,7 @@ impl Session {
                 Ok(())
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
+            Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Spent => Err(spent(name).into()),
@@ -380,7 +385,11 @@ impl Session {
                     Ok(())
                 }
                 Some(
-                    Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..) | Portal::Spent,
+                    Portal::Local(_)
+                    | Portal::Everywhere(_)
+                    | Portal::Split(_)
+                    | Portal::Answered(..)
+                    | Portal::Spent,
                 )
                 | None => self.step(Step::Local(complete, None)),
             },

@@ -22,9 +22,11 @@ use crate::twopc::Ability;
 use crate::view::Serving;
 
 mod commit;
+mod split;
 mod writers;
 
 pub(super) use commit::End;
+pub(super) use split::Split;
 
 /// What ties a backend's transaction to those of other shards.
 #[derive(Debug, Default)]

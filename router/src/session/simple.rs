@@ -164,7 +164,17 @@ impl Session {
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
                 self.flight.note_writes(may_write(plan, statement));
-                self.place(statement, plan, &NoParameters, serving)?
+                match self.place(statement, plan, &NoParameters, serving) {
+                    Ok(target) => target,
+                    Err(refusal) => {
+                        let text = (sql, &refusal);
+                        let which = (statement, plan);
+                        let split = self.split_of(which, text, &NoParameters, serving)?;
+                        let split = split.ok_or(refusal)?;
+                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
+                        return self.answer_locally(&frames).await;
+                    }
+                }
             }
             None => Target::Any,
         };

@@ -79,7 +79,7 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..)) {
+                if !matches!(opened, Portal::Answered(..) | Portal::Split(_)) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -205,7 +205,15 @@ impl Session {
             bind,
             types: &prepared.parameter_types,
         };
-        let target = self.place(statement, plan, &bound, serving)?;
+        let target = match self.place(statement, plan, &bound, serving) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let text = (prepared.sql(), &refusal);
+                let split = self.split_of((statement, plan), text, &bound, serving)?;
+                let split = split.ok_or(refusal)?.bound(prepared, bind);
+                return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+            }
+        };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }

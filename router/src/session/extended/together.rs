@@ -3,13 +3,30 @@
 use bytes::Bytes;
 
 use super::Batch;
+use super::steps::Step;
 use crate::query::Class;
 use crate::session::attach::Stopped;
-use crate::session::several::End;
+use crate::session::several::{End, Split};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, local};
 
 impl Session {
+    /// Runs a portal's statement on its shards; what came before it is answered first.
+    pub(super) async fn execute_split(&mut self, split: &Split) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let frames = self.run_parts(&serving, split).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// Describes what a portal's statement hands out.
+    pub(super) async fn describe_split(&mut self, split: &Split) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let heading = self.describe_parts(&serving, split).await?;
+        self.step(Step::Local(heading, None))
+    }
+
     /// COMMIT or ROLLBACK within a batch, once all before it is answered; none for any other
     /// statement.
     pub(super) async fn finish_together(
