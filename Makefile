@@ -19,8 +19,8 @@ demo: tools ## start etcd, three shards, two managers and two routers, load data
 test: drivers ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo build --workspace --bins --features manager/failpoints
-	cargo test --workspace --features manager/failpoints
+	cargo build --workspace --bins --features manager/failpoints,router/failpoints
+	cargo test --workspace --features manager/failpoints,router/failpoints
 
 bench: tools ## PostgreSQL, PgBouncer and the router side by side; a table in target/bench/report.md
 	@scripts/tools.sh bench

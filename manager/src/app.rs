@@ -21,7 +21,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, forward, grpc, reshard, rest, shards};
+use crate::{audit, commit, forward, grpc, recovery, reshard, rest, shards};
 
 mod report;
 
@@ -225,6 +225,14 @@ async fn operations(
         },
         metrics: metrics.reshard.clone(),
     });
+    let recovery = recovery::Recovery::new(
+        Arc::clone(&store),
+        topology.clone(),
+        leader.clone(),
+        context.sessions.clone(),
+        recovery::metrics::Metrics::register(&metrics.registry)?,
+    );
+    drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(context, leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {

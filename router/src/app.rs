@@ -30,6 +30,7 @@ use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::threads::Threads;
+use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
@@ -195,6 +196,7 @@ impl Parts {
             moving,
             metrics,
             replicas: replica::metrics::Metrics::register(registry)?,
+            twopc: TwoPhase::register(peers.incarnation(), registry)?,
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),

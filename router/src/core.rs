@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::replica;
 use crate::schema::Schema;
+use crate::twopc::TwoPhase;
 use crate::view::View;
 
 /// The shared parts.
@@ -23,4 +24,6 @@ pub struct Core {
     pub schema: Schema,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,
+    /// Commits on several shards.
+    pub twopc: TwoPhase,
 }

@@ -23,4 +23,5 @@ pub mod schema;
 pub mod session;
 pub mod stream;
 pub mod threads;
+pub mod twopc;
 pub mod view;

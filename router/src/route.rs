@@ -26,6 +26,7 @@ mod parameter;
 mod pins;
 mod refusal;
 mod resolve;
+mod split;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use class::check_calls;
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
+pub use split::{Part, split};
 use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.

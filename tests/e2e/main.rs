@@ -25,6 +25,7 @@ mod pgwire;
 mod replicas;
 mod reshard;
 mod suite;
+mod transactions;
 
 use suite::Suite;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         faults::trials(&suite),
         differential::trials(&suite),
         outage::trials(&suite),
+        transactions::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::TaskGroup;
+use platform::failpoint;
 use platform::telemetry::error_chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -13,7 +14,6 @@ use topology::store::{Revision, Store};
 
 use self::hands::Hands;
 use super::copy::governor::Limits;
-use super::failpoint;
 use super::ids::LegId;
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};

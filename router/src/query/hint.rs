@@ -18,6 +18,8 @@ pub struct Hints {
     pub shard: Option<String>,
     /// How fresh a read must be, one of [`CONSISTENCIES`].
     pub consistency: Option<String>,
+    /// Whether a transaction may write on several shards, `on` or `off`; of a session only.
+    pub cross_shard_writes: Option<String>,
 }
 
 /// The words for how fresh a read must be.

@@ -101,7 +101,7 @@ fn any(hint: Option<&Key<'_>>, snapshot: &Snapshot) -> Result<Target, Refusal> {
     }
 }
 
-fn owner(key: &Key<'_>, snapshot: &Snapshot) -> Option<(ShardIndex, Token)> {
+pub(super) fn owner(key: &Key<'_>, snapshot: &Snapshot) -> Option<(ShardIndex, Token)> {
     let token = hash::token_of(key);
     snapshot
         .ring()

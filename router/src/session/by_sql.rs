@@ -173,7 +173,7 @@ impl Session {
         } else {
             statement
         };
-        self.flight.writes = may_write(plan, inner);
+        self.flight.note_writes(may_write(plan, inner));
         self.place(hinted, plan, &arguments, serving)
     }
 }

@@ -82,7 +82,7 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..)) {
+                if !matches!(opened, Portal::Answered(..) | Portal::Split(_)) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -91,7 +91,13 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
+        if self.company.is_some() {
+            self.seek_cursor_of(&prepared).await?;
+        }
         self.attach_reader(&serving, target, permit).await?;
+        if let Some(Class::DeclareCursor { name, .. }) = prepared.statement().map(|it| &it.class) {
+            self.note_cursor(name);
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
         if !self.is_prepared(&prepared, named) {
@@ -173,7 +179,9 @@ impl Session {
             Class::DiscardAll => self.settings.is_startup(),
             class => is_housekeeping(class),
         };
+        let together = self.company.is_some() && control::ends(class);
         let here = own
+            || together
             || hints::named_by(class).is_some()
             || (self.attachment.is_none() && is_answered_here(class));
         if here {
@@ -197,12 +205,20 @@ impl Session {
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
-        self.flight.writes |= may_write(plan, statement);
+        self.flight.note_writes(may_write(plan, statement));
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,
         };
-        let target = self.place(statement, plan, &bound, serving)?;
+        let target = match self.place(statement, plan, &bound, serving) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let text = (prepared.sql(), &refusal);
+                let split = self.split_of((statement, plan), text, &bound, serving)?;
+                let split = split.ok_or(refusal)?.bound(prepared, bind);
+                return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+            }
+        };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }

@@ -333,7 +333,7 @@ impl Session {
     }
 
     /// Ends with a Sync of the router's own what was sent without one.
-    async fn sync_silently(&mut self) -> Result<Seen, Stopped> {
+    pub(super) async fn sync_silently(&mut self) -> Result<Seen, Stopped> {
         if let Some(attachment) = &mut self.attachment
             && std::mem::take(&mut attachment.unsynced)
         {
@@ -383,6 +383,9 @@ impl Session {
         let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
         if !unsynced && self.expected.is_empty() {
             return Ok(());
+        }
+        if self.is_implicit() {
+            return Ok(Box::pin(self.sync_together()).await?);
         }
         self.flight.ends |= self.transaction == Transaction::Idle;
         let seen = self.sync_silently().await?;
