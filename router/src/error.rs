@@ -160,9 +160,9 @@ impl Error {
             Self::Moving(error) => error.hint(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
             Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
-            Self::PartlyApplied { .. } => {
-                Some("look at those shards, then run the statement there where it is missing")
-            }
+            Self::PartlyApplied { .. } => Some(
+                "see what they lack with \"shardctl schema diff\", and create it with \"shardctl schema repair\"",
+            ),
             Self::Pool(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }

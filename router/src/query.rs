@@ -31,7 +31,7 @@ mod utility;
 mod value;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
-pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
+pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};

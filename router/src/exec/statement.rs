@@ -176,8 +176,9 @@ impl Executor {
         let routed = Some(snapshot.epoch());
         let exchange = match target {
             Target::Everywhere => {
-                let request = request.clone();
-                return self.run_everywhere(serving, request, terms.limit).await;
+                let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;
+                takes_no_parameters(request)?;
+                return self.run_everywhere(serving, change, terms.limit).await;
             }
             Target::Shard { index, token } => {
                 let checked = self.core.holding.check(snapshot, token);
@@ -299,20 +300,12 @@ impl Executor {
     async fn run_everywhere(
         &self,
         serving: Arc<Serving>,
-        request: Request,
+        change: everywhere::Change,
         limit: Duration,
     ) -> Result<Rows, Error> {
-        if !request.params.is_empty() {
-            return Err(Error::Refused(Refusal {
-                sqlstate: "0A000",
-                message: "a statement that runs on every shard takes no parameters".to_owned(),
-                hint: Some("write the values into the statement".to_owned()),
-            }));
-        }
         let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
         let change = async move {
-            let (sql, limit) = (&request.sql, Some(limit));
-            everywhere::run_within(&core, &serving, &settings, sql, limit).await
+            everywhere::run_within(&core, &serving, &settings, &change, Some(limit)).await
         };
         let ended = self.tasks.spawn("schema change", change).await;
         let answer = match ended {
@@ -425,6 +418,14 @@ fn not_sql(error: &SyntaxError) -> Refusal {
         message: error.to_string(),
         hint: None,
     }
+}
+
+fn takes_no_parameters(request: &Request) -> Result<(), Refusal> {
+    if request.params.is_empty() {
+        return Ok(());
+    }
+    let message = "a statement that runs on every shard takes no parameters";
+    Err(Refusal::unsupported(message).hint("write the values into the statement"))
 }
 
 fn too_many(count: usize) -> Refusal {

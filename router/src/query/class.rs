@@ -88,7 +88,7 @@ pub enum Class {
     Cursor(CursorUse),
     /// LOCK TABLE.
     LockTable(Vec<TableRef>),
-    /// VACUUM, ANALYZE, CLUSTER, REINDEX and the like; the word.
+    /// CHECKPOINT, REFRESH MATERIALIZED VIEW; the word.
     Maintenance(&'static str),
     /// CALL of a procedure.
     Call,

@@ -238,10 +238,6 @@ fn server_command(node: &NodeEnum) -> &'static str {
         NodeEnum::AlterDatabaseStmt(_)
         | NodeEnum::AlterDatabaseSetStmt(_)
         | NodeEnum::AlterDatabaseRefreshCollStmt(_) => "ALTER DATABASE",
-        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
-        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
-        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
-        NodeEnum::GrantRoleStmt(_) => "GRANT ROLE",
         NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
         NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
         NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",

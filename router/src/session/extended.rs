@@ -334,7 +334,7 @@ impl Session {
         self.flush_to_go_on().await?;
         let serving = self.front.core.view.load();
         let frames = self
-            .run_everywhere(&serving, statement, prepared.sql())
+            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
             .await?;
         self.step(Step::Local(frames, None))
     }

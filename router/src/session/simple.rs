@@ -150,7 +150,8 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
-            let frames = Box::pin(self.run_everywhere(serving, statement, sql)).await?;
+            let only = std::slice::from_ref(statement);
+            let frames = Box::pin(self.run_everywhere(serving, only, sql)).await?;
             return self.answer_locally(&frames).await;
         }
         let permit = self.permit(statement, plan);
@@ -245,14 +246,7 @@ impl Session {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
         }
-        for statement in statements {
-            // Under a shard hint a schema change is refused.
-            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
-        }
-        let Some(first) = statements.first() else {
-            return Ok(());
-        };
-        let frames = self.run_everywhere(serving, first, sql).await?;
+        let frames = self.run_everywhere(serving, statements, sql).await?;
         self.answer_locally(&frames).await
     }
 
@@ -260,22 +254,25 @@ impl Session {
     pub(super) async fn run_everywhere(
         &mut self,
         serving: &Serving,
-        statement: &Statement,
+        statements: &[Statement],
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
-        // Under a shard hint a schema change is refused.
-        self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        for statement in statements {
+            // Under a shard hint a schema change is refused.
+            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        }
         match &self.transaction {
             Transaction::Idle => {}
             Transaction::FailedPending(_) | Transaction::Failed => {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statement).into());
+                return Err(not_in_block(statements.first()).into());
             }
         }
+        let change = everywhere::Change::of(statements, sql)?;
         let core = &self.front.core;
-        let outcome = everywhere::run(core, serving, self.settings.committed(), sql).await;
+        let outcome = everywhere::run(core, serving, self.settings.committed(), &change).await;
         // Even a part of the shards is enough for statements to no longer fit their tables.
         self.front.statements.forget_all();
         match outcome {
@@ -495,9 +492,9 @@ fn several_shards() -> Refusal {
     }
 }
 
-fn not_in_block(statement: &Statement) -> Refusal {
-    let tag = match &statement.class {
-        Class::Ddl(ddl) => ddl.tag,
+fn not_in_block(statement: Option<&Statement>) -> Refusal {
+    let tag = match statement.map(|statement| &statement.class) {
+        Some(Class::Ddl(ddl)) => ddl.tag,
         _ => "the statement",
     };
     Refusal {
