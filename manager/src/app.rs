@@ -21,7 +21,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, forward, grpc, reshard, rest, shards};
+use crate::{audit, commit, grpc, reshard, rest, shards};
 
 mod report;
 
@@ -196,7 +196,7 @@ async fn operations(
         None => None,
         Some(files) => {
             let authority = security.tls_ca_path.as_deref();
-            Some(forward::tls::Connector::load(files, authority)?)
+            Some(tls::peer::Connector::load(files, authority)?)
         }
     };
     let audit_file = security.audit_log_path.clone().map(audit::File::new);
