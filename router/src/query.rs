@@ -24,6 +24,7 @@ mod scope;
 mod select;
 mod set_config;
 mod setting;
+mod sharding;
 #[cfg(test)]
 mod tests;
 mod unnamed;
@@ -41,6 +42,7 @@ pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
     Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
 };
+pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
 

@@ -25,6 +25,7 @@ mod naming;
 mod parameter;
 mod pins;
 mod refusal;
+mod registration;
 mod resolve;
 mod tables;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use class::check_calls;
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
+pub use registration::registration;
 use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.

@@ -9,21 +9,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use topology::{Epoch, Snapshot};
+use wire::frame::HEADER_BYTES;
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::exec::cancel;
+use crate::exec::exchange::error_of;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
-use crate::query::{Class, Ddl, Manner, Statement};
-use crate::route::Refusal;
+use crate::query::{Class, Ddl, Manner, Placing, Registration, Statement};
+use crate::route::{self, Refusal};
 use crate::view::Serving;
 
 mod in_turn;
 mod participant;
+mod register;
 mod servers;
 
 use participant::Participant;
+pub use register::caught_up;
 
 /// Most bytes of an answer that are kept; further notices are dropped.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -49,15 +54,33 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// A shard's ErrorResponse as an error of the router's.
+#[must_use]
+pub fn told(frame: &[u8]) -> Error {
+    error_of(frame.get(HEADER_BYTES..).unwrap_or_default())
+}
+
 /// What is to be done on every shard.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// One statement, or several that may stand in a transaction block together.
     sql: String,
     manner: Manner,
+    /// Tables that are registered before anything is committed.
+    registrations: Vec<Registration>,
 }
 
 impl Change {
+    /// The registration of a table that exists.
+    #[must_use]
+    pub fn registering(registration: Registration) -> Self {
+        Self {
+            sql: String::new(),
+            manner: Manner::Together,
+            registrations: vec![registration],
+        }
+    }
+
     /// The change that `statements`, which are all of `sql`, make together.
     ///
     /// # Errors
@@ -72,10 +95,21 @@ impl Change {
             );
             return Err(Refusal::unsupported(message).hint("send it as a query of its own"));
         }
+        let mut registrations = Vec::new();
+        for statement in statements {
+            registrations.extend(route::registration(statement)?);
+        }
         Ok(Self {
             sql: sql.to_owned(),
             manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
+            registrations,
         })
+    }
+
+    /// Whether its comments say what tables are registered as, and not where it runs.
+    #[must_use]
+    pub fn registers(&self) -> bool {
+        !self.registrations.is_empty()
     }
 }
 
@@ -115,10 +149,11 @@ pub async fn run_within(
     limit: Option<Duration>,
 ) -> Result<Bytes, Failure> {
     let grace = core.config.sharding.connect_timeout;
-    let pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
+    let mut pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
     if pools.is_empty() {
         return Err(Error::NoShard.into());
     }
+    let change = &at_home(change, &mut pools)?;
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };
     match &change.manner {
@@ -126,12 +161,42 @@ pub async fn run_within(
         Manner::IndexInTurn(index) => {
             in_turn::create_index(&pools, settings, (&change.sql, index), terms).await
         }
-        Manner::Together | Manner::OncePerServer => together(&pools, settings, change, terms).await,
+        Manner::Together | Manner::OncePerServer => {
+            let place = (core, &*serving.snapshot);
+            together(place, &pools, settings, change, terms).await
+        }
     }
+}
+
+/// The change with the homes of the tables that are to be on one shard; what makes such a table is
+/// for that shard alone.
+fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
+    let mut change = change.clone();
+    let mut only = None;
+    for registration in &mut change.registrations {
+        let active = pools.iter().map(|pool| pool.shard().clone());
+        let Some(home) = register::home_of(registration, active)? else {
+            continue;
+        };
+        registration.placing = Placing::Unsharded {
+            shard: Some(home.to_string()),
+        };
+        only = Some(home);
+    }
+    let Some(home) = only.filter(|_| !change.sql.is_empty()) else {
+        return Ok(change);
+    };
+    if change.registrations.len() > 1 {
+        let message = "several tables of different kinds in one query string";
+        return Err(Refusal::unsupported(message).hint("send each CREATE TABLE by itself"));
+    }
+    pools.retain(|pool| *pool.shard() == home);
+    Ok(change)
 }
 
 /// All or nothing, but for what can happen between the commits.
 async fn together(
+    (core, snapshot): (&Core, &Snapshot),
     pools: &[&Pool],
     settings: &Settings,
     change: &Change,
@@ -139,9 +204,14 @@ async fn together(
 ) -> Result<Bytes, Failure> {
     let in_turn::Terms { limit, grace } = terms;
     let mut all = Participants::borrow_all(pools, settings, grace).await?;
+    let prepared = async {
+        let answer = all.prepare(change).await?;
+        let epoch = all.register(core, snapshot, change).await?;
+        Ok((answer, epoch))
+    };
     let prepared = match limit {
-        None => all.prepare(change).await,
-        Some(limit) => match tokio::time::timeout(limit, all.prepare(change)).await {
+        None => prepared.await,
+        Some(limit) => match tokio::time::timeout(limit, prepared).await {
             Ok(prepared) => prepared,
             Err(_) => {
                 all.cancel().await;
@@ -150,8 +220,11 @@ async fn together(
         },
     };
     match prepared {
-        Ok(answer) => {
+        Ok((answer, epoch)) => {
             all.commit().await?;
+            if let Some(epoch) = epoch {
+                caught_up(core, epoch).await?;
+            }
             Ok(answer)
         }
         Err(failure) => {
@@ -200,6 +273,9 @@ impl Participants {
             self.keep_one_of_each_server().await?;
         }
         let sql = &change.sql;
+        if sql.is_empty() {
+            return Ok(Bytes::new());
+        }
         let Some((first, others)) = self.members.split_first_mut() else {
             return Err(Error::NoShard.into());
         };
@@ -208,6 +284,21 @@ impl Participants {
             outcome?;
         }
         Ok(answer)
+    }
+
+    /// Registers the tables that the change has made, and gives the epoch from which on they are.
+    async fn register(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        change: &Change,
+    ) -> Result<Option<Epoch>, Failure> {
+        let mut newest = None;
+        for wanted in &change.registrations {
+            let epoch = register::register(core, &mut self.members, wanted, snapshot).await?;
+            newest = newest.max(epoch);
+        }
+        Ok(newest)
     }
 
     /// Lets go of all but the first database of each server.

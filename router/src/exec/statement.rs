@@ -18,7 +18,7 @@ use wire::limits::MAX_PARAMETERS;
 
 use crate::core::Core;
 use crate::error::Error;
-use crate::exec::exchange::{Exchange, Terms, error_of};
+use crate::exec::exchange::{Exchange, Terms};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
@@ -28,7 +28,7 @@ use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::SyntaxError;
 use crate::replica::{self, Permit};
-use crate::route::{Plan, Refusal, Target};
+use crate::route::{self, Plan, Refusal, Target};
 use crate::view::Serving;
 
 /// One statement as an API was given it.
@@ -159,7 +159,11 @@ impl Executor {
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
-        let target = hinted::target(request, planned, &params, snapshot)?;
+        let target = match (plan, route::registration(statement)?) {
+            // Its comments say what the new table is registered as.
+            (Plan::Everywhere, Some(_)) => Target::Everywhere,
+            _ => hinted::target(request, planned, &params, snapshot)?,
+        };
         let terms = Terms {
             tasks: self.tasks.clone(),
             writes: writes || plan_writes(plan),
@@ -312,9 +316,7 @@ impl Executor {
             Ok(Ok(answer)) => answer,
             Ok(Err(everywhere::Failure::Own(error))) => return Err(error),
             Ok(Err(everywhere::Failure::Shard(frame))) => {
-                return Err(error_of(
-                    frame.get(wire::frame::HEADER_BYTES..).unwrap_or_default(),
-                ));
+                return Err(everywhere::told(&frame));
             }
             Err(_) => return Err(Error::ShuttingDown),
         };

@@ -10,7 +10,7 @@ use super::literal::Literals;
 use super::select::Handing;
 use super::{
     Class, CopyStatement, Data, SqlExecute, SqlPrepare, UnsafeCall, ddl, names, prepare,
-    set_config, setting,
+    set_config, setting, sharding,
 };
 
 /// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
@@ -23,9 +23,10 @@ pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
         found: Vec::new(),
     };
     // Only by itself: inside of another statement its effect on the session would be missed.
-    let class = match set_config::of(node) {
-        Some(setting) => Class::Set(setting),
-        None => calls.class(node),
+    let class = match (set_config::of(node), sharding::of(node)) {
+        (Some(setting), _) => Class::Set(setting),
+        (None, Some(call)) => Class::Sharding(call),
+        (None, None) => calls.class(node),
     };
     (class, calls.found)
 }

@@ -26,6 +26,15 @@ impl Refusal {
         self
     }
 
+    /// A shard that is named and not there.
+    pub(crate) fn no_such_shard(name: &str) -> Self {
+        Self {
+            sqlstate: "22023",
+            message: format!("shard \"{name}\" does not exist"),
+            hint: None,
+        }
+    }
+
     /// A kind of statement that the router does not run.
     pub(super) fn statement(word: &str) -> Self {
         Self::unsupported(format!("{word} is not supported by the router"))

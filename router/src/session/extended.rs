@@ -310,6 +310,11 @@ impl Session {
             // It is done at once, so that it must be known that nothing before it has failed.
             self.flush_to_go_on().await?;
         }
+        if let Class::Sharding(call) = &statement.class {
+            let serving = self.front.core.view.load();
+            let frames = self.run_sharding(call, &serving).await?;
+            return self.step(Step::Local(frames, None));
+        }
         match self.run_locally(&statement.class, prepared.sql())? {
             Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),

@@ -135,6 +135,10 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         let class = &statement.class;
+        if let Class::Sharding(call) = class {
+            let frames = Box::pin(self.run_sharding(call, serving)).await?;
+            return self.answer_in_rows(class, &frames).await;
+        }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
         }
@@ -184,7 +188,8 @@ impl Session {
         let own = |class| answers::is_own(class) && !control::is_control(class) && !either(class);
         if statements.iter().any(|statement| own(&statement.class)) {
             return Err(alone(
-                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
+                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE), a function of schema sharding and a setting of \
+                 the router",
             )
             .into());
         }
@@ -257,7 +262,8 @@ impl Session {
         statements: &[Statement],
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
-        for statement in statements {
+        let change = everywhere::Change::of(statements, sql)?;
+        for statement in statements.iter().filter(|_| !change.registers()) {
             // Under a shard hint a schema change is refused.
             self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
         }
@@ -270,7 +276,6 @@ impl Session {
                 return Err(not_in_block(statements.first()).into());
             }
         }
-        let change = everywhere::Change::of(statements, sql)?;
         let core = &self.front.core;
         let outcome = everywhere::run(core, serving, self.settings.committed(), &change).await;
         // Even a part of the shards is enough for statements to no longer fit their tables.

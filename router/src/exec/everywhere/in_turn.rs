@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use topology::ShardId;
-use wire::frame::{Frame, HEADER_BYTES};
+use wire::frame::Frame;
 
 use super::participant::Participant;
 use super::{Failure, MAX_ANSWER_BYTES};
 use crate::error::Error;
 use crate::exec::cancel;
-use crate::exec::exchange::error_of;
 use crate::pool::Pool;
 use crate::pool::settings::{Settings, quote_literal};
 use crate::query::NewIndex;
@@ -176,7 +175,7 @@ fn joined(mut answer: BytesMut, frames: &[u8]) -> BytesMut {
 /// A failure that says how far the statement got.
 fn told(failure: Failure, how_far: &str) -> Failure {
     let error = match failure {
-        Failure::Shard(frame) => error_of(frame.get(HEADER_BYTES..).unwrap_or_default()),
+        Failure::Shard(frame) => super::told(&frame),
         Failure::Own(error) => error,
     };
     let hint = match error.hint() {
