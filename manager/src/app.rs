@@ -216,7 +216,7 @@ async fn operations(
         tasks: tasks.clone(),
         settings: reshard::driver::Settings::default(),
     });
-    let (jobs, worker) = reshard::supervisor::supervise(context, leader.clone());
+    let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {
         writer,
@@ -226,6 +226,7 @@ async fn operations(
         leader,
         identity,
         shards,
+        sessions: context.sessions.clone(),
         health,
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),

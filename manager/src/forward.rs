@@ -15,7 +15,6 @@ use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::leader::Leader;
 
-
 /// The epoch that a mutation made, in the metadata of its answer.
 pub const EPOCH: &str = "x-sharding-epoch";
 

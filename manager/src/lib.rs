@@ -14,5 +14,6 @@ pub mod leader;
 pub mod metrics;
 pub mod reshard;
 pub mod rest;
+pub mod schema;
 pub mod service;
 pub mod shards;

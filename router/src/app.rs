@@ -157,7 +157,11 @@ fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> 
     let connector = |files| peer::Connector::load(files, security.tls_ca_path.as_deref());
     let tls = security.tls.as_ref().map(connector).transpose()?;
     let secret = security.jwt_secret.clone();
-    Ok(Managers::new(store, tls, secret.filter(|_| security.enable_rbac)))
+    Ok(Managers::new(
+        store,
+        tls,
+        secret.filter(|_| security.enable_rbac),
+    ))
 }
 
 impl Parts {

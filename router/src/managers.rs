@@ -96,7 +96,9 @@ impl Error {
             Self::NoLeader | Self::Store(_) | Self::Unreachable { .. } => {
                 Some("nothing was changed: send it again once a manager leads")
             }
-            Self::Silent { .. } => Some("look with \"shardctl tables list\" before sending it again"),
+            Self::Silent { .. } => {
+                Some("look with \"shardctl tables list\" before sending it again")
+            }
             Self::Refused {
                 code: Code::Unauthenticated,
                 ..
@@ -292,8 +294,14 @@ mod tests {
     #[test]
     fn the_leaders_refusal_keeps_its_words() {
         let error = error_of("m:1".to_owned(), &Status::already_exists("table t exists"));
-        assert_eq!((error.sqlstate(), error.to_string()), ("42710", "table t exists".to_owned()));
+        assert_eq!(
+            (error.sqlstate(), error.to_string()),
+            ("42710", "table t exists".to_owned())
+        );
         let lost = Status::from_error("connection reset".into());
-        assert!(matches!(error_of("m:1".to_owned(), &lost), Error::Silent { .. }));
+        assert!(matches!(
+            error_of("m:1".to_owned(), &lost),
+            Error::Silent { .. }
+        ));
     }
 }

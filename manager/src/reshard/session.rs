@@ -152,6 +152,20 @@ impl Sessions {
         self.login(shard, leg, purpose, options()).await
     }
 
+    /// Opens a session of no leg, under a name of its own.
+    ///
+    /// # Errors
+    /// [`Error::Login`] names the shard.
+    pub async fn open_named(&self, shard: &Shard, name: &str) -> Result<Session, Error> {
+        let mut settings = tokio_postgres::Config::new();
+        settings.application_name(name).options(options());
+        let client = self.shards.login(shard, settings).await?;
+        Ok(Session {
+            shard: shard.id.clone(),
+            client,
+        })
+    }
+
     /// Opens a session whose writes pass the leg's guards and fire no ordinary triggers.
     ///
     /// # Errors

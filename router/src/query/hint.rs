@@ -94,7 +94,10 @@ fn may_hold_hints(sql: &str) -> bool {
         let mut windows = sql.as_bytes().windows(word.len());
         windows.any(|window| window.eq_ignore_ascii_case(word))
     };
-    (sql.contains("/*") || sql.contains("--")) && [&b"shard"[..], b"consistency", b"table_"].into_iter().any(holds)
+    (sql.contains("/*") || sql.contains("--"))
+        && [&b"shard"[..], b"consistency", b"table_"]
+            .into_iter()
+            .any(holds)
 }
 
 struct Comment<'a> {

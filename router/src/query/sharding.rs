@@ -93,7 +93,9 @@ pub(super) fn of(node: &NodeEnum) -> Option<ShardingCall> {
         ..FuncCall::default()
     };
     if plain != *call {
-        return Some(ShardingCall::Wrong("functions of schema sharding take values alone"));
+        return Some(ShardingCall::Wrong(
+            "functions of schema sharding take values alone",
+        ));
     }
     let arguments: Option<Vec<Argument<'_>>> = call.args.iter().map(argument).collect();
     let Some(arguments) = arguments else {
@@ -173,9 +175,11 @@ fn only_call(select: &SelectStmt) -> Option<&FuncCall> {
         op: select.op,
         ..SelectStmt::default()
     };
-    let [Node {
-        node: Some(NodeEnum::ResTarget(target)),
-    }] = select.target_list.as_slice()
+    let [
+        Node {
+            node: Some(NodeEnum::ResTarget(target)),
+        },
+    ] = select.target_list.as_slice()
     else {
         return None;
     };
@@ -198,9 +202,11 @@ fn only_function(from: &Node) -> Option<&FuncCall> {
     if function.lateral || function.ordinality || function.is_rowsfrom {
         return None;
     }
-    let [Node {
-        node: Some(NodeEnum::List(list)),
-    }] = function.functions.as_slice()
+    let [
+        Node {
+            node: Some(NodeEnum::List(list)),
+        },
+    ] = function.functions.as_slice()
     else {
         return None;
     };
@@ -234,13 +240,22 @@ mod tests {
                 },
             },
         };
-        assert_eq!(call("select sharding.shard_table('s.t', 'k')"), Some(sharded(None)));
+        assert_eq!(
+            call("select sharding.shard_table('s.t', 'k')"),
+            Some(sharded(None))
+        );
         assert_eq!(
             call("SELECT Sharding.Shard_Table('s.t'::regclass, 'k'::name, 'g')"),
             Some(sharded(Some("g")))
         );
-        assert_eq!(call("select sharding.next_id()"), Some(ShardingCall::NextId));
-        assert_eq!(call("select sharding.next_id() as id"), Some(ShardingCall::NextId));
+        assert_eq!(
+            call("select sharding.next_id()"),
+            Some(ShardingCall::NextId)
+        );
+        assert_eq!(
+            call("select sharding.next_id() as id"),
+            Some(ShardingCall::NextId)
+        );
         assert_eq!(
             call("select * from sharding.next_ids(5)"),
             Some(ShardingCall::NextIds(5))

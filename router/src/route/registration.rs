@@ -49,7 +49,9 @@ pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refus
 fn contradicting(with: &str) -> Refusal {
     Refusal {
         sqlstate: "42601",
-        message: format!("the comment of CREATE TABLE has {with}, which does not fit its other hints"),
+        message: format!(
+            "the comment of CREATE TABLE has {with}, which does not fit its other hints"
+        ),
         hint: Some(
             "write shard_key = column, table_kind = reference, or table_kind = unsharded with an \
              optional shard = 'id'"
@@ -74,7 +76,11 @@ mod tests {
             group: group.map(str::to_owned),
         };
         for (sql, table, placing) in [
-            ("/* shard_key = k */ create table t (k int)", "\"t\"", sharded(None)),
+            (
+                "/* shard_key = k */ create table t (k int)",
+                "\"t\"",
+                sharded(None),
+            ),
             (
                 "create table s.\"T\" (k int) /* shard_key = 'k', table_group = g */",
                 "\"s\".\"T\"",

@@ -42,9 +42,10 @@ impl Session {
                 everywhere::caught_up(core, epoch).await?;
                 answered(table)
             }
-            ShardingCall::NextId | ShardingCall::NextIds(_) => {
-                Err(Refusal::unsupported("sharding.next_id() is not supported by the router").into())
-            }
+            ShardingCall::NextId | ShardingCall::NextIds(_) => Err(Refusal::unsupported(
+                "sharding.next_id() is not supported by the router",
+            )
+            .into()),
             ShardingCall::Wrong(what) => Err(Refusal {
                 sqlstate: "42883",
                 message: (*what).to_owned(),

@@ -138,8 +138,9 @@ fn question(table: &str, column: &str) -> String {
              WHERE i.indrelid = c.oid AND ((i.indisunique AND NOT coalesce(a.attnum = ANY \
                ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]), false)) \
              OR (i.indisexclusion AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k, \
-               pg_catalog.unnest(k.conkey, k.conexclop) u (att, op), pg_catalog.pg_operator o \
-               WHERE k.conindid = i.indexrelid AND u.att = a.attnum AND o.oid = u.op AND o.oprname = '=')))), \
+               pg_catalog.generate_subscripts(k.conkey, 1) at, pg_catalog.pg_operator o \
+               WHERE k.conindid = i.indexrelid AND k.conkey[at] = a.attnum \
+               AND o.oid = k.conexclop[at] AND o.oprname = '=')))), \
            (SELECT pg_catalog.min(d.attname::text) FROM pg_catalog.pg_attribute d WHERE d.attrelid = c.oid \
              AND d.attnum > 0 AND NOT d.attisdropped AND (d.attidentity <> '' OR EXISTS ( \
                SELECT FROM pg_catalog.pg_attrdef f JOIN pg_catalog.pg_depend p \
@@ -306,7 +307,11 @@ async fn check_rows(
 
 fn request_of(found: &Found, placement: Placement) -> CreateTableRequest {
     let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    let name = format!("{}.{}", quoted(found.name.schema()), quoted(found.name.name()));
+    let name = format!(
+        "{}.{}",
+        quoted(found.name.schema()),
+        quoted(found.name.name())
+    );
     match placement {
         Placement::Sharded { group, shard_key } => CreateTableRequest {
             name,
