@@ -1,6 +1,7 @@
 //! What can go wrong for a client of the manager, and the one mapping of it to REST and gRPC.
 
 use platform::Kind;
+use topology::numbers;
 use topology::watch::LoadError;
 
 use crate::control::Rejection;
@@ -109,6 +110,9 @@ pub enum Error {
     /// A shard that must be asked cannot be.
     #[error(transparent)]
     Shard(#[from] shards::Error),
+    /// Shards have no numbers.
+    #[error(transparent)]
+    Numbers(#[from] numbers::Error),
     /// A shard's schema cannot be repaired.
     #[error("the schema was not repaired")]
     Repair(#[from] guard::Error),
@@ -189,6 +193,9 @@ impl Error {
             Self::NotFound { .. } => Kind::NotFound,
             Self::InUse { .. } | Self::RingEmpty | Self::PlanOutdated { .. } => Kind::Conflict,
             Self::Shard(error) => error.kind(),
+            Self::Numbers(numbers::Error::Store(_) | numbers::Error::Busy) => Kind::Unavailable,
+            Self::Numbers(numbers::Error::Unreadable(_)) => Kind::Internal,
+            Self::Numbers(numbers::Error::Exhausted) => Kind::Exhausted,
             Self::Repair(error) => match error.class() {
                 session::Class::Retryable | session::Class::StaleTerm => Kind::Unavailable,
                 session::Class::Fatal => Kind::Conflict,

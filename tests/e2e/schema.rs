@@ -9,14 +9,19 @@ use tests::raw::{Message, Raw};
 
 use crate::suite::Suite;
 
+mod diff;
 mod objects;
 mod register;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    [objects::trials(suite), register::trials(suite)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        diff::trials(suite),
+        objects::trials(suite),
+        register::trials(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Runs a statement that must succeed.

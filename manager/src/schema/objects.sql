@@ -21,7 +21,7 @@ WITH extension_owned AS (
 ), tab AS (
   SELECT * FROM named WHERE relkind IN ('r', 'p') AND oid NOT IN (SELECT oid FROM home)
 ), seq AS (
-  SELECT n.*, q.seqtypid, q.seqincrement, q.seqcycle, q.seqcache, q.seqstart,
+  SELECT n.*, q.seqtypid, q.seqincrement, q.seqcycle, q.seqcache, q.seqstart, q.seqmin,
     d.refobjid AS owner, d.refobjsubid AS owner_column, d.deptype AS ownership
   FROM named n JOIN pg_catalog.pg_sequence q ON q.seqrelid = n.oid
   LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -94,8 +94,8 @@ WHERE typtype = 'c'
 UNION ALL
 SELECT 'enum value', pg_catalog.format('%s %L', label, enumlabel), 'type ' || label,
   coalesce('after ' || pg_catalog.lag(enumlabel) OVER (PARTITION BY enumtypid ORDER BY enumsortorder), 'first'),
-  pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L', label, enumlabel) || coalesce(pg_catalog.format(' AFTER %L',
-    pg_catalog.lag(enumlabel) OVER (PARTITION BY enumtypid ORDER BY enumsortorder)), '')
+  pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L', label, enumlabel) || coalesce(' AFTER '
+    || pg_catalog.quote_literal(pg_catalog.lag(enumlabel) OVER (PARTITION BY enumtypid ORDER BY enumsortorder)), '')
 FROM typ JOIN pg_catalog.pg_enum ON enumtypid = typ.oid
 UNION ALL
 SELECT 'domain', label, NULL, pg_catalog.concat_ws(' ', pg_catalog.format_type(typbasetype, typtypmod),
@@ -113,7 +113,7 @@ SELECT 'sequence', label, (SELECT 'table ' || t.label FROM tab t WHERE t.oid = s
     'cache', seqcache, 'owned by ' || owner::pg_catalog.regclass::text || '.' || (SELECT pg_catalog.quote_ident(attname)
       FROM pg_catalog.pg_attribute WHERE attrelid = owner AND attnum = owner_column)),
   pg_catalog.concat_ws(' ', 'CREATE SEQUENCE', label, 'AS', seqtypid::pg_catalog.regtype::text, 'INCREMENT BY', seqincrement,
-    'START WITH', seqstart, 'CACHE', seqcache, CASE WHEN seqcycle THEN 'CYCLE' END)
+    'MINVALUE', seqmin, 'START WITH', seqstart, 'CACHE', seqcache, CASE WHEN seqcycle THEN 'CYCLE' END)
 FROM seq WHERE ownership IS DISTINCT FROM 'i'
 UNION ALL
 SELECT 'sequence owner', label, 'table ' || owner::pg_catalog.regclass::text, 'owned by ' || owner::pg_catalog.regclass::text,
@@ -132,7 +132,7 @@ SELECT 'table', t.label, NULL, pg_catalog.concat_ws(' ', CASE t.relkind WHEN 'p'
       || pg_catalog.pg_get_expr(t.relpartbound, t.oid) END,
     CASE WHEN NOT t.relispartition THEN 'inherits ' || i.inhparent::pg_catalog.regclass::text END,
     CASE WHEN t.relrowsecurity THEN 'row security' END, CASE WHEN t.relforcerowsecurity THEN 'forced' END,
-    CASE t.relreplident WHEN 'd' THEN NULL ELSE 'replica identity ' || t.relreplident END),
+    CASE t.relreplident WHEN 'd' THEN NULL ELSE 'replica identity ' || t.relreplident::text END),
   CASE WHEN t.relispartition THEN pg_catalog.concat_ws(' ', 'CREATE TABLE', t.label, 'PARTITION OF',
       i.inhparent::pg_catalog.regclass::text, pg_catalog.pg_get_expr(t.relpartbound, t.oid),
       CASE WHEN t.relkind = 'p' THEN 'PARTITION BY ' || pg_catalog.pg_get_partkeydef(t.oid) END)
@@ -169,7 +169,7 @@ SELECT 'view', n.label, NULL, pg_catalog.pg_get_viewdef(n.oid),
 FROM named n WHERE relkind IN ('v', 'm')
 UNION ALL
 SELECT 'trigger', pg_catalog.format('%I on %s', tgname, t.label), 'table ' || t.label,
-  pg_catalog.concat_ws(' ', pg_catalog.pg_get_triggerdef(g.oid), CASE tgenabled WHEN 'O' THEN NULL ELSE 'enabled ' || tgenabled END),
+  pg_catalog.concat_ws(' ', pg_catalog.pg_get_triggerdef(g.oid), CASE tgenabled WHEN 'O' THEN NULL ELSE 'enabled ' || tgenabled::text END),
   pg_catalog.pg_get_triggerdef(g.oid)
 FROM pg_catalog.pg_trigger g JOIN tab t ON t.oid = g.tgrelid
 WHERE NOT tgisinternal AND tgparentid = 0 AND NOT pg_catalog.starts_with(tgname::text, '~vg_')

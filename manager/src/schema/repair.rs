@@ -1,7 +1,7 @@
 //! Creates on one shard what it lacks of another one's schema. What is there and differs, or is
 //! there and should not be, is named with the statement that would settle it, and left alone.
 
-use topology::{Shard, Term};
+use topology::{Shard, Term, strides};
 
 use super::{Id, Objects};
 use crate::reshard::guard::{self, term};
@@ -196,6 +196,8 @@ fn drop_of(id: &Id) -> Option<String> {
 /// statement as soon as what it stands on is there. What is refused does not keep the rest from
 /// being done.
 ///
+/// `numbers` are those of the shard that it is to be like, and of this one.
+///
 /// # Errors
 /// When the shard cannot be reached, another leader was there, or it does not commit: nothing is
 /// changed then, unless only the answer to the commit is lost.
@@ -203,13 +205,12 @@ pub async fn repair(
     sessions: &Sessions,
     shard: &Shard,
     term: Term,
-    actions: &mut [Action],
+    (actions, numbers): (&mut [Action], (u16, u16)),
 ) -> Result<(), guard::Error> {
-    let mut session = sessions
-        .open_named(shard, "sharding-manager schema")
-        .await?;
+    let name = "sharding-manager schema";
+    let mut session = sessions.open_named(shard, name).await?;
     term::raise(&mut session, term).await?;
-    run(&mut session, term, actions).await?;
+    run(&mut session, term, actions, numbers).await?;
     Ok(())
 }
 
@@ -217,6 +218,7 @@ async fn run(
     session: &mut Session,
     term: Term,
     actions: &mut [Action],
+    (from, to): (u16, u16),
 ) -> Result<(), session::Error> {
     let what = "repair the schema";
     let work = session.begin(term).await?;
@@ -239,6 +241,8 @@ async fn run(
             break;
         }
     }
+    // The definitions are those of the other shard, and so are the values of sequences.
+    work.run(what, &strides::shift(from, to)).await?;
     work.commit(what).await
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proto::manager::v1;
 use proto::manager::v1::schema_service_client::SchemaServiceClient;
-use topology::{Epoch, Placement, Shard, ShardId, Snapshot};
+use topology::{Epoch, Placement, Shard, ShardId, Snapshot, numbers};
 
 use super::{Duty, Service, request};
 use crate::caller::Caller;
@@ -66,10 +66,15 @@ impl Service {
         let is_open = |action: &Action| action.outcome == Outcome::Planned;
         if !request.dry_run && actions.iter().any(is_open) {
             tracing::info!(actor = caller.author.actor, %from.id, %to.id, "repairing a schema");
+            let numbers = numbers::of(self.0.store.as_ref(), &[from, to]).await?;
+            let numbers = match numbers.as_slice() {
+                [from, to] => (*from, *to),
+                _ => return Err(Error::Internal("two shards have no two numbers")),
+            };
             let (sessions, to) = (self.0.sessions.clone(), to.clone());
             // A caller that goes away does not cut it short.
             let repair = async move {
-                let done = schema::repair(&sessions, &to, term, &mut actions).await;
+                let done = schema::repair(&sessions, &to, term, (&mut actions, numbers)).await;
                 done.map(|()| actions)
             };
             let task = self.0.tasks.spawn("schema repair", repair);
