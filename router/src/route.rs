@@ -25,6 +25,7 @@ mod naming;
 mod parameter;
 mod pins;
 mod refusal;
+mod registration;
 mod resolve;
 mod split;
 mod tables;
@@ -37,6 +38,7 @@ pub use class::check_calls;
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
+pub use registration::registration;
 pub use split::{Part, split};
 use tables::Tables;
 

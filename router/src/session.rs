@@ -48,6 +48,7 @@ mod replica;
 mod roll;
 mod several;
 mod shape;
+mod sharding;
 mod simple;
 mod state;
 mod waiting;

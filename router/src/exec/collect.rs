@@ -61,7 +61,9 @@ pub async fn exchange(
     max_bytes: usize,
 ) -> Result<Collected, Error> {
     let lost = |_: Lost| Error::Lost;
-    conversation::send(lease, &mut request).await.map_err(lost)?;
+    conversation::send(lease, &mut request)
+        .await
+        .map_err(lost)?;
     drop(leave);
     let (mut collected, mut bytes) = (Collected::default(), 0);
     loop {

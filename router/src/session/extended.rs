@@ -341,6 +341,11 @@ impl Session {
         {
             return self.step(Step::Local(frames, None));
         }
+        if let Class::Sharding(call) = &statement.class {
+            let serving = self.front.core.view.load();
+            let frames = self.run_sharding(call, &serving).await?;
+            return self.step(Step::Local(frames, None));
+        }
         match self.run_locally(&statement.class, prepared.sql())? {
             Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),
@@ -365,7 +370,7 @@ impl Session {
         self.flush_to_go_on().await?;
         let serving = self.front.core.view.load();
         let frames = self
-            .run_everywhere(&serving, statement, prepared.sql())
+            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
             .await?;
         self.step(Step::Local(frames, None))
     }

@@ -238,7 +238,9 @@ impl Session {
         attachment.rewind = None;
         let script = attachment.ties.script.take();
         let script = script.unwrap_or_else(|| Preamble::new("BEGIN"));
-        let company = self.company.get_or_insert_with(|| Company::new(implicit).into());
+        let company = self
+            .company
+            .get_or_insert_with(|| Company::new(implicit).into());
         // The unnamed portal ends with the next Bind or query, wherever that goes.
         self.portals.remove(&b""[..]);
         let (portals, kept) = std::mem::take(&mut self.portals)
@@ -308,7 +310,8 @@ impl Session {
             ..
         } = parked;
         attachment.ties.script = Some(script);
-        self.cancel.attach(std::sync::Arc::clone(&attachment.lease.cancel));
+        self.cancel
+            .attach(std::sync::Arc::clone(&attachment.lease.cancel));
         self.attachment = Some(attachment);
         self.portals.extend(portals);
         let Some(arrears) = arrears else {

@@ -25,12 +25,15 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 
 async fn the_rows_of_an_insert_go_to_their_shards(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v int";
-    cluster.create("sp_insert", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_insert", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let other = cluster.key_on("shard-1", here + 1).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     // Without RETURNING, with it in the order of VALUES, and without the names of columns.
-    let sql = format!("INSERT INTO sp_insert (k, v) VALUES ({here}, 1), ({there}, 2), ({other}, 3)");
+    let sql =
+        format!("INSERT INTO sp_insert (k, v) VALUES ({here}, 1), ({there}, 2), ({other}, 3)");
     let answer = router.query(&sql).await?;
     same!(answer[0].text(), "INSERT 0 3", "{answer:?}");
     same!(status(&answer)?, 'I');
@@ -58,7 +61,9 @@ async fn the_rows_of_an_insert_go_to_their_shards(cluster: &Cluster) -> Outcome 
 
 async fn an_insert_with_parameters_is_split_by_their_values(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v text";
-    cluster.create("sp_params", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_params", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let sql = "INSERT INTO sp_params (k, v) VALUES ($1, $2), ($3, $4) RETURNING k, v";
@@ -102,7 +107,12 @@ async fn an_insert_that_fails_on_one_shard_is_on_none(cluster: &Cluster) -> Outc
         let answer = router.query(&sql).await?;
         same!(sqlstate(&answer).as_deref(), Some("23514"), "{answer:?}");
         same!(status(&answer)?, 'I');
-        let batch = [parse("", &sql, &[]), bind("", "", false, &[]), execute("", 0), sync()];
+        let batch = [
+            parse("", &sql, &[]),
+            bind("", "", false, &[]),
+            execute("", 0),
+            sync(),
+        ];
         let answer = router.exchange(&batch.concat()).await?;
         same!(sqlstate(&answer).as_deref(), Some("23514"), "{answer:?}");
         same!(status(&answer)?, 'I');
@@ -135,13 +145,20 @@ async fn an_update_without_a_key_runs_on_every_shard(cluster: &Cluster) -> Outco
     let rows: Vec<String> = (1..=20).map(|key| format!("({key}, {key})")).collect();
     let sql = format!("INSERT INTO sp_all (k, v) VALUES {}", rows.join(", "));
     same!(router.query(&sql).await?[0].text(), "INSERT 0 20");
-    let answer = router.query("UPDATE sp_all SET v = v + 100 WHERE v > 10").await?;
+    let answer = router
+        .query("UPDATE sp_all SET v = v + 100 WHERE v > 10")
+        .await?;
     same!(answer[0].text(), "UPDATE 10", "{answer:?}");
-    let answer = router.query("DELETE FROM sp_all WHERE v > 115 RETURNING k").await?;
+    let answer = router
+        .query("DELETE FROM sp_all WHERE v > 115 RETURNING k")
+        .await?;
     let mut found = column(&answer)?;
     found.sort();
     same!(found, ["16", "17", "18", "19", "20"]);
-    same!(router.query("DELETE FROM sp_all").await?[0].text(), "DELETE 15");
+    same!(
+        router.query("DELETE FROM sp_all").await?[0].text(),
+        "DELETE 15"
+    );
     Ok(())
 }
 
@@ -170,11 +187,15 @@ async fn keys_of_several_shards_are_updated_and_deleted_together(cluster: &Clust
 
 async fn drivers_write_rows_of_several_shards(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v text, n int";
-    cluster.create("sp_driver", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_driver", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut client = cluster.router(0)?.client().await?;
     let sql = "INSERT INTO sp_driver (k, v, n) VALUES ($1, $2, $3), ($4, $5, $6) RETURNING n";
-    let rows = client.query(sql, &[&here, &"a", &1, &there, &"b", &2]).await?;
+    let rows = client
+        .query(sql, &[&here, &"a", &1, &there, &"b", &2])
+        .await?;
     let found: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
     same!(found, [1, 2]);
     let transaction = client.transaction().await?;
@@ -194,7 +215,9 @@ async fn drivers_write_rows_of_several_shards(cluster: &Cluster) -> Outcome {
 
 async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v int";
-    cluster.create("sp_refused", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_refused", columns, ("k", "bigint"))
+        .await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for sql in [
         "UPDATE sp_refused SET v = (SELECT max(v) FROM sp_refused)",

@@ -183,6 +183,7 @@ impl Session {
         let here = own
             || together
             || hints::named_by(class).is_some()
+            || matches!(class, Class::Sharding(_))
             || (self.attachment.is_none() && is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));

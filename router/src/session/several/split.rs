@@ -221,11 +221,7 @@ impl Session {
     }
 
     /// Sends a whole request on the session's backend and keeps what comes, up to ReadyForQuery.
-    async fn converse(
-        &mut self,
-        message: BytesMut,
-        epoch: Epoch,
-    ) -> Result<Collected, Stopped> {
+    async fn converse(&mut self, message: BytesMut, epoch: Epoch) -> Result<Collected, Stopped> {
         // What opens the transaction goes first.
         let waits = !self.outbound.is_empty() || !self.expected.is_empty();
         let unsynced = self.attachment.as_ref().is_some_and(|it| it.unsynced);
