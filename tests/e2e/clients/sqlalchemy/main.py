@@ -157,6 +157,14 @@ def reflection(engine):
     step("has table", inspector.has_table(table), inspector.has_table("sqlalchemy_nothing"))
     step("columns", [(c["name"], str(c["type"])) for c in inspector.get_columns(table)])
     step("primary key", inspector.get_pk_constraint(table)["constrained_columns"])
+    step("names", table in inspector.get_table_names(), "public" in inspector.get_schema_names())
+    for of in ("foreign_keys", "indexes", "unique_constraints", "check_constraints"):
+        step(of, getattr(inspector, f"get_{of}")(table))
+    step("comment", inspector.get_table_comment(table))
+    step("views", inspector.get_view_names())
+    metadata = sa.MetaData()
+    metadata.reflect(engine, only=[table])
+    step("reflected", sorted(metadata.tables))
 
 
 async def concurrent():
