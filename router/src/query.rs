@@ -30,6 +30,7 @@ mod tests;
 mod unnamed;
 mod utility;
 mod value;
+mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
@@ -37,14 +38,15 @@ pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
-pub use rows::{parameters_in, returns_rows, with_rows};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
+pub use rows::{parameters_in, returns_rows, with_rows};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
     Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
 };
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
+pub use varying::varying;
 
 /// All statements of one query string, in order; none for an empty query.
 #[derive(Debug, Clone, PartialEq, Eq)]

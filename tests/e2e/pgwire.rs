@@ -62,7 +62,9 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 }
 
 /// The server's error of a statement that must not succeed.
-pub(crate) fn refused<T: Debug>(result: Result<T, tokio_postgres::Error>) -> anyhow::Result<DbError> {
+pub(crate) fn refused<T: Debug>(
+    result: Result<T, tokio_postgres::Error>,
+) -> anyhow::Result<DbError> {
     let error = result.err().context("the statement succeeded")?;
     let cause = error.as_db_error().cloned();
     cause.with_context(|| format!("not an error of the server: {error}"))

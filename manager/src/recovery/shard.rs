@@ -39,11 +39,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Opens a session and makes the shard ready.
-    pub(super) async fn open(
-        sessions: &Sessions,
-        shard: &Shard,
-        at: Term,
-    ) -> Result<Self, Error> {
+    pub(super) async fn open(sessions: &Sessions, shard: &Shard, at: Term) -> Result<Self, Error> {
         let mut session = sessions.open_for(shard, "recovery").await?;
         term::raise(&mut session, at).await?;
         Ok(Self {
@@ -134,7 +130,10 @@ impl Known {
         match self.session.batch_execute(&sql).await {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),
-            Err(error) => Err(self.session.error("end a prepared transaction", error).into()),
+            Err(error) => Err(self
+                .session
+                .error("end a prepared transaction", error)
+                .into()),
         }
     }
 

@@ -206,12 +206,7 @@ impl Sessions {
         self.login_as(shard, &name, options).await
     }
 
-    async fn login_as(
-        &self,
-        shard: &Shard,
-        name: &str,
-        options: String,
-    ) -> Result<Session, Error> {
+    async fn login_as(&self, shard: &Shard, name: &str, options: String) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
             .application_name(name)

@@ -168,7 +168,11 @@ fn by_keys(
         found.entry(index).or_insert(token);
         Ok(())
     };
-    let given = |number: u16| params.get(number).ok_or_else(|| Refusal::no_parameter(number));
+    let given = |number: u16| {
+        params
+            .get(number)
+            .ok_or_else(|| Refusal::no_parameter(number))
+    };
     for source in sources {
         match source {
             KeySource::Literal(key) => take(key)?,

@@ -135,10 +135,10 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         let class = &statement.class;
-        if self.company.is_some() {
-            if let Some(frames) = Box::pin(self.run_together(class)).await? {
-                return self.answer_locally(&frames).await;
-            }
+        if self.company.is_some()
+            && let Some(frames) = Box::pin(self.run_together(class)).await?
+        {
+            return self.answer_locally(&frames).await;
         }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
@@ -206,7 +206,8 @@ impl Session {
             .into());
         }
         if self.company.is_some() && statements.iter().any(|it| is_neutral(&it.class)) {
-            let what = "transaction control, settings and cursors of a transaction on several shards";
+            let what =
+                "transaction control, settings and cursors of a transaction on several shards";
             return Err(alone(what).into());
         }
         if plans.contains(&Plan::Everywhere) {
@@ -242,7 +243,8 @@ impl Session {
                 let anew = (settings.search_path() != self.settings.search_path())
                     .then(|| plan_under(statement, serving, &settings));
                 let plan = anew.as_ref().unwrap_or(plan);
-                self.flight.note_writes(self.flight.writes || may_write(plan, statement));
+                self.flight
+                    .note_writes(self.flight.writes || may_write(plan, statement));
                 let next = self.place(statement, plan, &NoParameters, serving)?;
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
@@ -351,6 +353,9 @@ impl Session {
             return Err(Box::pin(self.step_back(&seen)).await.into());
         }
         self.finish(&seen);
+        if self.company.is_some() {
+            Box::pin(self.undo_parked()).await;
+        }
         Ok(())
     }
 

@@ -206,7 +206,9 @@ async fn tokio_postgres_transactions_have_savepoints(cluster: &Cluster) -> Outco
     same!(error.code().map(SqlState::code), Some("23505"));
     savepoint.rollback().await?;
     transaction.commit().await?;
-    let row = client.query_opt("SELECT n FROM rs_tx WHERE k = $1", &[&there]).await?;
+    let row = client
+        .query_opt("SELECT n FROM rs_tx WHERE k = $1", &[&there])
+        .await?;
     anyhow::ensure!(row.is_none(), "it was rolled back on the second shard");
     let transaction = client.transaction().await?;
     transaction

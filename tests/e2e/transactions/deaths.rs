@@ -84,7 +84,10 @@ impl Ground {
 
     /// The values on the shards.
     async fn values(&self) -> anyhow::Result<[String; 2]> {
-        let (a, b) = (self.cluster.shard("shard-1")?, self.cluster.shard("shard-2")?);
+        let (a, b) = (
+            self.cluster.shard("shard-1")?,
+            self.cluster.shard("shard-2")?,
+        );
         Ok([
             a.psql("SELECT v FROM t").await?,
             b.psql("SELECT v FROM t").await?,
@@ -194,13 +197,22 @@ async fn a_shard_that_dies_in_any_phase_leaves_all_or_nothing() -> Outcome {
         ground.cluster.routers[0].program.resume()?;
         let answer = router.until_ready().await?;
         same!(status(&answer)?, 'I', "{place}: {answer:?}");
-        ground.recovered().await.with_context(|| format!("{place}, {victim}"))?;
-        let committed = answer.iter().any(|it| it.tag == b'C' && it.text() == "COMMIT");
+        ground
+            .recovered()
+            .await
+            .with_context(|| format!("{place}, {victim}"))?;
+        let committed = answer
+            .iter()
+            .any(|it| it.tag == b'C' && it.text() == "COMMIT");
         let unknown = error_of(&answer).is_ok_and(|(code, _)| code == "08007");
         let values = ground.values().await?;
         let new = [value.to_string(), value.to_string()];
         anyhow::ensure!(
-            if committed { values == new } else { values == before || (unknown && values == new) },
+            if committed {
+                values == new
+            } else {
+                values == before || (unknown && values == new)
+            },
             "{place}, {victim}: {values:?} after {answer:?}"
         );
         same!(committed, commits, "{place}, {victim}: {answer:?}");

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use tests::Cluster;
+use serde_json::json;
 use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
+use tests::{Cluster, http};
 
 use super::{all, keys, nothing_is_prepared};
 use crate::pgwire::{column, error_of, sqlstate, status};
@@ -19,18 +20,22 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         keys_of_several_shards_are_updated_and_deleted_together,
         drivers_write_rows_of_several_shards,
         what_reads_other_rows_is_refused,
+        a_reference_table_is_written_on_every_shard,
     )
     .into()
 }
 
 async fn the_rows_of_an_insert_go_to_their_shards(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v int";
-    cluster.create("sp_insert", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_insert", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let other = cluster.key_on("shard-1", here + 1).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     // Without RETURNING, with it in the order of VALUES, and without the names of columns.
-    let sql = format!("INSERT INTO sp_insert (k, v) VALUES ({here}, 1), ({there}, 2), ({other}, 3)");
+    let sql =
+        format!("INSERT INTO sp_insert (k, v) VALUES ({here}, 1), ({there}, 2), ({other}, 3)");
     let answer = router.query(&sql).await?;
     same!(answer[0].text(), "INSERT 0 3", "{answer:?}");
     same!(status(&answer)?, 'I');
@@ -58,7 +63,9 @@ async fn the_rows_of_an_insert_go_to_their_shards(cluster: &Cluster) -> Outcome 
 
 async fn an_insert_with_parameters_is_split_by_their_values(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v text";
-    cluster.create("sp_params", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_params", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let sql = "INSERT INTO sp_params (k, v) VALUES ($1, $2), ($3, $4) RETURNING k, v";
@@ -102,7 +109,12 @@ async fn an_insert_that_fails_on_one_shard_is_on_none(cluster: &Cluster) -> Outc
         let answer = router.query(&sql).await?;
         same!(sqlstate(&answer).as_deref(), Some("23514"), "{answer:?}");
         same!(status(&answer)?, 'I');
-        let batch = [parse("", &sql, &[]), bind("", "", false, &[]), execute("", 0), sync()];
+        let batch = [
+            parse("", &sql, &[]),
+            bind("", "", false, &[]),
+            execute("", 0),
+            sync(),
+        ];
         let answer = router.exchange(&batch.concat()).await?;
         same!(sqlstate(&answer).as_deref(), Some("23514"), "{answer:?}");
         same!(status(&answer)?, 'I');
@@ -135,13 +147,20 @@ async fn an_update_without_a_key_runs_on_every_shard(cluster: &Cluster) -> Outco
     let rows: Vec<String> = (1..=20).map(|key| format!("({key}, {key})")).collect();
     let sql = format!("INSERT INTO sp_all (k, v) VALUES {}", rows.join(", "));
     same!(router.query(&sql).await?[0].text(), "INSERT 0 20");
-    let answer = router.query("UPDATE sp_all SET v = v + 100 WHERE v > 10").await?;
+    let answer = router
+        .query("UPDATE sp_all SET v = v + 100 WHERE v > 10")
+        .await?;
     same!(answer[0].text(), "UPDATE 10", "{answer:?}");
-    let answer = router.query("DELETE FROM sp_all WHERE v > 115 RETURNING k").await?;
+    let answer = router
+        .query("DELETE FROM sp_all WHERE v > 115 RETURNING k")
+        .await?;
     let mut found = column(&answer)?;
     found.sort();
     same!(found, ["16", "17", "18", "19", "20"]);
-    same!(router.query("DELETE FROM sp_all").await?[0].text(), "DELETE 15");
+    same!(
+        router.query("DELETE FROM sp_all").await?[0].text(),
+        "DELETE 15"
+    );
     Ok(())
 }
 
@@ -170,11 +189,15 @@ async fn keys_of_several_shards_are_updated_and_deleted_together(cluster: &Clust
 
 async fn drivers_write_rows_of_several_shards(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v text, n int";
-    cluster.create("sp_driver", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_driver", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut client = cluster.router(0)?.client().await?;
     let sql = "INSERT INTO sp_driver (k, v, n) VALUES ($1, $2, $3), ($4, $5, $6) RETURNING n";
-    let rows = client.query(sql, &[&here, &"a", &1, &there, &"b", &2]).await?;
+    let rows = client
+        .query(sql, &[&here, &"a", &1, &there, &"b", &2])
+        .await?;
     let found: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
     same!(found, [1, 2]);
     let transaction = client.transaction().await?;
@@ -194,7 +217,9 @@ async fn drivers_write_rows_of_several_shards(cluster: &Cluster) -> Outcome {
 
 async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v int";
-    cluster.create("sp_refused", columns, ("k", "bigint")).await?;
+    cluster
+        .create("sp_refused", columns, ("k", "bigint"))
+        .await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for sql in [
         "UPDATE sp_refused SET v = (SELECT max(v) FROM sp_refused)",
@@ -209,4 +234,59 @@ async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
         same!(code, "0A000", "{sql}: {text}");
     }
     Ok(())
+}
+
+async fn a_reference_table_is_written_on_every_shard(cluster: &Cluster) -> Outcome {
+    let columns = "code text PRIMARY KEY, name text, seen timestamptz DEFAULT now()";
+    let router = cluster.router(0)?;
+    router
+        .psql(&format!("CREATE TABLE co_ref ({columns})"))
+        .await?;
+    let body = json!({ "name": "co_ref", "kind": "reference" });
+    http::post(&cluster.manager(0)?.api("/tables"), &body)
+        .await?
+        .expect(201)?;
+    cluster.settle().await?;
+    let mut router = Raw::connect(&router.address()).await?;
+    let insert = "INSERT INTO co_ref (code, name, seen) VALUES ('is', 'Iceland', '2026-01-01Z')";
+    let answer = router.query(&format!("{insert} RETURNING code")).await?;
+    same!(column(&answer)?, ["is"], "{answer:?}");
+    same!(status(&answer)?, 'I');
+    let update = "UPDATE co_ref SET name = $1 WHERE code = 'is'";
+    let batch = [
+        parse("", update, &[]),
+        bind("", "", false, &[Some(b"island")]),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = router.exchange(&batch.concat()).await?;
+    same!(tags(&answer), "12CZ", "{answer:?}");
+    same!(answer[2].text(), "UPDATE 1");
+    for shard in &cluster.shards {
+        let rows = shard.psql("SELECT code, name FROM co_ref").await?;
+        same!(rows, "is|island");
+    }
+    // In one transaction with rows of a shard, and rolled back.
+    let statements = [
+        ("BEGIN".to_owned(), 'T'),
+        ("DELETE FROM co_ref".to_owned(), 'T'),
+        ("ROLLBACK".to_owned(), 'I'),
+    ];
+    all(&mut router, &statements).await?;
+    for sql in [
+        "INSERT INTO co_ref (code, name) VALUES ('no', 'Norway')",
+        "INSERT INTO co_ref VALUES ('no', 'Norway', now())",
+        "UPDATE co_ref SET seen = CURRENT_TIMESTAMP",
+        "UPDATE co_ref SET name = random()::text",
+        "INSERT INTO co_ref SELECT * FROM co_ref",
+    ] {
+        let answer = router.query(sql).await?;
+        let (code, text) = error_of(&answer)?;
+        same!(code, "0A000", "{sql}: {text}");
+        same!(status(&answer)?, 'I');
+    }
+    for shard in &cluster.shards {
+        same!(shard.psql("SELECT count(*) FROM co_ref").await?, "1");
+    }
+    nothing_is_prepared(cluster).await
 }

@@ -43,9 +43,7 @@ async fn count(cluster: &Cluster, table: &str) -> anyhow::Result<Vec<String>> {
     Ok(counts)
 }
 
-async fn writes_on_two_shards_are_committed_or_rolled_back_together(
-    cluster: &Cluster,
-) -> Outcome {
+async fn writes_on_two_shards_are_committed_or_rolled_back_together(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY, v int";
     cluster.create("co_both", columns, ("k", "bigint")).await?;
     let (here, there) = keys(cluster).await?;
@@ -53,8 +51,14 @@ async fn writes_on_two_shards_are_committed_or_rolled_back_together(
     for (end, wanted) in [("ROLLBACK", ["0", "0"]), ("COMMIT", ["1", "1"])] {
         let statements = [
             ("BEGIN".to_owned(), 'T'),
-            (format!("INSERT INTO co_both (k, v) VALUES ({here}, 1)"), 'T'),
-            (format!("INSERT INTO co_both (k, v) VALUES ({there}, 1)"), 'T'),
+            (
+                format!("INSERT INTO co_both (k, v) VALUES ({here}, 1)"),
+                'T',
+            ),
+            (
+                format!("INSERT INTO co_both (k, v) VALUES ({there}, 1)"),
+                'T',
+            ),
             (format!("UPDATE co_both SET v = 2 WHERE k = {here}"), 'T'),
             (format!("UPDATE co_both SET v = 2 WHERE k = {there}"), 'T'),
         ];
@@ -88,8 +92,14 @@ async fn what_was_written_is_read_by_the_next_statement(cluster: &Cluster) -> Ou
     for round in 1..=50 {
         let statements = [
             ("BEGIN".to_owned(), 'T'),
-            (format!("UPDATE co_read SET v = {round} WHERE k = {here}"), 'T'),
-            (format!("UPDATE co_read SET v = {round} WHERE k = {there}"), 'T'),
+            (
+                format!("UPDATE co_read SET v = {round} WHERE k = {here}"),
+                'T',
+            ),
+            (
+                format!("UPDATE co_read SET v = {round} WHERE k = {there}"),
+                'T',
+            ),
             ("COMMIT".to_owned(), 'I'),
         ];
         all(&mut router, &statements).await?;
@@ -104,11 +114,12 @@ async fn what_was_written_is_read_by_the_next_statement(cluster: &Cluster) -> Ou
 
 async fn savepoints_reach_every_shard(cluster: &Cluster) -> Outcome {
     let columns = "k bigint, v int, PRIMARY KEY (k, v)";
-    cluster.create("co_savepoint", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_savepoint", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
-    let insert = |key: i64, value: i64| {
-        format!("INSERT INTO co_savepoint (k, v) VALUES ({key}, {value})")
-    };
+    let insert =
+        |key: i64, value: i64| format!("INSERT INTO co_savepoint (k, v) VALUES ({key}, {value})");
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let statements = [
         ("BEGIN".to_owned(), 'T'),
@@ -160,7 +171,9 @@ async fn a_shard_that_refuses_its_commit_keeps_the_others_from_theirs(
     cluster: &Cluster,
 ) -> Outcome {
     let columns = "k bigint, v int, UNIQUE (k, v) DEFERRABLE INITIALLY DEFERRED";
-    cluster.create("co_deferred", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_deferred", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let insert = |key: i64| format!("INSERT INTO co_deferred (k, v) VALUES ({key}, 1)");
@@ -171,7 +184,13 @@ async fn a_shard_that_refuses_its_commit_keeps_the_others_from_theirs(
     for (bad, good) in [(here, there), (there, here)] {
         for (first, second) in [(bad, good), (good, bad)] {
             let other = format!("INSERT INTO co_deferred (k, v) VALUES ({good}, 2)");
-            let of = |key| if key == bad { insert(bad) } else { other.clone() };
+            let of = |key| {
+                if key == bad {
+                    insert(bad)
+                } else {
+                    other.clone()
+                }
+            };
             let statements = [
                 ("BEGIN".to_owned(), 'T'),
                 (of(first), 'T'),
@@ -189,7 +208,9 @@ async fn a_shard_that_refuses_its_commit_keeps_the_others_from_theirs(
 
 async fn settings_follow_the_transaction_to_every_shard(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY";
-    cluster.create("co_setting", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_setting", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let shown = |key: i64| {
@@ -215,7 +236,9 @@ async fn settings_follow_the_transaction_to_every_shard(cluster: &Cluster) -> Ou
 
 async fn cursors_and_portals_stay_where_they_were_opened(cluster: &Cluster) -> Outcome {
     let columns = "k bigint, v int, PRIMARY KEY (k, v)";
-    cluster.create("co_cursor", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_cursor", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for value in 1..=4 {
@@ -225,7 +248,9 @@ async fn cursors_and_portals_stay_where_they_were_opened(cluster: &Cluster) -> O
     let query = format!("SELECT v FROM co_cursor WHERE k = {here} ORDER BY v");
     let write = |value: i64| format!("INSERT INTO co_cursor (k, v) VALUES ({there}, {value})");
     router.query("BEGIN").await?;
-    router.query(&format!("DECLARE c CURSOR FOR {query}")).await?;
+    router
+        .query(&format!("DECLARE c CURSOR FOR {query}"))
+        .await?;
     same!(column(&router.query("FETCH 1 FROM c").await?)?, ["1"]);
     router.query(&write(1)).await?;
     same!(column(&router.query("FETCH 1 FROM c").await?)?, ["2"]);
@@ -243,7 +268,12 @@ async fn cursors_and_portals_stay_where_they_were_opened(cluster: &Cluster) -> O
 
 /// Parse, Bind and Execute of a statement.
 fn run(sql: &str) -> Vec<u8> {
-    [parse("", sql, &[]), bind("", "", false, &[]), execute("", 0)].concat()
+    [
+        parse("", sql, &[]),
+        bind("", "", false, &[]),
+        execute("", 0),
+    ]
+    .concat()
 }
 
 async fn a_batch_without_a_block_is_one_transaction_on_all_its_shards(
@@ -267,11 +297,15 @@ async fn a_batch_without_a_block_is_one_transaction_on_all_its_shards(
     same!(count(cluster, "co_batch").await?, ["1", "1"]);
     // One after the other, many times over.
     let update = |key: i64| run(&format!("UPDATE co_batch SET v = v + 1 WHERE k = {key}"));
-    let many: Vec<Vec<u8>> = (0..20).map(|n| update(if n % 2 == 0 { here } else { there })).collect();
+    let many: Vec<Vec<u8>> = (0..20)
+        .map(|n| update(if n % 2 == 0 { here } else { there }))
+        .collect();
     let answer = router.exchange(&[many.concat(), sync()].concat()).await?;
     same!(tags(&answer), "12C".repeat(20) + "Z", "{answer:?}");
     for key in [here, there] {
-        let rows = router.query(&format!("SELECT v FROM co_batch WHERE k = {key}")).await?;
+        let rows = router
+            .query(&format!("SELECT v FROM co_batch WHERE k = {key}"))
+            .await?;
         same!(column(&rows)?, ["11"]);
     }
     nothing_is_prepared(cluster).await
@@ -279,7 +313,9 @@ async fn a_batch_without_a_block_is_one_transaction_on_all_its_shards(
 
 async fn a_pipelined_block_ends_on_all_its_shards(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY";
-    cluster.create("co_pipeline", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_pipeline", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let insert = |key: i64| run(&format!("INSERT INTO co_pipeline (k) VALUES ({key})"));
@@ -304,13 +340,18 @@ async fn a_pipelined_block_ends_on_all_its_shards(cluster: &Cluster) -> Outcome 
 
 async fn a_snapshot_over_several_shards_is_refused(cluster: &Cluster) -> Outcome {
     let columns = "k bigint PRIMARY KEY";
-    cluster.create("co_snapshot", columns, ("k", "bigint")).await?;
+    cluster
+        .create("co_snapshot", columns, ("k", "bigint"))
+        .await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for begin in [
         vec!["BEGIN ISOLATION LEVEL REPEATABLE READ"],
         vec!["BEGIN", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
-        vec!["SET default_transaction_isolation = 'repeatable read'", "BEGIN"],
+        vec![
+            "SET default_transaction_isolation = 'repeatable read'",
+            "BEGIN",
+        ],
     ] {
         for sql in begin {
             same!(sqlstate(&router.query(sql).await?), None, "{sql}");
@@ -334,9 +375,13 @@ async fn writing_on_several_shards_can_be_switched_off(cluster: &Cluster) -> Out
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let show = "SHOW sharding.cross_shard_writes";
     same!(column(&router.query(show).await?)?, ["on"]);
-    let wrong = router.query("SET sharding.cross_shard_writes = maybe").await?;
+    let wrong = router
+        .query("SET sharding.cross_shard_writes = maybe")
+        .await?;
     same!(sqlstate(&wrong).as_deref(), Some("22023"));
-    router.query("SET sharding.cross_shard_writes = off").await?;
+    router
+        .query("SET sharding.cross_shard_writes = off")
+        .await?;
     same!(column(&router.query(show).await?)?, ["off"]);
     router.query("BEGIN").await?;
     let insert = |key: i64| format!("INSERT INTO co_off (k) VALUES ({key})");
@@ -358,7 +403,8 @@ async fn a_chained_transaction_begins_anew(cluster: &Cluster) -> Outcome {
     cluster.create("co_chain", columns, ("k", "bigint")).await?;
     let (here, there) = keys(cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
-    let insert = |key: i64, value: i64| format!("INSERT INTO co_chain (k, v) VALUES ({key}, {value})");
+    let insert =
+        |key: i64, value: i64| format!("INSERT INTO co_chain (k, v) VALUES ({key}, {value})");
     let statements = [
         ("BEGIN".to_owned(), 'T'),
         (insert(here, 1), 'T'),
@@ -383,7 +429,9 @@ async fn a_client_that_leaves_rolls_back_every_shard(cluster: &Cluster) -> Outco
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     router.query("BEGIN").await?;
     for key in [here, there] {
-        router.query(&format!("INSERT INTO co_leave (k) VALUES ({key})")).await?;
+        router
+            .query(&format!("INSERT INTO co_leave (k) VALUES ({key})"))
+            .await?;
     }
     drop(router);
     tests::wait::until("end of the transaction", tests::wait::SETTLE, async || {
@@ -416,8 +464,12 @@ async fn a_shard_that_cannot_prepare_is_named() -> Outcome {
     let (here, there) = keys(&cluster).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     router.query("BEGIN").await?;
-    router.query(&format!("INSERT INTO t (k) VALUES ({here})")).await?;
-    let answer = router.query(&format!("INSERT INTO t (k) VALUES ({there})")).await?;
+    router
+        .query(&format!("INSERT INTO t (k) VALUES ({here})"))
+        .await?;
+    let answer = router
+        .query(&format!("INSERT INTO t (k) VALUES ({there})"))
+        .await?;
     let (code, text) = error_of(&answer)?;
     same!(code, "0A000", "{text}");
     anyhow::ensure!(text.contains("max_prepared_transactions"), "{text}");

@@ -98,7 +98,10 @@ fn whatever_is_answered_a_verdict_is_never_wrong() {
                 Verdict::Committed { left } => {
                     for (member, held) in writers {
                         let may_follow = left.contains(&member) && held == Held::Prepared;
-                        assert!(held == Held::Committed || may_follow, "{verdict:?} {shards:?}");
+                        assert!(
+                            held == Held::Committed || may_follow,
+                            "{verdict:?} {shards:?}"
+                        );
                     }
                 }
                 Verdict::Aborted { left, .. } => {
@@ -132,7 +135,10 @@ fn nothing_is_prepared_for_one_writer() {
         let mut state = state;
         while let Some(command) = waiting.pop() {
             let (after, more) = next(state, command.member(), Answer::Done);
-            assert!(!more.contains(&Command::Decide { anchor: 0, together: true }));
+            assert!(!more.contains(&Command::Decide {
+                anchor: 0,
+                together: true
+            }));
             waiting.extend(more);
             state = after;
         }
