@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod recovery;
 pub mod reshard;
 pub mod rest;
+pub mod schema;
 pub mod service;
 pub mod shards;

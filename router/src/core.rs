@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
+use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::replica;
@@ -20,6 +21,8 @@ pub struct Core {
     /// Statements that a shard refused because their rows are being moved.
     pub moving: Moving,
     pub cache: Cache,
+    /// The way to the manager that leads.
+    pub managers: Managers,
     /// The columns of tables.
     pub schema: Schema,
     pub metrics: Metrics,

@@ -12,6 +12,7 @@ pub mod exec;
 pub mod health;
 pub mod hold;
 pub mod ingress;
+pub mod managers;
 pub mod metrics;
 pub mod moving;
 pub mod peers;

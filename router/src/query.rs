@@ -25,6 +25,7 @@ mod scope;
 mod select;
 mod set_config;
 mod setting;
+mod sharding;
 #[cfg(test)]
 mod tests;
 mod unnamed;
@@ -33,7 +34,7 @@ mod value;
 mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
-pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
+pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
@@ -41,9 +42,11 @@ pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use rows::{parameters_in, returns_rows, with_rows};
 pub use scope::{
-    ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
-    Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
+    ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
+    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Source, TableRef, Test, Write,
+    WriteKind,
 };
+pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
 pub use varying::varying;

@@ -47,6 +47,8 @@ mod relay;
 mod replica;
 mod roll;
 mod several;
+mod shape;
+mod sharding;
 mod simple;
 mod state;
 mod waiting;

@@ -24,6 +24,7 @@ mod outage;
 mod pgwire;
 mod replicas;
 mod reshard;
+mod schema;
 mod suite;
 mod transactions;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
+        schema::trials(&suite),
         replicas::trials(&suite),
         console::trials(&suite),
         drivers::trials(&suite),

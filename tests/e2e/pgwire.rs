@@ -13,6 +13,7 @@ use crate::suite::Suite;
 mod bounds;
 mod by_sql;
 mod cancel;
+mod changed;
 mod copy;
 mod cursors;
 mod fidelity;
@@ -27,6 +28,7 @@ mod refusals;
 mod schema;
 mod session;
 mod shards_tls;
+mod threads;
 mod tls;
 mod transactions;
 mod unnamed;
@@ -37,10 +39,12 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         waiting::trials(suite),
         limits::trials(suite),
         shards_tls::trials(suite),
+        threads::trials(suite),
         tls::trials(suite),
         peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
+        changed::trials(suite),
         one_connection::trials(suite),
         copy::trials(suite),
         cursors::trials(suite),

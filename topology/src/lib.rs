@@ -10,6 +10,7 @@ pub mod ids;
 pub mod invariants;
 pub mod key;
 pub mod keys;
+pub mod numbers;
 pub mod parts;
 mod percent;
 pub mod presence;
@@ -18,6 +19,7 @@ pub mod ring;
 pub mod routers;
 pub mod snapshot;
 pub mod store;
+pub mod strides;
 pub mod verifier;
 pub mod watch;
 

@@ -10,7 +10,7 @@ use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
 use super::resolve::owner;
 use super::tables::{Kind, Sharded, Tables};
 use super::values::{Reading, read};
-use super::{KeySource, Parameters, Plan, Refusal, parameter};
+use super::{KeySource, Parameters, Plan, Refusal, parameter, unnest};
 use crate::query::{Class, Data, Insert, NewRows, Source, Statement, WriteKind};
 
 /// What one shard runs.
@@ -142,7 +142,8 @@ fn by_rows(
                 owner(&key, snapshot)
             }
             Reading::Null => return Err(Refusal::null_key(&column)),
-            Reading::Key(KeySource::ArrayParameter(_)) | Reading::Unusable => return Ok(None),
+            Reading::Key(KeySource::ArrayParameter(_) | KeySource::Unnested(_))
+            | Reading::Unusable => return Ok(None),
         };
         let (index, token) = found.ok_or_else(Refusal::no_shard)?;
         let part = parts.entry(index).or_insert_with(|| Part {
@@ -183,6 +184,9 @@ fn by_keys(
             }
             KeySource::ArrayParameter(number) => {
                 parameter::each_key(*number, &given(*number)?, key_type, &mut take)?;
+            }
+            KeySource::Unnested(unnested) => {
+                unnest::each_key(unnested, params, (key_type, None), &mut take)?;
             }
         }
     }

@@ -173,8 +173,9 @@ impl Session {
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
                 // Whoever called it off wants no other shard's.
-                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
-                Err(error) => last = error,
+                Err(Stopped::Told(error @ Error::Cancelled)) => return Err(error.into()),
+                Err(Stopped::Told(error)) => last = error,
+                Err(stopped) => return Err(stopped),
             }
         }
         Err(last.into())
@@ -571,6 +572,10 @@ pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
         if lease.unnamed == Some(*id) {
             lease.unnamed = None;
         }
+    }
+    if seen.undescribed {
+        // What it holds was not compared with what clients were told.
+        lease.forbid_reuse();
     }
     for id in &seen.unclosed {
         if lease

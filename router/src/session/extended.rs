@@ -14,11 +14,10 @@ use super::client::Frame;
 use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
-use super::prepared::{Parsed, Prepared};
+use super::prepared::{Parsed, Prepared, reads_cursor};
 use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
-use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -158,13 +157,14 @@ impl Session {
             parameter_types: parse.parameter_types.iter().collect(),
             planned,
             settings: Arc::clone(self.settings.in_force()),
+            promised: None,
         };
         let named = !name.is_empty();
         let statements = &self.front.statements;
         // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
         let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
         let prepared = if shared {
-            statements.named(parsed)
+            statements.named(parsed, self.front.core.schema.version())
         } else {
             statements.unnamed(parsed)
         };
@@ -191,7 +191,11 @@ impl Session {
             && !Arc::ptr_eq(&known.settings, settings)
             && !known.settings.read_alike(settings)
         {
-            *known = self.front.statements.named(known.under(settings));
+            let version = self.front.core.schema.version();
+            *known = self.front.statements.named(known.under(settings), version);
+        }
+        if known.has_changed() {
+            return Err(has_changed().into());
         }
         Ok(Arc::clone(known))
     }
@@ -337,6 +341,11 @@ impl Session {
         {
             return self.step(Step::Local(frames, None));
         }
+        if let Class::Sharding(call) = &statement.class {
+            let serving = self.front.core.view.load();
+            let frames = self.run_sharding(call, &serving).await?;
+            return self.step(Step::Local(frames, None));
+        }
         match self.run_locally(&statement.class, prepared.sql())? {
             Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),
@@ -361,7 +370,7 @@ impl Session {
         self.flush_to_go_on().await?;
         let serving = self.front.core.view.load();
         let frames = self
-            .run_everywhere(&serving, statement, prepared.sql())
+            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
             .await?;
         self.step(Step::Local(frames, None))
     }
@@ -511,9 +520,13 @@ impl Session {
     }
 }
 
-fn reads_cursor(planned: &Planned) -> bool {
-    let first = planned.analysis.statements.first();
-    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
+/// What PostgreSQL says of a statement whose rows have another form than when it was prepared.
+pub(super) fn has_changed() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: "cached plan must not change result type".to_owned(),
+        hint: None,
+    }
 }
 
 fn no_portal(name: &[u8]) -> Refusal {

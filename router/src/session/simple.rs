@@ -140,6 +140,10 @@ impl Session {
         {
             return self.answer_locally(&frames).await;
         }
+        if let Class::Sharding(call) = class {
+            let frames = Box::pin(self.run_sharding(call, serving)).await?;
+            return self.answer_in_rows(class, &frames).await;
+        }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
         }
@@ -155,7 +159,8 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
-            let frames = Box::pin(self.run_everywhere(serving, statement, sql)).await?;
+            let only = std::slice::from_ref(statement);
+            let frames = Box::pin(self.run_everywhere(serving, only, sql)).await?;
             return self.answer_locally(&frames).await;
         }
         let permit = self.permit(statement, plan);
@@ -201,7 +206,8 @@ impl Session {
         let own = |class| answers::is_own(class) && !control::is_control(class) && !either(class);
         if statements.iter().any(|statement| own(&statement.class)) {
             return Err(alone(
-                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
+                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE), a function of schema sharding and a setting of \
+                 the router",
             )
             .into());
         }
@@ -267,14 +273,7 @@ impl Session {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
         }
-        for statement in statements {
-            // Under a shard hint a schema change is refused.
-            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
-        }
-        let Some(first) = statements.first() else {
-            return Ok(());
-        };
-        let frames = self.run_everywhere(serving, first, sql).await?;
+        let frames = self.run_everywhere(serving, statements, sql).await?;
         self.answer_locally(&frames).await
     }
 
@@ -282,24 +281,25 @@ impl Session {
     pub(super) async fn run_everywhere(
         &mut self,
         serving: &Serving,
-        statement: &Statement,
+        statements: &[Statement],
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
-        // Under a shard hint a schema change is refused.
-        self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        let change = everywhere::Change::of(statements, sql)?;
+        for statement in statements.iter().filter(|_| !change.registers()) {
+            // Under a shard hint a schema change is refused.
+            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        }
         match &self.transaction {
             Transaction::Idle => {}
             Transaction::FailedPending(_) | Transaction::Failed => {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statement).into());
+                return Err(not_in_block(statements.first()).into());
             }
         }
         let core = &self.front.core;
-        let outcome = everywhere::run(core, serving, self.settings.committed(), sql).await;
-        // Even a part of the shards is enough for statements to no longer fit their tables.
-        self.front.statements.forget_all();
+        let outcome = everywhere::run(core, serving, self.settings.committed(), &change).await;
         match outcome {
             Ok(frames) => Ok(frames),
             Err(everywhere::Failure::Own(error)) => Err(error.into()),
@@ -520,9 +520,9 @@ fn several_shards() -> Refusal {
     }
 }
 
-fn not_in_block(statement: &Statement) -> Refusal {
-    let tag = match &statement.class {
-        Class::Ddl(ddl) => ddl.tag,
+fn not_in_block(statement: Option<&Statement>) -> Refusal {
+    let tag = match statement.map(|statement| &statement.class) {
+        Some(Class::Ddl(ddl)) => ddl.tag,
         _ => "the statement",
     };
     Refusal {

@@ -9,6 +9,7 @@ use wire::frontend::Bind;
 use super::Portal;
 use super::steps::Step;
 use crate::error::Error;
+use crate::pool;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -58,7 +59,9 @@ impl Session {
         let mut since = None;
         loop {
             match self.on_bind(frame).await {
-                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                Err(
+                    held @ Stopped::Told(Error::Hold(_) | Error::Pool(pool::Error::Retired { .. })),
+                ) => {
                     let bytes = frame.bytes().len();
                     Box::pin(self.wait_out(held, bytes, &mut since)).await?;
                 }
@@ -97,7 +100,9 @@ impl Session {
         }
         self.run_deferred()?;
         let named = !name.is_empty();
-        self.ensure_prepared(&prepared, named);
+        if !self.is_prepared(&prepared, named) {
+            Box::pin(self.prepare_alike(&prepared, named)).await?;
+        }
         if named {
             let server_name = prepared.server_name.as_bytes();
             wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
@@ -178,6 +183,7 @@ impl Session {
         let here = own
             || together
             || hints::named_by(class).is_some()
+            || matches!(class, Class::Sharding(_))
             || (self.attachment.is_none() && is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
