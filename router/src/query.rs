@@ -31,6 +31,7 @@ mod tests;
 mod unnamed;
 mod utility;
 mod value;
+mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
@@ -48,6 +49,7 @@ pub use scope::{
 pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
+pub use varying::varying;
 
 /// All statements of one query string, in order; none for an empty query.
 #[derive(Debug, Clone, PartialEq, Eq)]

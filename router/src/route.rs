@@ -13,6 +13,7 @@ use crate::query::{Statement, Unnamed};
 mod array;
 mod class;
 mod columns;
+mod copies;
 mod copy;
 mod data;
 mod ddl;
@@ -35,6 +36,7 @@ mod unnest;
 mod values;
 
 pub use class::check_calls;
+pub use copies::{Copies, Given, copies};
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};

@@ -455,6 +455,9 @@ impl Session {
                 seen.error |= self.batch.failed;
                 if synced {
                     self.finish(&seen);
+                    if self.company.is_some() {
+                        Box::pin(self.undo_parked()).await;
+                    }
                 } else if self.transaction == Transaction::Idle {
                     self.settings.end_transaction(!self.batch.failed);
                 }

@@ -135,10 +135,10 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         let class = &statement.class;
-        if self.company.is_some() {
-            if let Some(frames) = Box::pin(self.run_together(class)).await? {
-                return self.answer_locally(&frames).await;
-            }
+        if self.company.is_some()
+            && let Some(frames) = Box::pin(self.run_together(class)).await?
+        {
+            return self.answer_locally(&frames).await;
         }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
@@ -353,6 +353,9 @@ impl Session {
             return Err(Box::pin(self.step_back(&seen)).await.into());
         }
         self.finish(&seen);
+        if self.company.is_some() {
+            Box::pin(self.undo_parked()).await;
+        }
         Ok(())
     }
 
