@@ -33,13 +33,13 @@ mod value;
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection};
 pub use form::{Constant, Form};
-pub use functions::{Reach, UnsafeCall};
+pub use functions::{Reach, UnsafeCall, is_aggregate};
 pub use hint::{CONSISTENCIES, Hints, parameters};
-pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use scope::{
     ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
-    Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
+    Qualifier, Scope, ScopeId, Shape, Source, TableRef, Test, Write, WriteKind,
 };
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};

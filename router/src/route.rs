@@ -26,9 +26,10 @@ mod parameter;
 mod pins;
 mod refusal;
 mod resolve;
+pub mod spread;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 
 pub use class::check_calls;

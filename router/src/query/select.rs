@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause};
 
 use super::builder::{Builder, Place};
-use super::{Output, Outputs, ScopeId, Value, names, outputs};
+use super::{ColumnRef, Output, Outputs, ScopeId, Shape, Value, names, outputs};
 
 /// What the level around a query does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,9 @@ impl<'a> Builder<'a> {
             }
         };
         let at = self.inside(scope);
+        if cuts {
+            self.change_shape(scope, |shape| shape.cuts = true);
+        }
         self.each(&select.sort_clause, at);
         self.optional(select.limit_offset.as_deref(), at);
         self.optional(select.limit_count.as_deref(), at);
@@ -87,7 +90,7 @@ impl<'a> Builder<'a> {
         if let Some(condition) = select.where_clause.as_deref() {
             self.condition(condition, at, &at.range());
         }
-        let windows = self.windows;
+        let (windows, aggregates) = (self.windows, std::mem::take(&mut self.aggregates));
         self.each(&select.target_list, at);
         self.each(&select.distinct_clause, at);
         self.each(&select.group_clause, at);
@@ -96,6 +99,11 @@ impl<'a> Builder<'a> {
         // Both number or choose rows by looking at all of them, so that a condition from outside
         // does not hold for all rows that are read.
         let looks_around = self.windows != windows || is_distinct_on(&select.distinct_clause);
+        let gathers = std::mem::replace(&mut self.aggregates, aggregates) > 0
+            || !select.group_clause.is_empty()
+            || select.having_clause.is_some();
+        let shape = self.shape(select, at, (gathers, looks_around));
+        self.change_shape(scope, |known| *known = shape);
         // Grouping sets put NULL in place of a column's value.
         if (looks_around && handing == Handing::Sifted) || has_grouping_sets(&select.group_clause) {
             return Outputs::Unknown;
@@ -104,6 +112,40 @@ impl<'a> Builder<'a> {
         outputs
             .collect::<Option<_>>()
             .map_or(Outputs::Unknown, Outputs::List)
+    }
+
+    fn shape(
+        &self,
+        select: &'a SelectStmt,
+        at: Place,
+        (gathers, looks_around): (bool, bool),
+    ) -> Shape {
+        let plain = |node: &Node| match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => names::column(column, at.range()),
+            _ => None,
+        };
+        let value = |node: &'a Node| match &node.node {
+            Some(NodeEnum::ResTarget(target)) => target.val.as_deref(),
+            _ => None,
+        };
+        let is_bare_star = |node: &Node| match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => names::star(column) == Some(None),
+            _ => false,
+        };
+        let values = || select.target_list.iter().filter_map(value);
+        let groups = match has_grouping_sets(&select.group_clause) {
+            true => Vec::new(),
+            false => select.group_clause.iter().filter_map(plain).collect(),
+        };
+        Shape {
+            gathers,
+            groups,
+            distinct: !select.distinct_clause.is_empty(),
+            listed: values().filter_map(plain).collect::<Vec<ColumnRef>>(),
+            all_columns: values().any(is_bare_star),
+            looks_around,
+            ..Shape::default()
+        }
     }
 
     fn set_operation(
@@ -122,6 +164,7 @@ impl<'a> Builder<'a> {
         for branch in [left, right] {
             self.change_outputs(branch, outputs::forget_untyped);
         }
+        self.change_shape(scope, |shape| shape.branches = vec![left, right]);
         Outputs::Branches(vec![left, right])
     }
 

@@ -1,0 +1,3 @@
+//! Queries over the rows of several shards: planned, asked of each shard, and put together.
+
+pub mod plan;
