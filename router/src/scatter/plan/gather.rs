@@ -5,7 +5,7 @@
 //! *Raw*: shards hand out the columns that are needed, and the last query is the client's own.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{FuncCall, Node, SelectStmt, SetOperation};
+use pg_query::protobuf::{FuncCall, Node, SelectStmt};
 
 use super::Names;
 use super::sql::{Hole, Sql};
@@ -141,9 +141,7 @@ impl<'a> Gatherer<'a> {
             where_clause: self.select.where_clause.clone(),
             with_clause: self.select.with_clause.clone(),
             group_clause: groups,
-            op: SetOperation::SetopNone.into(),
-            limit_option: self.select.limit_option,
-            ..SelectStmt::default()
+            ..tree::empty()
         }
     }
 

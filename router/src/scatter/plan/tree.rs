@@ -2,7 +2,7 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AConst, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Integer, Node, ParseResult,
+    AConst, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Integer, LimitOption, Node, ParseResult,
     RawStmt, ResTarget, SelectStmt, SetOperation, SortBy, String as Name, WindowDef, a_const,
 };
 
@@ -55,6 +55,15 @@ pub(super) fn parse(sql: &str) -> Result<SelectStmt, Refusal> {
     }
 }
 
+/// A query of nothing. The writer of texts aborts at an enumeration's value 0, which is none.
+pub(super) fn empty() -> SelectStmt {
+    SelectStmt {
+        op: SetOperation::SetopNone.into(),
+        limit_option: LimitOption::Default.into(),
+        ..SelectStmt::default()
+    }
+}
+
 /// The text of a query.
 pub(super) fn text(select: SelectStmt) -> Result<String, Refusal> {
     let stmt = RawStmt {
@@ -72,8 +81,7 @@ pub(super) fn text(select: SelectStmt) -> Result<String, Refusal> {
 pub(super) fn expression_text(expression: &Node) -> Result<String, Refusal> {
     let select = SelectStmt {
         target_list: vec![target(expression.clone(), "")],
-        op: SetOperation::SetopNone.into(),
-        ..SelectStmt::default()
+        ..empty()
     };
     text(select)
 }
