@@ -46,6 +46,7 @@ mod prepared;
 mod relay;
 mod replica;
 mod roll;
+mod scatter;
 mod simple;
 mod state;
 mod waiting;

@@ -24,6 +24,7 @@ mod outage;
 mod pgwire;
 mod replicas;
 mod reshard;
+mod scatter;
 mod suite;
 
 use suite::Suite;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         reshard::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
+        scatter::trials(&suite),
         outage::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),

@@ -141,6 +141,18 @@ impl Refusal {
             .hint("send one statement for each shard key")
     }
 
+    /// Keys of one statement that lie on several shards.
+    #[must_use]
+    pub fn of_several_shards() -> Self {
+        Self::several_shards()
+    }
+
+    /// Whether it is that the keys lie on several shards.
+    #[must_use]
+    pub fn is_of_several_shards(&self) -> bool {
+        *self == Self::several_shards()
+    }
+
     /// A hint beside another key.
     pub(super) fn hint_differs() -> Self {
         Self::unsupported("hint names another shard key than the statement")

@@ -88,7 +88,6 @@ pub struct Answer {
     leases: Leases,
     /// The heading: a RowDescription.
     heading: Bytes,
-    columns: usize,
     source: Source,
     returned: u64,
     ended: bool,
@@ -150,10 +149,9 @@ pub async fn begin(
     leases.until = request.until;
     let begun = begin_on(core, serving, &mut leases, request).await;
     match begun {
-        Ok((heading, columns, source)) => Ok(Answer {
+        Ok((heading, source)) => Ok(Answer {
             leases,
             heading,
-            columns,
             source,
             returned: 0,
             ended: false,
@@ -170,7 +168,7 @@ async fn begin_on(
     serving: &Serving,
     leases: &mut Leases,
     request: Request<'_>,
-) -> Result<(Bytes, usize, Source), Failure> {
+) -> Result<(Bytes, Source), Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
     let program = plan(request.text, request.data, snapshot, Names::Columns)?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
@@ -209,7 +207,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn run(&self, leases: &mut Leases) -> Result<(Bytes, usize, Source), Failure> {
+    async fn run(&self, leases: &mut Leases) -> Result<(Bytes, Source), Failure> {
         match &self.program.finish {
             Finish::Rows {
                 order,
@@ -296,7 +294,7 @@ impl Work<'_> {
         order: &[Order],
         limit: Option<u64>,
         offset: u64,
-    ) -> Result<(Bytes, usize, Source), Failure> {
+    ) -> Result<(Bytes, Source), Failure> {
         let columns = self.described.columns.len();
         let wanted = limit.and_then(|limit| limit.checked_add(offset));
         let wanted = wanted.filter(|wanted| i64::try_from(*wanted).is_ok());
@@ -328,7 +326,7 @@ impl Work<'_> {
         leases: &mut Leases,
         keys: Vec<Key>,
         (limit, offset, wanted): (Option<u64>, u64, Option<u64>),
-    ) -> Result<(Bytes, usize, Source), Failure> {
+    ) -> Result<(Bytes, Source), Failure> {
         let columns = self.described.columns.len();
         let mut formats: Vec<Format> =
             (0..columns).map(|at| self.request.arguments.result(at)).collect();
@@ -341,7 +339,7 @@ impl Work<'_> {
             left: limit,
             few: wanted.is_some_and(|wanted| wanted <= leases::FEW_ROWS),
         };
-        Ok((heading, columns, source))
+        Ok((heading, source))
     }
 
     /// Rows in an order that only PostgreSQL knows: one shard sorts the rows of all.
@@ -350,7 +348,7 @@ impl Work<'_> {
         leases: &mut Leases,
         order: &[Order],
         (limit, offset, wanted): (Option<u64>, u64, Option<u64>),
-    ) -> Result<(Bytes, usize, Source), Failure> {
+    ) -> Result<(Bytes, Source), Failure> {
         let columns = self.described.columns.len();
         let by = (columns..).zip(order);
         let by: Vec<String> = by.map(|(at, order)| format!("p.c{at} {}", order.sql())).collect();
@@ -376,7 +374,7 @@ impl Work<'_> {
         last: &str,
         sums: &[usize],
         wanted: Option<u64>,
-    ) -> Result<(Bytes, usize, Source), Failure> {
+    ) -> Result<(Bytes, Source), Failure> {
         let mut widened = Vec::new();
         let types = &self.described.parameters;
         if !sums.is_empty() {
@@ -413,7 +411,7 @@ impl Work<'_> {
         let formats: Vec<Format> = (0..columns).map(|at| self.request.arguments.result(at)).collect();
         let question = Question::new(&sql, &types, &arguments.values, &formats)?;
         let heading = ask::begin_last(leases, question).await?;
-        Ok((self.heading(&heading)?, columns, Source::Last))
+        Ok((self.heading(&heading)?, Source::Last))
     }
 
     /// Asks all shards, and waits until each has begun to answer; gives what they call their columns.

@@ -14,10 +14,10 @@ use topology::{Epoch, KeyType, ShardIndex, Snapshot};
 use super::plan::sql::literal;
 
 /// What a shard's error says where rows are being moved.
-pub const MOVING: &str = "sharding: rows are being moved";
+pub(super) const MOVING: &str = "sharding: rows are being moved";
 
 /// What a shard's error says that has seen a newer topology.
-pub const NEWER: &str = "sharding: the topology is newer";
+pub(super) const NEWER: &str = "sharding: the topology is newer";
 
 /// The fences of the legs that have left something on a shard. By the index over names; `name`
 /// compares by bytes, and "`" comes after "_".
@@ -27,8 +27,7 @@ const FENCES: &str = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n 
      AND c.relname OPERATOR(pg_catalog.>=) 'fence_' AND c.relname OPERATOR(pg_catalog.<) 'fence`'";
 
 /// A condition that fails unless every row of a shard is its own.
-#[must_use]
-pub fn all() -> String {
+pub(super) fn all() -> String {
     format!(
         "(SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 0 THEN true ELSE \
          pg_catalog.concat({}, pg_catalog.min(c.relname::pg_catalog.text))::pg_catalog.bool END \
@@ -38,8 +37,7 @@ pub fn all() -> String {
 }
 
 /// A condition for the rows whose `key` a shard owns.
-#[must_use]
-pub fn ranges(key: &str, key_type: KeyType, bounds: &str, epoch: Epoch) -> String {
+pub(super) fn ranges(key: &str, key_type: KeyType, bounds: &str, epoch: Epoch) -> String {
     let token = match key_type {
         KeyType::Bigint => format!("vg.token_bigint({key}::pg_catalog.int8)"),
         KeyType::Text => format!("vg.token_text({key}::pg_catalog.text)"),
@@ -56,8 +54,7 @@ pub fn ranges(key: &str, key_type: KeyType, bounds: &str, epoch: Epoch) -> Strin
 }
 
 /// The token ranges of a shard as an array: each one's first token, and the first behind it.
-#[must_use]
-pub fn bounds(snapshot: &Snapshot, shard: ShardIndex) -> String {
+pub(super) fn bounds(snapshot: &Snapshot, shard: ShardIndex) -> String {
     let mut list = Vec::new();
     let mut next = 0_u64;
     let vnodes = snapshot.ring().vnodes();

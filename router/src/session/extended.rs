@@ -15,6 +15,7 @@ use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared};
+use super::scatter::Scattered;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::cache::Planned;
@@ -77,6 +78,8 @@ pub(super) enum Portal {
     Answered(Bytes, Bytes),
     /// On the session's backend.
     Remote(Effect),
+    /// Of a query over the rows of several shards.
+    Scattered(Arc<Scattered>),
     /// Was one of the first two, and has been executed.
     Spent,
 }
@@ -255,6 +258,10 @@ impl Session {
                     self.forward_to_portal(frame, Answer::Describe);
                     Ok(())
                 }
+                Some(Portal::Scattered(scattered)) => {
+                    let heading = Box::pin(self.describe_scattered(&scattered)).await?;
+                    self.step(Step::Local(heading, None))
+                }
             },
         }
     }
@@ -263,7 +270,7 @@ impl Session {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
         let portal = self.portal(name).ok_or_else(|| no_portal(name))?;
-        if !matches!(portal, Portal::Remote(_))
+        if !matches!(portal, Portal::Remote(_) | Portal::Scattered(_))
             && let Some(known) = self.portals.get_mut(name)
         {
             *known = Portal::Spent;
@@ -282,6 +289,15 @@ impl Session {
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
+            Portal::Scattered(scattered) => {
+                let executed = self.execute_scattered(&scattered, execute.max_rows);
+                if Box::pin(executed).await?
+                    && let Some(known) = self.portals.get_mut(name)
+                {
+                    *known = Portal::Spent;
+                }
+                Ok(())
+            }
             Portal::Spent => Err(spent(name).into()),
         }
     }
@@ -358,7 +374,11 @@ impl Session {
                     Ok(())
                 }
                 Some(
-                    Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..) | Portal::Spent,
+                    Portal::Local(_)
+                    | Portal::Everywhere(_)
+                    | Portal::Answered(..)
+                    | Portal::Scattered(_)
+                    | Portal::Spent,
                 )
                 | None => self.step(Step::Local(complete, None)),
             },

@@ -159,7 +159,13 @@ impl Session {
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
                 self.flight.writes = may_write(plan, statement);
-                self.place(statement, plan, &NoParameters, serving)?
+                match self.place(statement, plan, &NoParameters, serving) {
+                    Ok(target) => target,
+                    Err(refusal) => {
+                        let asked = (statement, plan, sql);
+                        return Box::pin(self.scatter_query(serving, asked, refusal)).await;
+                    }
+                }
             }
             None => Target::Any,
         };

@@ -17,7 +17,9 @@ use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
 use crate::session::housekeeping::{is_answered_here, is_housekeeping};
+use crate::scatter;
 use crate::session::prepared::Prepared;
+use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
 use crate::session::{POISON, Session, answers, control, hints, local};
 use crate::view::Serving;
@@ -79,7 +81,7 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..)) {
+                if !matches!(opened, Portal::Answered(..) | Portal::Scattered(_)) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -197,7 +199,14 @@ impl Session {
             bind,
             types: &prepared.parameter_types,
         };
-        let target = self.place(statement, plan, &bound, serving)?;
+        let target = match self.place(statement, plan, &bound, serving) {
+            Ok(target) => target,
+            Err(refusal) if scatter::candidate(statement, plan, &refusal).is_some() => {
+                let scattered = Scattered::new(Arc::clone(prepared), &bind);
+                return Ok(Destination::Here(Portal::Scattered(Arc::new(scattered))));
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }

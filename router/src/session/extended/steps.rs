@@ -248,7 +248,7 @@ impl Session {
     }
 
     /// As [`Self::flush_backend`], for what must not be done if anything before it has failed.
-    pub(super) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
+    pub(in crate::session) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
         self.flush_backend().await?;
         self.go_on()
     }
