@@ -1,7 +1,9 @@
 //! Reads SELECT, VALUES, set operations and WITH into scopes.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause};
+use pg_query::protobuf::{
+    CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause, a_const,
+};
 
 use super::builder::{Builder, Place};
 use super::{ColumnRef, Output, Outputs, ScopeId, Shape, Value, names, outputs};
@@ -132,10 +134,20 @@ impl<'a> Builder<'a> {
             Some(NodeEnum::ColumnRef(column)) => names::star(column) == Some(None),
             _ => false,
         };
+        let by_position = |node: &Node, targets: &'a [Node]| {
+            let at = position(node)?.checked_sub(1)?;
+            let before = targets.get(..=at)?;
+            let stars = before.iter().filter_map(value).any(names::is_star);
+            let at = before.last().and_then(value).filter(|_| !stars)?;
+            plain(at)
+        };
         let values = || select.target_list.iter().filter_map(value);
         let groups = match has_grouping_sets(&select.group_clause) {
             true => Vec::new(),
-            false => select.group_clause.iter().filter_map(plain).collect(),
+            false => {
+                let by = |node| by_position(node, &select.target_list).or_else(|| plain(node));
+                select.group_clause.iter().filter_map(by).collect()
+            }
         };
         Shape {
             gathers,
@@ -243,6 +255,17 @@ impl<'a> Builder<'a> {
 /// DISTINCT without ON is a list of one empty node.
 fn is_distinct_on(clause: &[Node]) -> bool {
     clause.iter().any(|node| node.node.is_some())
+}
+
+/// The place of an output that a number in GROUP BY names, counted from 1.
+fn position(node: &Node) -> Option<usize> {
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => match &constant.val {
+            Some(a_const::Val::Ival(integer)) => usize::try_from(integer.ival).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn has_grouping_sets(clause: &[Node]) -> bool {

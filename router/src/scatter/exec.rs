@@ -170,7 +170,10 @@ async fn begin_on(
     request: Request<'_>,
 ) -> Result<(Bytes, Source), Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
-    let program = plan(request.text, request.data, snapshot, Names::Columns)?;
+    let program = plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
+        let other = plan(request.text, request.data, snapshot, Names::Outputs);
+        other.map_err(|_| refusal)
+    })?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
     let mut work = Work {
         core,

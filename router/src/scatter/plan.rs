@@ -262,7 +262,9 @@ fn rows(mut select: SelectStmt) -> Result<(SelectStmt, Finish), Refusal> {
                     let item = side.target_list.get(*at).and_then(tree::target_of);
                     match item {
                         Some((value, _)) if !tree::is_star(value) => value.clone(),
-                        Some(_) | None => return Err(behind_star()),
+                        Some(_) => return Err(behind_star()),
+                        // A shard says what is wrong with it.
+                        None => tree::integer(1),
                     }
                 }
                 Place::Late(_) if set_operation => return Err(behind_star()),

@@ -70,7 +70,7 @@
 = SELECT id, tags FROM sc_orders ORDER BY tags, id
 = SELECT id, doc FROM sc_orders ORDER BY doc, id
 = SELECT id, doc -> 'a' FROM sc_orders ORDER BY doc -> 'a' DESC, id OFFSET 3 LIMIT 11
-= SELECT id, (total, status) FROM sc_orders ORDER BY (total, status), id
+? SELECT id, (total, status) FROM sc_orders ORDER BY (total, status), id
 = SELECT id, span FROM sc_orders ORDER BY span, id
 = SELECT id FROM sc_orders ORDER BY total, status DESC, id LIMIT 20
 = SELECT id FROM sc_orders ORDER BY total % 3 DESC, total % 2, id
@@ -110,7 +110,7 @@
 ~ SELECT count(DISTINCT customer_id) FROM sc_orders
 ~ SELECT sum(DISTINCT total), avg(DISTINCT total), max(DISTINCT total) FROM sc_orders
 ~ SELECT count(DISTINCT status) FILTER (WHERE total > 10) FROM sc_orders
-~ SELECT count(DISTINCT (total, status)) FROM sc_orders
+? SELECT count(DISTINCT (total, status)) FROM sc_orders
 ~ SELECT count(DISTINCT lower(status)) FROM sc_orders WHERE id < 0
 ~ SELECT count(*) FILTER (WHERE flag), sum(total) FILTER (WHERE status = 'new') FROM sc_orders
 ~ SELECT count(*) + 1, sum(total) * 2 - count(*), -count(*) FROM sc_orders
@@ -298,7 +298,7 @@ e SELECT id FROM sc_orders ORDER BY 99
 e SELECT max(big) + 9223372036854775807 FROM sc_orders WHERE big > 0
 e SELECT doc2 FROM sc_orders ORDER BY js
 e SELECT js FROM sc_orders ORDER BY js
-e SELECT sum(total)::int2 * 10000 FROM sc_orders
+~ SELECT sum(total)::int2 * 3 FROM sc_orders
 ~ SELECT id, js FROM sc_orders
 ~ SELECT count(*) FROM sc_orders WHERE at < now()
 ~ SELECT current_database() IS NOT NULL, count(*) FROM sc_orders

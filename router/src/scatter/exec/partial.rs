@@ -65,7 +65,7 @@ impl Partial {
     /// What stands for the rows in SQL; their parameters come after `own` others.
     pub(super) fn source(&self, own: usize, names: &[Name]) -> String {
         let parameters: Vec<String> = (1..=self.columns.len())
-            .map(|at| format!("${}::pg_catalog.text[]", own + at))
+            .map(|at| format!("pg_catalog.unnest(${}::pg_catalog.text[])", own + at))
             .collect();
         let columns: Vec<String> = (0..self.columns.len()).map(|at| format!("c{at}")).collect();
         let casts: Vec<String> = columns
@@ -80,7 +80,7 @@ impl Partial {
             })
             .collect();
         format!(
-            "(SELECT {} FROM pg_catalog.unnest({}) AS u({}))",
+            "(SELECT {} FROM ROWS FROM ({}) AS u({}))",
             casts.join(", "),
             parameters.join(", "),
             columns.join(", ")

@@ -249,7 +249,11 @@ impl<'a> Gatherer<'a> {
 
     /// Replaces what comes from shards by partial columns.
     fn finish(&mut self, item: &mut Node) -> Result<(), Stopped> {
-        if self.partial && !matches!(item.node, Some(NodeEnum::AConst(_))) {
+        let is_value = !matches!(
+            item.node,
+            Some(NodeEnum::AConst(_) | NodeEnum::SortBy(_) | NodeEnum::WindowDef(_)) | None
+        );
+        if self.partial && is_value {
             let grouped = self.columns.iter().any(|column| column.grouped);
             let text = if grouped {
                 tree::expression_text(item)?
