@@ -9,9 +9,13 @@ use crate::query::{Class, Data, Statement};
 use crate::route::{Plan, Refusal};
 
 /// The query of a statement that no shard by itself can answer, as its refusal says, and that all of
-/// them might answer together.
+/// them might answer together. One that is `hinted` at a shard is none.
 #[must_use]
-pub fn candidate<'s>(statement: &'s Statement, plan: &Plan, refusal: &Refusal) -> Option<&'s Data> {
+pub fn candidate<'s>(
+    (statement, hinted): (&'s Statement, bool),
+    plan: &Plan,
+    refusal: &Refusal,
+) -> Option<&'s Data> {
     let may_be = match plan {
         Plan::NeedsHint {
             writes: false,
@@ -28,7 +32,7 @@ pub fn candidate<'s>(statement: &'s Statement, plan: &Plan, refusal: &Refusal) -
         | Plan::Refused(_) => false,
     };
     match &statement.class {
-        Class::Select(data) if may_be && statement.functions.is_empty() => Some(data),
+        Class::Select(data) if may_be && !hinted && statement.functions.is_empty() => Some(data),
         _ => None,
     }
 }

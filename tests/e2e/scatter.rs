@@ -38,37 +38,146 @@ const ROWS: [i64; 3] = [90, 60, 30];
 
 /// What a column has in a row: one of these, or NULL, in turn.
 const VALUES: [(&str, &[&str]); 34] = [
-    ("status", &["'new'", "'paid'", "'Zoo'", "'ähre'", "'new '", "''"]),
+    (
+        "status",
+        &["'new'", "'paid'", "'Zoo'", "'ähre'", "'new '", "''"],
+    ),
     ("total", &["7", "3", "41", "12", "0", "-5", "29"]),
-    ("big", &["9223372036854775807", "9000000000000000000", "-12", "4611686018427387904"]),
-    ("price", &["12.5", "0.001", "99999.999", "'NaN'", "-3.250", "12.50"]),
-    ("num", &["1.10", "1.1", "1e30", "'Infinity'", "-0.000000001", "'-Infinity'", "'NaN'", "10000", "9999.9999"]),
-    ("ratio", &["'NaN'", "'Infinity'", "-0.0", "0.0", "'-Infinity'", "1e-300", "2.5"]),
+    (
+        "big",
+        &[
+            "9223372036854775807",
+            "9000000000000000000",
+            "-12",
+            "4611686018427387904",
+        ],
+    ),
+    (
+        "price",
+        &["12.5", "0.001", "99999.999", "'NaN'", "-3.250", "12.50"],
+    ),
+    (
+        "num",
+        &[
+            "1.10",
+            "1.1",
+            "1e30",
+            "'Infinity'",
+            "-0.000000001",
+            "'-Infinity'",
+            "'NaN'",
+            "10000",
+            "9999.9999",
+        ],
+    ),
+    (
+        "ratio",
+        &[
+            "'NaN'",
+            "'Infinity'",
+            "-0.0",
+            "0.0",
+            "'-Infinity'",
+            "1e-300",
+            "2.5",
+        ],
+    ),
     ("small", &["1.5", "'NaN'", "3e30", "-2.25", "0.1"]),
     ("tiny", &["1", "-32768", "32767", "5"]),
     ("exact", &["0.5", "2.25", "-8", "1024.125"]),
     ("exactf", &["0.5", "2.25", "-8", "16.75", "3"]),
     ("flag", &["true", "false", "true"]),
-    ("day", &["'2020-02-29'", "'infinity'", "'-infinity'", "'0044-03-15 BC'", "'1999-12-31'"]),
-    ("at", &["'2024-01-05 10:00'", "'2024-02-05 10:00:00.000001'", "'2023-12-31 23:59:59'", "'1900-01-01'"]),
-    ("atz", &["'2024-01-05 10:00+02'", "'2024-01-05 09:00+00'", "'infinity'"]),
-    ("dur", &["'1 mon'", "'30 days'", "'29 days 24:00:00'", "'-1 day'", "'1 year 2 mons'", "'00:00:01.5'"]),
+    (
+        "day",
+        &[
+            "'2020-02-29'",
+            "'infinity'",
+            "'-infinity'",
+            "'0044-03-15 BC'",
+            "'1999-12-31'",
+        ],
+    ),
+    (
+        "at",
+        &[
+            "'2024-01-05 10:00'",
+            "'2024-02-05 10:00:00.000001'",
+            "'2023-12-31 23:59:59'",
+            "'1900-01-01'",
+        ],
+    ),
+    (
+        "atz",
+        &[
+            "'2024-01-05 10:00+02'",
+            "'2024-01-05 09:00+00'",
+            "'infinity'",
+        ],
+    ),
+    (
+        "dur",
+        &[
+            "'1 mon'",
+            "'30 days'",
+            "'29 days 24:00:00'",
+            "'-1 day'",
+            "'1 year 2 mons'",
+            "'00:00:01.5'",
+        ],
+    ),
     ("t", &["'10:00'", "'24:00'", "'00:00:00.000001'"]),
-    ("ttz", &["'10:00+02'", "'09:00+01'", "'08:00+00'", "'23:00-05'"]),
-    ("uid", &["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'", "'00000000-0000-0000-0000-000000000001'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"]),
+    (
+        "ttz",
+        &["'10:00+02'", "'09:00+01'", "'08:00+00'", "'23:00-05'"],
+    ),
+    (
+        "uid",
+        &[
+            "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'",
+            "'00000000-0000-0000-0000-000000000001'",
+            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+        ],
+    ),
     ("raw", &["'\\x00ff'", "'\\x'", "'\\xff'", "'\\x00'"]),
-    ("bits", &["B'101'", "B'1010'", "B''", "B'1'", "B'100000000'"]),
-    ("addr", &["'10.0.0.1'", "'10.0.0.0/8'", "'::1'", "'10.0.0.1/24'", "'192.168.1.5'", "'fe80::1/64'"]),
-    ("net", &["'10.0.0.0/8'", "'10.0.0.0/16'", "'2001:db8::/32'", "'192.168.0.0/24'"]),
+    (
+        "bits",
+        &["B'101'", "B'1010'", "B''", "B'1'", "B'100000000'"],
+    ),
+    (
+        "addr",
+        &[
+            "'10.0.0.1'",
+            "'10.0.0.0/8'",
+            "'::1'",
+            "'10.0.0.1/24'",
+            "'192.168.1.5'",
+            "'fe80::1/64'",
+        ],
+    ),
+    (
+        "net",
+        &[
+            "'10.0.0.0/8'",
+            "'10.0.0.0/16'",
+            "'2001:db8::/32'",
+            "'192.168.0.0/24'",
+        ],
+    ),
     ("mac", &["'08:00:2b:01:02:03'", "'ff:ff:ff:ff:ff:ff'"]),
     ("cash", &["12.34", "-5", "1000000"]),
-    ("name", &["'anna'", "'Berta'", "'änne'", "'a na'", "'anna b'"]),
+    (
+        "name",
+        &["'anna'", "'Berta'", "'änne'", "'a na'", "'anna b'"],
+    ),
     ("code", &["'a'", "'ab'", "'a b'", "'B'", "''"]),
     ("ctext", &["'b'", "'B'", "'ä'", "'a'", "'ab'"]),
     ("ident", &["1", "4294967295", "77"]),
     ("mood", &["'happy'", "'sad'", "'ok'"]),
     ("tags", &["'{1,2}'", "'{}'", "'{3}'", "'{1,NULL}'"]),
-    ("doc", &["'{\"a\": 1}'", "'{\"b\": \"x\"}'", "'[1, 2]'", "'null'"]),
+    (
+        "doc",
+        &["'{\"a\": 1}'", "'{\"b\": \"x\"}'", "'[1, 2]'", "'null'"],
+    ),
     ("span", &["'[1,5)'", "'empty'", "'(,3]'"]),
     ("js", &["'{\"a\":1}'", "'[]'"]),
     ("country", &["'de'", "'fr'", "'xx'"]),
@@ -88,11 +197,17 @@ fn orders_row(id: i64) -> String {
 
 fn items_row(id: i64) -> String {
     let (key, qty) = (id * 11 % 37, id % 6);
-    format!("INSERT INTO sc_items (id, customer_id, sku, qty) VALUES ({id}, {key}, 'sku{}', {qty})", id % 9)
+    format!(
+        "INSERT INTO sc_items (id, customer_id, sku, qty) VALUES ({id}, {key}, 'sku{}', {qty})",
+        id % 9
+    )
 }
 
 fn docs_row(id: i64) -> String {
-    format!("INSERT INTO sc_docs (n, slug) VALUES ({}, 'doc {id} ü')", id % 4)
+    format!(
+        "INSERT INTO sc_docs (n, slug) VALUES ({}, 'doc {id} ü')",
+        id % 4
+    )
 }
 
 const COUNTRIES: &str = "CREATE TABLE sc_countries (code text PRIMARY KEY, name text);
@@ -123,7 +238,9 @@ async fn both() -> anyhow::Result<(Cluster, Postgres)> {
     ];
     for (name, columns, key) in tables {
         cluster.create(name, columns, key).await?;
-        single.psql(&format!("CREATE TABLE {name} ({columns})")).await?;
+        single
+            .psql(&format!("CREATE TABLE {name} ({columns})"))
+            .await?;
     }
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let mut server = Raw::connect(&single.address()).await?;
@@ -166,7 +283,12 @@ fn columns(body: &[u8]) -> Vec<(String, u32, i16, i32, i16)> {
         let name = String::from_utf8_lossy(&rest[..end]).into_owned();
         let fixed = &rest[end + 1..end + 19];
         let number = |from: usize| {
-            i32::from_be_bytes([fixed[from], fixed[from + 1], fixed[from + 2], fixed[from + 3]])
+            i32::from_be_bytes([
+                fixed[from],
+                fixed[from + 1],
+                fixed[from + 2],
+                fixed[from + 3],
+            ])
         };
         let short = |from: usize| i16::from_be_bytes([fixed[from], fixed[from + 1]]);
         let oid = u32::from_ne_bytes(number(6).to_ne_bytes()).min(16_384);
@@ -196,7 +318,9 @@ async fn ask(side: &mut Raw, sql: &str, way: Way) -> anyhow::Result<Answer> {
     let rows: anyhow::Result<Vec<_>> = of(b'D').map(Message::values).collect();
     Ok(Answer {
         sqlstate: messages.iter().find_map(Message::sqlstate),
-        tags: of(b'C').map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect(),
+        tags: of(b'C')
+            .map(|it| String::from_utf8_lossy(&it.body).into_owned())
+            .collect(),
         columns: of(b'T').flat_map(|it| columns(&it.body)).collect(),
         rows: rows?,
         text: of(b'E').map(|it| format!("{it:?}")).collect(),
@@ -221,9 +345,10 @@ fn judge(expected: char, routed: &Answer, direct: &Answer) -> (Option<String>, b
         )),
         ('e', _) if direct.sqlstate.is_none() => Some("is no error".to_owned()),
         ('e', _) => None,
-        (_, _) if routed.columns != direct.columns => {
-            Some(format!("columns {:?}, not {:?}", routed.columns, direct.columns))
-        }
+        (_, _) if routed.columns != direct.columns => Some(format!(
+            "columns {:?}, not {:?}",
+            routed.columns, direct.columns
+        )),
         (_, _) if routed.tags != direct.tags => {
             Some(format!("tags {:?}, not {:?}", routed.tags, direct.tags))
         }
@@ -245,8 +370,14 @@ fn differing(routed: &[Vec<Option<Vec<u8>>>], direct: &[Vec<Option<Vec<u8>>>]) -
         row.map(|row| row.iter().map(value).collect::<Vec<_>>().join("|"))
     };
     let length = routed.len().max(direct.len());
-    let at = (0..length).find(|at| routed.get(*at) != direct.get(*at)).unwrap_or(0);
-    format!("row {at} is {:?}, not {:?}", show(routed.get(at)), show(direct.get(at)))
+    let at = (0..length)
+        .find(|at| routed.get(*at) != direct.get(*at))
+        .unwrap_or(0);
+    format!(
+        "row {at} is {:?}, not {:?}",
+        show(routed.get(at)),
+        show(direct.get(at))
+    )
 }
 
 async fn four_shards_answer_as_one_server_would_or_refuse() -> Outcome {
@@ -254,7 +385,10 @@ async fn four_shards_answer_as_one_server_would_or_refuse() -> Outcome {
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let mut server = Raw::connect(&single.address()).await?;
     let (mut answered, mut refused, mut wrong) = (0, 0, Vec::new());
-    for line in CORPUS.lines().filter(|line| !line.starts_with("--") && !line.is_empty()) {
+    for line in CORPUS
+        .lines()
+        .filter(|line| !line.starts_with("--") && !line.is_empty())
+    {
         let (mark, sql) = line.split_once(' ').context("a mark and a statement")?;
         let expected = mark.chars().next().context("a mark")?;
         for way in [Way::Simple, Way::Extended, Way::Binary] {
@@ -275,6 +409,11 @@ async fn four_shards_answer_as_one_server_would_or_refuse() -> Outcome {
         std::io::stderr(),
         "scatter: {answered} answered, {refused} refused, {share} %"
     )?;
-    anyhow::ensure!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "{} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     Ok(())
 }

@@ -8,8 +8,8 @@ use pg_query::protobuf::RangeVar;
 
 use super::literal::Literals;
 use super::{
-    Data, Entry, Fact, Merged, Outputs, Scope, ScopeId, Shape, Source, UnsafeCall, Write, WriteKind,
-    names,
+    Data, Entry, Fact, Merged, Outputs, Scope, ScopeId, Shape, Source, UnsafeCall, Write,
+    WriteKind, names,
 };
 
 /// Where an expression stands: its scope and the entries of it that can be seen from there.

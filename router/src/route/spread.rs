@@ -51,17 +51,15 @@ pub struct Leaf {
 ///
 /// # Errors
 /// Why a shard by itself can't answer for its rows.
-pub fn spread(
-    data: &Data,
-    snapshot: &Snapshot,
-    search_path: &[&str],
-) -> Result<Spread, Refusal> {
+pub fn spread(data: &Data, snapshot: &Snapshot, search_path: &[&str]) -> Result<Spread, Refusal> {
     let tables = Tables::new(snapshot, search_path);
     if let Some(reason) = data.opaque {
         return Err(refused(format!("statement can't be routed: {reason}")));
     }
     if !data.writes.is_empty() || data.locks_rows {
-        return Err(refused("a statement that writes or locks rows must show its shard key"));
+        return Err(refused(
+            "a statement that writes or locks rows must show its shard key",
+        ));
     }
     let sharded = sharded_tables(data, tables)?;
     let Some((first, _)) = sharded.first() else {
@@ -84,7 +82,9 @@ pub fn spread(
         found.push(leaf);
     }
     if placed != search.sharded.len() {
-        return Err(refused("a sharded table in a WITH is used by several sides of a UNION"));
+        return Err(refused(
+            "a sharded table in a WITH is used by several sides of a UNION",
+        ));
     }
     Ok(Spread {
         key_type: search.key.key_type,
@@ -137,24 +137,23 @@ impl<'a> Search<'a> {
     }
 
     /// The levels that hand out rows, below set operations.
-    fn collect(
-        &self,
-        id: ScopeId,
-        depth: usize,
-        leaves: &mut Vec<ScopeId>,
-    ) -> Result<(), Refusal> {
+    fn collect(&self, id: ScopeId, depth: usize, leaves: &mut Vec<ScopeId>) -> Result<(), Refusal> {
         let Some(scope) = self.scope(id).filter(|_| depth < MAX_DEPTH * 4) else {
             return Err(refused("the statement is nested too deep"));
         };
         if scope.shape.branches.is_empty() {
             if depth > 0 && scope.shape.cuts {
-                return Err(refused("LIMIT in a side of a UNION needs all rows at one place"));
+                return Err(refused(
+                    "LIMIT in a side of a UNION needs all rows at one place",
+                ));
             }
             leaves.push(id);
             return Ok(());
         }
         if depth > 0 && scope.shape.cuts {
-            return Err(refused("LIMIT in a side of a UNION needs all rows at one place"));
+            return Err(refused(
+                "LIMIT in a side of a UNION needs all rows at one place",
+            ));
         }
         for branch in &scope.shape.branches {
             self.collect(*branch, depth + 1, leaves)?;
@@ -199,7 +198,11 @@ impl<'a> Search<'a> {
         let mut below = HashSet::from([id]);
         // A scope stands behind the one that it is in.
         for (own, scope) in (0..).map(ScopeId).zip(&self.data.scopes) {
-            if scope.parent.as_ref().is_some_and(|(parent, _)| below.contains(parent)) {
+            if scope
+                .parent
+                .as_ref()
+                .is_some_and(|(parent, _)| below.contains(parent))
+            {
                 below.insert(own);
             }
         }
@@ -262,8 +265,16 @@ impl<'a> Search<'a> {
                 break;
             };
             let shape = &scope.shape;
-            let groups: Vec<_> = shape.groups.iter().map(|it| pins.resolve(level, it)).collect();
-            let listed: Vec<_> = shape.listed.iter().map(|it| pins.resolve(level, it)).collect();
+            let groups: Vec<_> = shape
+                .groups
+                .iter()
+                .map(|it| pins.resolve(level, it))
+                .collect();
+            let listed: Vec<_> = shape
+                .listed
+                .iter()
+                .map(|it| pins.resolve(level, it))
+                .collect();
             levels.push((shape, groups, listed));
             at = match scope.entries.get(*entry).map(|entry| &entry.source) {
                 Some(Source::Rows(inner)) => Some(*inner),
@@ -300,7 +311,9 @@ impl<'a> Search<'a> {
             let names = scope.entries.iter().filter_map(|entry| entry.name.clone());
             names.collect()
         });
-        let entry = self.scope(anchor.scope).and_then(|it| it.entries.get(anchor.entry));
+        let entry = self
+            .scope(anchor.scope)
+            .and_then(|it| it.entries.get(anchor.entry));
         let name = entry.and_then(|entry: &Entry| entry.name.clone());
         let table = self.sharded.iter().find(|(_, place)| *place == anchor);
         let (Some(anchor), Some((table, _))) = (name, table) else {

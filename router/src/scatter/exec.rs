@@ -170,10 +170,11 @@ async fn begin_on(
     request: Request<'_>,
 ) -> Result<(Bytes, Source), Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
-    let program = plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
-        let other = plan(request.text, request.data, snapshot, Names::Outputs);
-        other.map_err(|_| refusal)
-    })?;
+    let program =
+        plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
+            let other = plan(request.text, request.data, snapshot, Names::Outputs);
+            other.map_err(|_| refusal)
+        })?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
     let mut work = Work {
         core,
@@ -228,7 +229,10 @@ impl Work<'_> {
                 }
                 let outputs = partial::list(self.described.columns.len());
                 let order = partial::order_by(&by);
-                let last = format!("SELECT DISTINCT {outputs} FROM {} p{order}{tail}", Hole::Partial);
+                let last = format!(
+                    "SELECT DISTINCT {outputs} FROM {} p{order}{tail}",
+                    Hole::Partial
+                );
                 self.gather(leases, &last, &[], None).await
             }
             Finish::Last { sql, sums } => self.gather(leases, &sql.0, sums, None).await,
@@ -279,7 +283,11 @@ impl Work<'_> {
     /// What a shard is asked; `widened` are the columns that sum up floats.
     fn text(&self, own: &dyn Fn(&str) -> String, limit: Option<u64>, widened: &[usize]) -> String {
         self.program.shards.fill(|hole| match hole {
-            Hole::Own(leaf) => self.program.keys.get(leaf).map_or_else(String::new, |key| own(key)),
+            Hole::Own(leaf) => self
+                .program
+                .keys
+                .get(leaf)
+                .map_or_else(String::new, |key| own(key)),
             Hole::Limit => limit.map_or_else(|| "ALL".to_owned(), |limit| limit.to_string()),
             Hole::Output(at) => {
                 let column = self.described.columns.get(at.wrapping_sub(1));
@@ -307,21 +315,36 @@ impl Work<'_> {
             let types = &self.described.parameters;
             let parts = ask::describe(leases, &probe, types).await?;
             for (at, order) in (columns..).zip(order) {
-                let column = parts.columns.get(at).ok_or_else(|| unsupported("this ORDER BY"))?;
+                let column = parts
+                    .columns
+                    .get(at)
+                    .ok_or_else(|| unsupported("this ORDER BY"))?;
                 keys.push((column.type_oid, *order));
             }
-            let kinds = ask::kinds(leases, &probe, &self.described, self.request.arguments, (columns, &keys));
+            let kinds = ask::kinds(
+                leases,
+                &probe,
+                &self.described,
+                self.request.arguments,
+                (columns, &keys),
+            );
             match kinds.await? {
                 Some(kinds) => {
                     let known = kinds.into_iter().zip(order);
-                    let keys: Vec<Key> = known.map(|(kind, order)| Key { kind, order: *order }).collect();
+                    let keys: Vec<Key> = known
+                        .map(|(kind, order)| Key {
+                            kind,
+                            order: *order,
+                        })
+                        .collect();
                     return self.merged(leases, keys, (limit, offset, wanted)).await;
                 }
                 // Only PostgreSQL knows the order.
                 None => return self.sorted(leases, order, (limit, offset, wanted)).await,
             }
         }
-        self.merged(leases, Vec::new(), (limit, offset, wanted)).await
+        self.merged(leases, Vec::new(), (limit, offset, wanted))
+            .await
     }
 
     async fn merged(
@@ -331,8 +354,9 @@ impl Work<'_> {
         (limit, offset, wanted): (Option<u64>, u64, Option<u64>),
     ) -> Result<(Bytes, Source), Failure> {
         let columns = self.described.columns.len();
-        let mut formats: Vec<Format> =
-            (0..columns).map(|at| self.request.arguments.result(at)).collect();
+        let mut formats: Vec<Format> = (0..columns)
+            .map(|at| self.request.arguments.result(at))
+            .collect();
         formats.extend(keys.iter().map(|_| Format::Binary));
         let heading = self.begin_all(leases, wanted, &[], &formats).await?;
         let heading = self.heading(&heading)?;
@@ -354,7 +378,9 @@ impl Work<'_> {
     ) -> Result<(Bytes, Source), Failure> {
         let columns = self.described.columns.len();
         let by = (columns..).zip(order);
-        let by: Vec<String> = by.map(|(at, order)| format!("p.c{at} {}", order.sql())).collect();
+        let by: Vec<String> = by
+            .map(|(at, order)| format!("p.c{at} {}", order.sql()))
+            .collect();
         let mut last = format!(
             "SELECT {} FROM {} p{}",
             partial::list(columns),
@@ -392,7 +418,10 @@ impl Work<'_> {
         let heading = self.begin_all(leases, wanted, &widened, &[]).await?;
         let description = RowDescription::decode(heading.get(5..).unwrap_or_default());
         let description = description.map_err(|_| unsupported("this result"))?;
-        let types: Vec<u32> = description.columns().map(|column| column.type_oid).collect();
+        let types: Vec<u32> = description
+            .columns()
+            .map(|column| column.type_oid)
+            .collect();
         let mut rows = Partial::new(types.len());
         let mut all = Merge::new(Vec::new(), types.len());
         while let Some(row) = all.next(leases).await? {
@@ -400,7 +429,13 @@ impl Work<'_> {
         }
         leases.give_back_others();
         let probe = self.text(&|_| "true".to_owned(), wanted, &widened);
-        let named = ask::names(leases, &probe, &self.described, self.request.arguments, &types);
+        let named = ask::names(
+            leases,
+            &probe,
+            &self.described,
+            self.request.arguments,
+            &types,
+        );
         let names = named.await?;
         let own = self.described.parameters.len();
         let sql = partial::fill(last, &rows.source(own, &names), &types, &names);
@@ -411,7 +446,9 @@ impl Work<'_> {
             arguments.values.push((Format::Text, Some(values)));
         }
         let columns = self.described.columns.len();
-        let formats: Vec<Format> = (0..columns).map(|at| self.request.arguments.result(at)).collect();
+        let formats: Vec<Format> = (0..columns)
+            .map(|at| self.request.arguments.result(at))
+            .collect();
         let question = Question::new(&sql, &types, &arguments.values, &formats)?;
         let heading = ask::begin_last(leases, question).await?;
         Ok((self.heading(&heading)?, Source::Last))
@@ -480,7 +517,9 @@ impl Work<'_> {
         let description = description.map_err(|_| unsupported("this result"))?;
         let mut coming = description.columns();
         for column in &self.described.columns {
-            let is_same = coming.next().is_some_and(|it| it.type_oid == column.type_oid);
+            let is_same = coming
+                .next()
+                .is_some_and(|it| it.type_oid == column.type_oid);
             if !is_same {
                 return Err(unsupported("a result of these types").into());
             }
@@ -600,4 +639,3 @@ fn no_parameter(index: usize) -> Refusal {
         hint: None,
     }
 }
-

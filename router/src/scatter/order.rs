@@ -287,7 +287,9 @@ impl Numeric {
         if one != two || one == 0 {
             return one.cmp(&two);
         }
-        let size = weight.cmp(other_weight).then_with(|| digits.cmp(other_digits));
+        let size = weight
+            .cmp(other_weight)
+            .then_with(|| digits.cmp(other_digits));
         if *negative { size.reverse() } else { size }
     }
 }

@@ -161,11 +161,7 @@ pub fn plan(
     })
 }
 
-fn single(
-    select: SelectStmt,
-    leaf: &Leaf,
-    names: Names,
-) -> Result<(SelectStmt, Finish), Refusal> {
+fn single(select: SelectStmt, leaf: &Leaf, names: Names) -> Result<(SelectStmt, Finish), Refusal> {
     let shape = &leaf.shape;
     check_aggregates(&select)?;
     let gathers = shape.gathers && !leaf.groups_by_key;
@@ -237,7 +233,9 @@ fn is_union(select: &SelectStmt, distinct: bool) -> bool {
 /// Rows that are the answer as they come.
 fn rows(mut select: SelectStmt) -> Result<(SelectStmt, Finish), Refusal> {
     if select.limit_option() == LimitOption::WithTies {
-        return Err(refused("FETCH FIRST ... WITH TIES is not supported over several shards"));
+        return Err(refused(
+            "FETCH FIRST ... WITH TIES is not supported over several shards",
+        ));
     }
     let limit = bound(select.limit_count.as_deref(), "LIMIT")?;
     let offset = bound(select.limit_offset.as_deref(), "OFFSET")?;
@@ -271,9 +269,12 @@ fn rows(mut select: SelectStmt) -> Result<(SelectStmt, Finish), Refusal> {
                 Place::Late(at) => tree::column(&[&Hole::Output(*at).to_string()]),
             };
             if is_volatile(&value) {
-                return Err(refused("ORDER BY a volatile function is not supported over several shards"));
+                return Err(refused(
+                    "ORDER BY a volatile function is not supported over several shards",
+                ));
             }
-            side.target_list.push(tree::target(value, &format!("vg_order_{at}")));
+            side.target_list
+                .push(tree::target(value, &format!("vg_order_{at}")));
         }
     }
     if limit != Bound::Open {
@@ -331,7 +332,10 @@ fn distinct(mut select: SelectStmt) -> Result<(SelectStmt, Finish), Refusal> {
     let mut first = select.clone();
     let mut sides = Vec::new();
     tree::leaves(&mut first, &mut sides);
-    let targets = sides.first().map(|side| side.target_list.clone()).unwrap_or_default();
+    let targets = sides
+        .first()
+        .map(|side| side.target_list.clone())
+        .unwrap_or_default();
     let mut order = Vec::new();
     for item in std::mem::take(&mut select.sort_clause) {
         let direction = direction(&item)?;
@@ -376,7 +380,9 @@ fn tail(select: &SelectStmt) -> Result<String, Refusal> {
     only.limit_offset.clone_from(&select.limit_offset);
     only.limit_option = select.limit_option;
     if select.limit_option() == LimitOption::WithTies {
-        return Err(refused("FETCH FIRST ... WITH TIES is not supported over several shards"));
+        return Err(refused(
+            "FETCH FIRST ... WITH TIES is not supported over several shards",
+        ));
     }
     let text = tree::text(only)?;
     Ok(text.strip_prefix("SELECT 1").unwrap_or_default().to_owned())
@@ -387,7 +393,9 @@ fn direction(item: &Node) -> Result<Order, Refusal> {
     let descending = match sort.sortby_dir() {
         SortByDir::SortbyDesc => true,
         SortByDir::SortbyUsing => {
-            return Err(refused("ORDER BY ... USING is not supported over several shards"));
+            return Err(refused(
+                "ORDER BY ... USING is not supported over several shards",
+            ));
         }
         SortByDir::Undefined | SortByDir::SortbyDefault | SortByDir::SortbyAsc => false,
     };
@@ -407,7 +415,9 @@ fn bound(node: Option<&Node>, word: &str) -> Result<Bound, Refusal> {
         return Ok(Bound::Open);
     };
     let unknown = || {
-        let mut refusal = refused(format!("{word} of an expression is not supported over several shards"));
+        let mut refusal = refused(format!(
+            "{word} of an expression is not supported over several shards"
+        ));
         refusal.hint = Some(format!("give {word} a number or a parameter"));
         refusal
     };
@@ -432,7 +442,10 @@ fn bound(node: Option<&Node>, word: &str) -> Result<Bound, Refusal> {
 /// Refuses aggregates of sub-queries that may belong to the level around them: only one whose
 /// columns are all qualified by what its own level reads is surely its own.
 fn check_aggregates(select: &SelectStmt) -> Result<(), Refusal> {
-    let clauses = select.target_list.iter().filter_map(|item| tree::target_of(item).map(|it| it.0));
+    let clauses = select
+        .target_list
+        .iter()
+        .filter_map(|item| tree::target_of(item).map(|it| it.0));
     let clauses = clauses
         .chain(select.having_clause.as_deref())
         .chain(select.sort_clause.iter());
@@ -518,7 +531,8 @@ fn is_of(value: &Node, own: &[String]) -> bool {
 fn own_names(items: &[Node]) -> Vec<String> {
     let mut names = Vec::new();
     for item in items {
-        let alias = |alias: Option<&pg_query::protobuf::Alias>| alias.map(|it| it.aliasname.clone());
+        let alias =
+            |alias: Option<&pg_query::protobuf::Alias>| alias.map(|it| it.aliasname.clone());
         match &item.node {
             Some(NodeEnum::RangeVar(it)) => {
                 names.push(alias(it.alias.as_ref()).unwrap_or_else(|| it.relname.clone()));

@@ -73,7 +73,8 @@ impl Session {
         (statement, plan, sql): (&Statement, &Plan, &str),
         refusal: Refusal,
     ) -> Result<(), Stopped> {
-        let Some(data) = scatter::candidate(statement, plan, &refusal) else {
+        let Some(data) = scatter::candidate((statement, self.is_hinted(statement)), plan, &refusal)
+        else {
             return Err(refusal.into());
         };
         let text = sql.get(statement.location.clone()).unwrap_or(sql);
@@ -86,6 +87,12 @@ impl Session {
             Streamed::Wanted => {}
         }
         Ok(self.answer_ready().await?)
+    }
+
+    /// Whether a statement or the session names where it runs.
+    pub(super) fn is_hinted(&self, statement: &Statement) -> bool {
+        let hints = self.hints(statement);
+        hints.is_some_and(|(hints, _)| hints.shard.is_some() || hints.shard_key.is_some())
     }
 
     /// Describes a portal.
@@ -163,12 +170,15 @@ impl Session {
             Plan::NeedsHint { refusal, .. } => refusal.clone(),
             _ => Refusal::of_several_shards(),
         };
-        let Some(data) = scatter::candidate(statement, plan, &refusal) else {
+        let Some(data) = scatter::candidate((statement, self.is_hinted(statement)), plan, &refusal)
+        else {
             return Err(refusal.into());
         };
         let text = prepared.sql();
         let text = text.get(statement.location.clone()).unwrap_or(text);
-        let begun = self.begin_scatter(serving, (text, data), &scattered.arguments).await;
+        let begun = self
+            .begin_scatter(serving, (text, data), &scattered.arguments)
+            .await;
         begun.map_err(|stopped| with_hint(stopped, &refusal))
     }
 
@@ -198,7 +208,8 @@ impl Session {
         };
         let mut wait = self.cancel.waits();
         let begun = async {
-            let borrow = async |pool: &crate::pool::Pool| pool.checkout().await.map_err(Error::Pool);
+            let borrow =
+                async |pool: &crate::pool::Pool| pool.checkout().await.map_err(Error::Pool);
             let leases = Leases::borrow(serving.active(), &settings, grace, borrow).await?;
             exec::begin(core, serving, leases, request).await
         };
@@ -214,14 +225,20 @@ impl Session {
 
     /// Sees to it that nothing that the session has done on a shard could be missed.
     async fn stand_aside(&mut self) -> Result<(), Stopped> {
-        let is_movable = self.attachment.as_ref().is_some_and(|it| it.movable.is_some());
+        let is_movable = self
+            .attachment
+            .as_ref()
+            .is_some_and(|it| it.movable.is_some());
         if is_movable && self.transaction != Transaction::Failed {
             self.move_away().await?;
         }
         let apart = match &self.transaction {
             Transaction::Idle => self.attachment.is_none(),
             Transaction::Pending(preamble) => {
-                let isolated = self.settings.in_force().has("default_transaction_isolation");
+                let isolated = self
+                    .settings
+                    .in_force()
+                    .has("default_transaction_isolation");
                 preamble.has_no_snapshot() && !isolated
             }
             Transaction::Open => false,

@@ -120,7 +120,10 @@ impl Preamble {
     /// its own words say.
     #[must_use]
     pub(super) fn has_no_snapshot(&self) -> bool {
-        let begin = self.statements.first().map(|begin| begin.to_ascii_lowercase());
+        let begin = self
+            .statements
+            .first()
+            .map(|begin| begin.to_ascii_lowercase());
         let named = |word| begin.as_ref().is_some_and(|begin| begin.contains(word));
         self.is_bare() && !named("repeatable") && !named("serializable")
     }

@@ -206,7 +206,9 @@ pub(super) async fn names(
     arguments: &Arguments,
     types: &[u32],
 ) -> Result<Vec<Name>, Failure> {
-    let of_type = types.iter().map(|oid| format!("pg_catalog.format_type({oid}, -1)"));
+    let of_type = types
+        .iter()
+        .map(|oid| format!("pg_catalog.format_type({oid}, -1)"));
     let mut wanted: Vec<String> = of_type.collect();
     let collated = |oid: &u32| is_collated(*oid) || matches!(oid, 1002 | 1009 | 1014 | 1015);
     for (at, oid) in types.iter().enumerate() {
@@ -223,10 +225,15 @@ pub(super) async fn names(
     };
     let row = one_row(leases, Question::new(&sql, parameters, values, &[])?).await?;
     let (type_names, collations) = row.split_at(types.len().min(row.len()));
-    let named = type_names.iter().zip(collations).map(|(type_name, collation)| Name {
-        type_name: type_name.clone().unwrap_or_else(|| "pg_catalog.text".to_owned()),
-        collation: collation.clone().filter(|it| !it.contains("\"default\"")),
-    });
+    let named = type_names
+        .iter()
+        .zip(collations)
+        .map(|(type_name, collation)| Name {
+            type_name: type_name
+                .clone()
+                .unwrap_or_else(|| "pg_catalog.text".to_owned()),
+            collation: collation.clone().filter(|it| !it.contains("\"default\"")),
+        });
     Ok(named.collect())
 }
 
@@ -268,7 +275,9 @@ pub(super) async fn kinds(
     let database = database.as_deref().unwrap_or("");
     let by_bytes = collations.iter().all(|collation| {
         let collation = collation.as_deref().unwrap_or("");
-        let name = collation.trim_start_matches("pg_catalog.").trim_matches('"');
+        let name = collation
+            .trim_start_matches("pg_catalog.")
+            .trim_matches('"');
         is_by_bytes(if name == "default" { database } else { name })
     });
     Ok(by_bytes.then_some(kinds))
@@ -277,7 +286,14 @@ pub(super) async fn kinds(
 /// Whether a collation is the order of the bytes of UTF-8.
 fn is_by_bytes(collation: &str) -> bool {
     const BY_BYTES: [&str; 8] = [
-        "C", "POSIX", "ucs_basic", "C.UTF-8", "C.UTF8", "C.utf8", "C.utf-8", "pg_c_utf8",
+        "C",
+        "POSIX",
+        "ucs_basic",
+        "C.UTF-8",
+        "C.UTF8",
+        "C.utf8",
+        "C.utf-8",
+        "pg_c_utf8",
     ];
     BY_BYTES.contains(&collation)
 }
@@ -292,7 +308,9 @@ pub(super) fn is_unknown_column(error: &Bytes) -> bool {
 /// Whether an error's message has these words.
 pub(super) fn says(error: &Bytes, words: &str) -> bool {
     let body = error.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
-    let message = Diagnostic::decode_error(body).ok().and_then(|it| it.message());
+    let message = Diagnostic::decode_error(body)
+        .ok()
+        .and_then(|it| it.message());
     message.is_some_and(|message| message.to_lossy().contains(words))
 }
 
@@ -303,9 +321,10 @@ pub(super) fn are_alike(one: &Bytes, other: &Bytes) -> bool {
     let types = |frame: &Bytes| -> Option<Vec<u32>> {
         let body = frame.get(wire::frame::HEADER_BYTES..)?;
         let description = RowDescription::decode(body).ok()?;
-        let types = description.columns().map(|column| column.type_oid.min(FIRST_OF_USERS));
+        let types = description
+            .columns()
+            .map(|column| column.type_oid.min(FIRST_OF_USERS));
         Some(types.collect())
     };
     types(one).is_some_and(|one| types(other) == Some(one))
 }
-

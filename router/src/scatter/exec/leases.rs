@@ -170,7 +170,10 @@ impl Leases {
         if waits.is_empty() {
             return Err(Error::NoShard.into());
         }
-        within(until, async { futures_util::future::select_all(waits).await.0 }).await
+        within(until, async {
+            futures_util::future::select_all(waits).await.0
+        })
+        .await
     }
 
     /// Whether something of any of them has arrived.
@@ -223,14 +226,23 @@ impl Leases {
 
     /// Has whatever is still running stopped, in a task of its own.
     fn stop(&mut self) {
-        let running: Vec<Lease> = self.members.iter_mut().filter_map(|it| it.lease.take()).collect();
+        let running: Vec<Lease> = self
+            .members
+            .iter_mut()
+            .filter_map(|it| it.lease.take())
+            .collect();
         // Without a runtime the process is ending, and the shards see their connections closed.
         if running.is_empty() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         let grace = self.grace;
         drop(TaskGroup::new().spawn("cancel", async move {
-            join_all(running.iter().map(|lease| cancel::send(&lease.cancel, grace))).await;
+            join_all(
+                running
+                    .iter()
+                    .map(|lease| cancel::send(&lease.cancel, grace)),
+            )
+            .await;
             drop(running);
         }));
     }

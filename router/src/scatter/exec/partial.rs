@@ -111,7 +111,9 @@ fn quote(out: &mut BytesMut, value: &[u8]) {
 pub(super) fn fill(last: &str, source: &str, types: &[u32], names: &[Name]) -> String {
     Sql(last.to_owned()).fill(|hole| match hole {
         Hole::Partial => source.to_owned(),
-        Hole::Type(at) => names.get(at).map_or_else(String::new, |name| name.type_name.clone()),
+        Hole::Type(at) => names
+            .get(at)
+            .map_or_else(String::new, |name| name.type_name.clone()),
         Hole::Average(sum, count) => average(types.get(sum).copied(), sum, count),
         Hole::Own(_) | Hole::Limit | Hole::Output(_) | Hole::Widen(_) => String::new(),
     })
@@ -126,7 +128,9 @@ fn average(type_oid: Option<u32>, sum: usize, count: usize) -> String {
         format!("NULLIF(pg_catalog.sum(p.c{count}), 0)"),
     );
     match type_oid {
-        Some(INT8 | NUMERIC) => format!("({sum}::pg_catalog.numeric OPERATOR(pg_catalog./) {count})"),
+        Some(INT8 | NUMERIC) => {
+            format!("({sum}::pg_catalog.numeric OPERATOR(pg_catalog./) {count})")
+        }
         _ => format!("({sum} OPERATOR(pg_catalog./) {count}::pg_catalog.float8)"),
     }
 }

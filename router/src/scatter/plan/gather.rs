@@ -57,11 +57,7 @@ struct Gatherer<'a> {
 }
 
 /// Shards aggregate.
-pub(super) fn partial(
-    select: &SelectStmt,
-    leaf: &Leaf,
-    names: Names,
-) -> Result<Gathered, Stopped> {
+pub(super) fn partial(select: &SelectStmt, leaf: &Leaf, names: Names) -> Result<Gathered, Stopped> {
     Gatherer::new(select, leaf, names, true).run()
 }
 
@@ -193,7 +189,9 @@ impl<'a> Gatherer<'a> {
             let targets = &self.select.target_list;
             let at = position.checked_sub(1).and_then(|at| targets.get(at));
             let before = targets.iter().take(position);
-            let stars = before.filter_map(tree::target_of).any(|(value, _)| tree::is_star(value));
+            let stars = before
+                .filter_map(tree::target_of)
+                .any(|(value, _)| tree::is_star(value));
             let value = at.and_then(tree::target_of).map(|(value, _)| value);
             let Some(value) = value.filter(|_| !stars) else {
                 return Err(not_understood().into());
@@ -222,7 +220,9 @@ impl<'a> Gatherer<'a> {
             return Err(not_understood().into());
         }
         if is_volatile(item) {
-            return Err(refused("GROUP BY a volatile function is not the same on every shard").into());
+            return Err(
+                refused("GROUP BY a volatile function is not the same on every shard").into(),
+            );
         }
         Ok(())
     }
@@ -440,4 +440,3 @@ pub(super) fn is_volatile(item: &Node) -> bool {
     };
     tree::any(item, &mut { test })
 }
-

@@ -2,8 +2,9 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AConst, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Integer, LimitOption, Node, ParseResult,
-    RawStmt, ResTarget, SelectStmt, SetOperation, SortBy, String as Name, WindowDef, a_const,
+    AConst, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Integer, LimitOption, Node,
+    ParseResult, RawStmt, ResTarget, SelectStmt, SetOperation, SortBy, String as Name, WindowDef,
+    a_const,
 };
 
 use crate::query;
@@ -191,7 +192,10 @@ pub(super) fn is_star(value: &Node) -> bool {
         Some(NodeEnum::AIndirection(it)) => it.indirection.last(),
         _ => None,
     };
-    matches!(last.and_then(|it| it.node.as_ref()), Some(NodeEnum::AStar(_)))
+    matches!(
+        last.and_then(|it| it.node.as_ref()),
+        Some(NodeEnum::AStar(_))
+    )
 }
 
 /// The name that PostgreSQL gives to an output that has none of its own.
@@ -256,7 +260,10 @@ pub(super) fn and_at(
     let inner = match &mut item.node {
         Some(NodeEnum::RangeSubselect(inner)) => inner.subquery.as_deref_mut(),
         Some(NodeEnum::RangeVar(named)) => {
-            let ctes = select.with_clause.iter_mut().flat_map(|with| &mut with.ctes);
+            let ctes = select
+                .with_clause
+                .iter_mut()
+                .flat_map(|with| &mut with.ctes);
             let mut ctes = ctes.filter_map(|cte| match &mut cte.node {
                 Some(NodeEnum::CommonTableExpr(cte)) => Some(cte),
                 _ => None,

@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
+use crate::scatter;
 use crate::session::attach::Stopped;
 use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
 use crate::session::housekeeping::{is_answered_here, is_housekeeping};
-use crate::scatter;
 use crate::session::prepared::Prepared;
 use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
@@ -201,11 +201,14 @@ impl Session {
         };
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
-            Err(refusal) if scatter::candidate(statement, plan, &refusal).is_some() => {
-                let scattered = Scattered::new(Arc::clone(prepared), &bind);
-                return Ok(Destination::Here(Portal::Scattered(Arc::new(scattered))));
+            Err(refusal) => {
+                let asked = (statement, self.is_hinted(statement));
+                if scatter::candidate(asked, plan, &refusal).is_none() {
+                    return Err(refusal.into());
+                }
+                let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
+                return Ok(Destination::Here(Portal::Scattered(scattered)));
             }
-            Err(refusal) => return Err(refusal.into()),
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
