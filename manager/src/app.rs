@@ -214,7 +214,16 @@ async fn operations(
         sessions: Sessions::new(shards_config.clone(), tasks.clone()),
         tools: Tools::new(shards_config, config.shards_tls.clone()),
         tasks: tasks.clone(),
-        settings: reshard::driver::Settings::default(),
+        settings: reshard::driver::Settings {
+            max_wal_retained: config.resharding.max_wal_retained,
+            copy_workers: config.resharding.copy_workers,
+            copy_limits: reshard::copy::governor::Limits {
+                replica_lag: config.resharding.max_replica_lag,
+                latency: config.resharding.max_latency,
+            },
+            ..reshard::driver::Settings::default()
+        },
+        metrics: metrics.reshard.clone(),
     });
     let (jobs, worker) = reshard::supervisor::supervise(context, leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));

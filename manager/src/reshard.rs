@@ -23,6 +23,7 @@ pub mod leg;
 pub mod link;
 pub mod lsn;
 pub mod machine;
+pub mod metrics;
 pub mod plan;
 pub mod preflight;
 pub mod progress;
