@@ -54,6 +54,10 @@ pub struct Scope {
 
 /// What a query level makes of the rows that it reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact by itself, and any may go with any other"
+)]
 pub struct Shape {
     /// Several rows become one: GROUP BY, HAVING or an aggregate.
     pub gathers: bool,

@@ -176,7 +176,7 @@ impl<'a> Search<'a> {
             ));
         }
         let mut paths = Vec::new();
-        self.candidates(id, Vec::new(), &mut paths);
+        self.candidates(id, &[], &mut paths);
         if paths.is_empty() {
             return Err(refused(
                 "no sharded table is read directly by the query, outside of outer joins, LIMIT, \
@@ -210,7 +210,7 @@ impl<'a> Search<'a> {
     }
 
     /// The sharded tables that can be a level's anchor.
-    fn candidates(&self, id: ScopeId, path: Vec<usize>, found: &mut Vec<(Vec<usize>, Place)>) {
+    fn candidates(&self, id: ScopeId, path: &[usize], found: &mut Vec<(Vec<usize>, Place)>) {
         let Some(scope) = self.scope(id).filter(|_| path.len() < MAX_DEPTH) else {
             return;
         };
@@ -218,7 +218,7 @@ impl<'a> Search<'a> {
             if entry.nullable || entry.renamed || entry.hidden_by.is_some() {
                 continue;
             }
-            let mut path = path.clone();
+            let mut path = path.to_vec();
             path.push(index);
             let place = Place {
                 scope: id,
@@ -234,7 +234,7 @@ impl<'a> Search<'a> {
                         !shape.cuts && !shape.looks_around && shape.branches.is_empty()
                     });
                     if hands_all {
-                        self.candidates(*inner, path, found);
+                        self.candidates(*inner, &path, found);
                     }
                 }
                 Source::Table(_) | Source::Rows(_) | Source::Opaque => {}
@@ -297,14 +297,10 @@ impl<'a> Search<'a> {
         let Some((shape, groups_by_key, selects_key)) = flags.next() else {
             return Ok(Err(refused("the statement is not understood")));
         };
-        for (shape, groups_by_key, selects_key) in flags {
-            let apart = (shape.gathers && !groups_by_key) || (shape.distinct && !selects_key);
-            if apart {
-                return Ok(Err(refused(
-                    "a sub-query takes rows of several shards together without its shard key",
-                )
-                .hint("group by the shard key within the sub-query")));
-            }
+        if flags.any(|(shape, groups_by_key, selects_key)| {
+            (shape.gathers && !groups_by_key) || (shape.distinct && !selects_key)
+        }) {
+            return Ok(Err(taken_together()));
         }
         let shape = shape.clone();
         let sources = self.scope(id).map(|scope| {
@@ -348,6 +344,11 @@ impl<'a> Search<'a> {
             apart.column, anchor.column
         ))
     }
+}
+
+fn taken_together() -> Refusal {
+    refused("a sub-query takes rows of several shards together without its shard key")
+        .hint("group by the shard key within the sub-query")
 }
 
 fn refused(message: impl Into<String>) -> Refusal {

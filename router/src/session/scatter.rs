@@ -270,11 +270,12 @@ impl Session {
                 return Ok(Streamed::Wanted);
             }
             let waits = !answer.has_buffered();
-            if self.client.outbound.len() >= WRITE_BYTES || (waits && self.client.owes()) {
-                if let Err(error) = self.client.flush().await {
-                    answer.stop().await;
-                    return Err(left(error));
-                }
+            let full = self.client.outbound.len() >= WRITE_BYTES;
+            if (full || (waits && self.client.owes()))
+                && let Err(error) = self.client.flush().await
+            {
+                answer.stop().await;
+                return Err(left(error));
             }
             let next = tokio::select! {
                 biased;

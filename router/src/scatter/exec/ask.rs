@@ -301,7 +301,9 @@ fn is_by_bytes(collation: &str) -> bool {
 /// Whether an error is that there is no such column.
 pub(super) fn is_unknown_column(error: &Bytes) -> bool {
     let body = error.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
-    let code = Diagnostic::decode_error(body).ok().and_then(|it| it.code());
+    let code = Diagnostic::decode_error(body)
+        .ok()
+        .and_then(Diagnostic::code);
     code.is_some_and(|code| matches!(code.to_string().as_str(), "42703"))
 }
 
@@ -310,7 +312,7 @@ pub(super) fn says(error: &Bytes, words: &str) -> bool {
     let body = error.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
     let message = Diagnostic::decode_error(body)
         .ok()
-        .and_then(|it| it.message());
+        .and_then(Diagnostic::message);
     message.is_some_and(|message| message.to_lossy().contains(words))
 }
 
