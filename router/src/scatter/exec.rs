@@ -15,7 +15,9 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::hold;
 use crate::moving;
+use crate::query::TableRef;
 use crate::route::Refusal;
+use crate::scatter::plan::around::Copying;
 use crate::scatter::plan::sql::{Hole, ident};
 use crate::scatter::plan::{Bound, Finish, Names, Order, Output, Program, plan};
 use crate::view::Serving;
@@ -91,19 +93,20 @@ pub struct Answer {
     source: Source,
     returned: u64,
     ended: bool,
+    copies: bool,
 }
 
 #[derive(Debug)]
 enum Source {
     /// Rows of all shards.
     Merged {
-        merge: Merge,
+        merge: Box<Merge>,
         skip: u64,
         left: Option<u64>,
         few: bool,
     },
-    /// Rows of the first shard.
-    Last,
+    /// Rows of the first shard, and how many there were in the end.
+    Last(u64),
 }
 
 /// What an answer is made for.
@@ -119,6 +122,23 @@ pub struct Request<'a> {
     pub arguments: &'a Arguments,
     /// Until when the shards may take.
     pub until: Option<(Instant, Duration)>,
+    /// Set where the rows are copied.
+    pub copying: Option<&'a Copying>,
+    /// Gives the parameters' values once their types are known.
+    pub late: Option<Late<'a>>,
+}
+
+/// Gives parameters of these types.
+pub type Values = Vec<(Format, Option<Bytes>)>;
+
+/// See [`Request::late`].
+#[derive(Clone, Copy)]
+pub struct Late<'a>(pub &'a (dyn Fn(&[u32]) -> Result<Values, Refusal> + Sync));
+
+impl std::fmt::Debug for Late<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Late")
+    }
 }
 
 /// Whether keys are being moved right now, so that a query over all shards has to wait.
@@ -155,6 +175,7 @@ pub async fn begin(
             source,
             returned: 0,
             ended: false,
+            copies: request.copying.is_some(),
         }),
         Err(failure) => {
             leases.wind_down().await;
@@ -176,10 +197,15 @@ async fn begin_on(
             other.map_err(|_| refusal)
         })?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
+    let mut arguments = request.arguments.clone();
+    if let Some(Late(values)) = request.late {
+        arguments.values = values(&described.parameters)?;
+    }
     let mut work = Work {
         core,
         serving,
-        request,
+        copying: request.copying,
+        arguments,
         program,
         described,
     };
@@ -201,11 +227,91 @@ async fn begin_on(
     }
 }
 
+/// The query that COPY of a table stands for.
+///
+/// # Errors
+/// There is no such table, or it is not a plain one.
+pub async fn table_query(
+    leases: &mut Leases,
+    table: &TableRef,
+    columns: &[String],
+) -> Result<String, Failure> {
+    ask::table_query(leases, table, columns).await
+}
+
+/// What EXPLAIN says: the router's part, and each shard's plan. `prefix` is what stands before the
+/// query.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn explain(
+    serving: &Serving,
+    leases: &mut Leases,
+    request: Request<'_>,
+    prefix: &str,
+) -> Result<Vec<String>, Failure> {
+    leases.until = request.until;
+    let explained = explain_on(serving, leases, request, prefix).await;
+    leases.wind_down().await;
+    explained
+}
+
+async fn explain_on(
+    serving: &Serving,
+    leases: &mut Leases,
+    request: Request<'_>,
+    prefix: &str,
+) -> Result<Vec<String>, Failure> {
+    let snapshot = (&*serving.snapshot, request.search_path);
+    let program =
+        plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
+            let other = plan(request.text, request.data, snapshot, Names::Outputs);
+            other.map_err(|_| refusal)
+        })?;
+    let described = ask::describe(leases, &program.original, &[]).await?;
+    let mut lines = vec![format!("Scatter over {} shards", leases.len())];
+    lines.extend(program.describe().iter().map(|line| format!("  {line}")));
+    let wanted = match &program.finish {
+        Finish::Rows {
+            limit: Bound::Number(limit),
+            offset,
+            ..
+        } => match offset {
+            Bound::Number(offset) => limit.checked_add(*offset),
+            Bound::Open => Some(*limit),
+            Bound::Parameter(_) => None,
+        },
+        Finish::Rows { .. } | Finish::Distinct { .. } | Finish::Last { .. } => None,
+    };
+    let text = program.shards.fill(|hole| match hole {
+        Hole::Own(_) => "true".to_owned(),
+        Hole::Limit => wanted.map_or_else(|| "ALL".to_owned(), |it| it.to_string()),
+        Hole::Output(at) => {
+            let column = described.columns.get(at.wrapping_sub(1));
+            column.map_or_else(|| "NULL".to_owned(), |column| ident(&column.name))
+        }
+        Hole::Partial | Hole::Type(_) | Hole::Average(..) | Hole::Widen(_) => String::new(),
+    });
+    let question = Question::new(&format!("{prefix}{text}"), &[], &[], &[])?;
+    leases.send_all(&question.bytes).await?;
+    for at in 0..leases.len() {
+        let shard = leases
+            .shard(at)
+            .and_then(|index| serving.snapshot.shard(index));
+        let shard = shard.map_or("none", |shard| shard.id.as_str());
+        lines.push(format!("  Shard {shard}:"));
+        let plan = ask::lines(leases, at).await?;
+        lines.extend(plan.iter().map(|line| format!("    {line}")));
+    }
+    Ok(lines)
+}
+
 /// One attempt at a query.
 struct Work<'a> {
     core: &'a Core,
     serving: &'a Serving,
-    request: Request<'a>,
+    copying: Option<&'a Copying>,
+    arguments: Arguments,
     program: Program,
     described: Described,
 }
@@ -262,7 +368,7 @@ impl Work<'_> {
             Bound::Number(number) => number,
             Bound::Parameter(index) => {
                 let index = usize::from(index);
-                let value = self.request.arguments.values.get(index);
+                let value = self.arguments.values.get(index);
                 let (format, value) = value.ok_or_else(|| no_parameter(index))?;
                 let Some(value) = value else {
                     return Ok(None);
@@ -310,6 +416,9 @@ impl Work<'_> {
         let wanted = limit.and_then(|limit| limit.checked_add(offset));
         let wanted = wanted.filter(|wanted| i64::try_from(*wanted).is_ok());
         let mut keys = Vec::with_capacity(order.len());
+        if self.copying.is_some() && (!order.is_empty() || wanted.is_some() || offset > 0) {
+            return self.sorted(leases, order, (limit, offset, wanted)).await;
+        }
         if !order.is_empty() {
             let probe = self.text(&|_| "true".to_owned(), wanted, &[]);
             let types = &self.described.parameters;
@@ -325,7 +434,7 @@ impl Work<'_> {
                 leases,
                 &probe,
                 &self.described,
-                self.request.arguments,
+                &self.arguments,
                 (columns, &keys),
             );
             match kinds.await? {
@@ -353,15 +462,27 @@ impl Work<'_> {
         keys: Vec<Key>,
         (limit, offset, wanted): (Option<u64>, u64, Option<u64>),
     ) -> Result<(Bytes, Source), Failure> {
+        if let Some(copying) = self.copying {
+            let heading = self
+                .begin_all(leases, (wanted, Some(copying)), &[], &[])
+                .await?;
+            let source = Source::Merged {
+                merge: Box::new(Merge::copying(copying.header, copying.binary)),
+                skip: 0,
+                left: None,
+                few: false,
+            };
+            return Ok((heading, source));
+        }
         let columns = self.described.columns.len();
-        let mut formats: Vec<Format> = (0..columns)
-            .map(|at| self.request.arguments.result(at))
-            .collect();
+        let mut formats: Vec<Format> = (0..columns).map(|at| self.arguments.result(at)).collect();
         formats.extend(keys.iter().map(|_| Format::Binary));
-        let heading = self.begin_all(leases, wanted, &[], &formats).await?;
+        let heading = self
+            .begin_all(leases, (wanted, None), &[], &formats)
+            .await?;
         let heading = self.heading(&heading)?;
         let source = Source::Merged {
-            merge: Merge::new(keys, columns),
+            merge: Box::new(Merge::new(keys, columns)),
             skip: offset,
             left: limit,
             few: wanted.is_some_and(|wanted| wanted <= leases::FEW_ROWS),
@@ -415,7 +536,9 @@ impl Work<'_> {
             };
             widened = sums.iter().copied().filter(is_real).collect();
         }
-        let heading = self.begin_all(leases, wanted, &widened, &[]).await?;
+        let heading = self
+            .begin_all(leases, (wanted, None), &widened, &[])
+            .await?;
         let description = RowDescription::decode(heading.get(5..).unwrap_or_default());
         let description = description.map_err(|_| unsupported("this result"))?;
         let types: Vec<u32> = description
@@ -429,42 +552,44 @@ impl Work<'_> {
         }
         leases.give_back_others();
         let probe = self.text(&|_| "true".to_owned(), wanted, &widened);
-        let named = ask::names(
-            leases,
-            &probe,
-            &self.described,
-            self.request.arguments,
-            &types,
-        );
+        let named = ask::names(leases, &probe, &self.described, &self.arguments, &types);
         let names = named.await?;
         let own = self.described.parameters.len();
+        if let Some(copying) = self.copying {
+            let sql = partial::fill(last, &rows.literal_source(&names), &types, &names);
+            let question = Question::new(&copying.of(&sql), &[], &[], &[])?;
+            let heading = ask::begin_last(leases, question).await?;
+            return Ok((heading, Source::Last(0)));
+        }
         let sql = partial::fill(last, &rows.source(own, &names), &types, &names);
-        let mut arguments = self.request.arguments.clone();
+        let mut arguments = self.arguments.clone();
         let mut types = self.described.parameters.clone();
         for values in rows.into_arrays() {
             types.push(partial::TEXT_ARRAY);
             arguments.values.push((Format::Text, Some(values)));
         }
         let columns = self.described.columns.len();
-        let formats: Vec<Format> = (0..columns)
-            .map(|at| self.request.arguments.result(at))
-            .collect();
+        let formats: Vec<Format> = (0..columns).map(|at| self.arguments.result(at)).collect();
         let question = Question::new(&sql, &types, &arguments.values, &formats)?;
         let heading = ask::begin_last(leases, question).await?;
-        Ok((self.heading(&heading)?, Source::Last))
+        Ok((self.heading(&heading)?, Source::Last(0)))
     }
 
     /// Asks all shards, and waits until each has begun to answer; gives what they call their columns.
     async fn begin_all(
         &self,
         leases: &mut Leases,
-        wanted: Option<u64>,
+        (wanted, copying): (Option<u64>, Option<&Copying>),
         widened: &[usize],
         formats: &[Format],
     ) -> Result<Bytes, Failure> {
         let snapshot = &self.serving.snapshot;
-        let whole = self.text(&|_| super::own::all(), wanted, widened);
-        let values = &self.request.arguments.values;
+        let around = |text: String| match copying {
+            Some(copying) => copying.of(&text),
+            None => text,
+        };
+        let whole = around(self.text(&|_| super::own::all(), wanted, widened));
+        let values = &self.arguments.values;
         let types = &self.described.parameters;
         let question = Question::new(&whole, types, values, formats)?;
         let leave = || {
@@ -486,7 +611,7 @@ impl Work<'_> {
                     let own = |key: &str| {
                         super::own::ranges(key, self.program.key_type, &bounds, snapshot.epoch())
                     };
-                    let text = self.text(&own, wanted, widened);
+                    let text = around(self.text(&own, wanted, widened));
                     let question = Question::new(&text, types, values, formats)?;
                     let held = leave()?;
                     leases.send(at, question.bytes.clone()).await?;
@@ -526,7 +651,7 @@ impl Work<'_> {
         }
         let formats = self.described.columns.iter().enumerate();
         let columns: Vec<_> = formats
-            .map(|(at, column)| column.as_wire(self.request.arguments.result(at)))
+            .map(|(at, column)| column.as_wire(self.arguments.result(at)))
             .collect();
         let mut out = BytesMut::new();
         encode::row_description(&mut out, &columns)?;
@@ -551,6 +676,19 @@ impl Answer {
     #[must_use]
     pub fn returned(&self) -> u64 {
         self.returned
+    }
+
+    /// What follows the last row: the end of the copy, and the command's tag for so many rows.
+    pub fn put_end(&self, out: &mut BytesMut, rows: u64) {
+        if !self.copies {
+            return encode::command_complete(out, &format!("SELECT {rows}"));
+        }
+        let copied = match &self.source {
+            Source::Merged { merge, .. } => merge.completed(),
+            Source::Last(completed) => *completed,
+        };
+        wire::frontend::encode::copy_done(out);
+        encode::command_complete(out, &format!("COPY {copied}"));
     }
 
     /// Whether a row, or the end, is at hand.
@@ -581,7 +719,7 @@ impl Answer {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Failure> {
         match &mut self.source {
-            Source::Last => ask::next_of_last(&mut self.leases).await,
+            Source::Last(completed) => ask::next_of_last(&mut self.leases, completed).await,
             Source::Merged {
                 merge,
                 skip,

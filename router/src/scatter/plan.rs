@@ -12,6 +12,7 @@ use crate::query::{self, Data};
 use crate::route::Refusal;
 use crate::route::spread::{self, Leaf, Spread};
 
+pub mod around;
 mod gather;
 pub mod sql;
 #[cfg(test)]
@@ -82,6 +83,38 @@ pub struct Order {
     pub descending: bool,
     /// NULLS FIRST.
     pub nulls_first: bool,
+}
+
+impl Program {
+    /// What it does, for people: each shard's query, and what becomes of the answers.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let plain = |sql: &Sql| {
+            sql.fill(|hole| match hole {
+                Hole::Own(_) => "<rows of its own>".to_owned(),
+                Hole::Limit => "<limit + offset>".to_owned(),
+                Hole::Output(at) => format!("<column {at}>"),
+                Hole::Partial => "<rows of all shards>".to_owned(),
+                Hole::Type(at) => format!("<type of c{at}>"),
+                Hole::Average(sum, count) => format!("sum(p.c{sum}) / sum(p.c{count})"),
+                Hole::Widen(_) => String::new(),
+            })
+        };
+        let finish = match &self.finish {
+            Finish::Rows { order, .. } if order.is_empty() => {
+                "rows are passed on as they come".to_owned()
+            }
+            Finish::Rows { order, .. } => {
+                format!("sorted rows are merged by {} columns", order.len())
+            }
+            Finish::Distinct { .. } => "one shard makes equal rows one".to_owned(),
+            Finish::Last { sql, .. } => format!("one shard is asked: {}", plain(sql)),
+        };
+        vec![
+            format!("Each shard: {}", plain(&self.shards)),
+            format!("Then: {finish}"),
+        ]
+    }
 }
 
 impl Order {

@@ -205,6 +205,8 @@ impl Session {
             search_path: &schemas,
             arguments,
             until: self.clock.answered_by(),
+            copying: None,
+            late: None,
         };
         let mut wait = self.cancel.waits();
         let begun = async {

@@ -2,15 +2,20 @@
 
 use bytes::{Bytes, BytesMut};
 use wire::Format;
-use wire::backend::{Column, DataRow, Diagnostic, RowDescription, parameter_description, tag};
+use wire::backend::{
+    Column, CommandComplete, DataRow, Diagnostic, RowDescription, parameter_description, tag,
+};
 use wire::frontend::{TargetKind, encode};
 
 use super::leases::{Leases, for_clients};
 use super::{Arguments, Failure};
 use crate::error::Error;
 use crate::exec::conversation::Message;
+use crate::query::TableRef;
+use crate::route::Refusal;
 use crate::scatter::order::{Kind, is_collated};
 use crate::scatter::plan::Order;
+use crate::scatter::plan::sql::{ident, literal};
 
 /// A statement that is parsed, bound, described and executed, as messages.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ pub(super) async fn begun(leases: &mut Leases, at: usize) -> Result<Bytes, Failu
         }
         let message = leases.receive(at).await?;
         match message.tag() {
-            tag::ROW_DESCRIPTION => heading = Some(message.into_bytes()),
+            tag::ROW_DESCRIPTION | tag::COPY_OUT_RESPONSE => heading = Some(message.into_bytes()),
             tag::ERROR_RESPONSE => return Err(for_clients(message)),
             tag::READY_FOR_QUERY => return Err(Error::NoShard.into()),
             _ => {}
@@ -147,12 +152,19 @@ pub(super) async fn begin_last(leases: &mut Leases, question: Question) -> Resul
     begun(leases, 0).await
 }
 
-/// The next row of the last query.
-pub(super) async fn next_of_last(leases: &mut Leases) -> Result<Option<Bytes>, Failure> {
+/// The next row of the last query; the first shard alone has anything to say.
+pub(super) async fn next_of_last(
+    leases: &mut Leases,
+    completed: &mut u64,
+) -> Result<Option<Bytes>, Failure> {
     loop {
         let message = leases.receive(0).await?;
         match message.tag() {
-            tag::DATA_ROW => return Ok(Some(message.into_bytes())),
+            tag::DATA_ROW | tag::COPY_DATA => return Ok(Some(message.into_bytes())),
+            tag::COMMAND_COMPLETE => {
+                let complete = CommandComplete::decode(message.body()).ok();
+                *completed = complete.and_then(CommandComplete::rows).unwrap_or(0);
+            }
             tag::ERROR_RESPONSE => return Err(for_clients(message)),
             tag::READY_FOR_QUERY => return Ok(None),
             _ => {}
@@ -179,6 +191,76 @@ async fn one_row(leases: &mut Leases, question: Question) -> Result<Vec<Option<S
         }
     }
     failure.map_or(Ok(row), Err)
+}
+
+/// The query that COPY of a table stands for: a plain table's columns that are not generated, or
+/// those that are named.
+pub(super) async fn table_query(
+    leases: &mut Leases,
+    table: &TableRef,
+    columns: &[String],
+) -> Result<String, Failure> {
+    let name = match &table.schema {
+        Some(schema) => format!("{}.{}", ident(schema), ident(&table.name)),
+        None => ident(&table.name),
+    };
+    let sql = format!(
+        "SELECT c.relkind, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' \
+         ORDER BY a.attnum) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a \
+         ON a.attrelid = c.oid WHERE c.oid = pg_catalog.to_regclass({}) AND a.attnum > 0 \
+         AND NOT a.attisdropped AND a.attgenerated = '' GROUP BY c.relkind",
+        literal(&name)
+    );
+    let row = one_row(leases, Question::new(&sql, &[], &[], &[])?).await?;
+    let [Some(kind), Some(all)] = row.as_slice() else {
+        return Err(no_table(&table.name).into());
+    };
+    if kind != "r" {
+        return Err(no_plain_table(&table.name).into());
+    }
+    let named: Vec<String> = columns.iter().map(|column| ident(column)).collect();
+    let list = if named.is_empty() {
+        all.clone()
+    } else {
+        named.join(", ")
+    };
+    Ok(format!("SELECT {list} FROM ONLY {name}"))
+}
+
+fn no_table(name: &str) -> Refusal {
+    Refusal {
+        sqlstate: "42P01",
+        message: format!("relation \"{name}\" does not exist"),
+        hint: None,
+    }
+}
+
+fn no_plain_table(name: &str) -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: format!("COPY of \"{name}\" is not supported: it is not a plain table"),
+        hint: Some("use COPY (SELECT ...) TO STDOUT".to_owned()),
+    }
+}
+
+/// What a shard says to a question of rows of one text.
+pub(super) async fn lines(leases: &mut Leases, at: usize) -> Result<Vec<String>, Failure> {
+    let (mut lines, mut failure) = (Vec::new(), None);
+    loop {
+        let message = leases.receive(at).await?;
+        match message.tag() {
+            tag::DATA_ROW => {
+                if let Ok(data) = DataRow::decode(message.body()) {
+                    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+                    lines.extend(data.values.iter().flatten().map(text));
+                }
+            }
+            tag::ERROR_RESPONSE => failure = Some(for_clients(message)),
+            tag::READY_FOR_QUERY => break,
+            _ => {}
+        }
+    }
+    failure.map_or(Ok(lines), Err)
 }
 
 /// What a type and a collation are called on the first shard.
@@ -320,6 +402,9 @@ pub(super) fn says(error: &Bytes, words: &str) -> bool {
 /// on each shard, and travel as texts.
 pub(super) fn are_alike(one: &Bytes, other: &Bytes) -> bool {
     const FIRST_OF_USERS: u32 = 16_384;
+    if one.first() == Some(&tag::COPY_OUT_RESPONSE) {
+        return one == other;
+    }
     let types = |frame: &Bytes| -> Option<Vec<u32>> {
         let body = frame.get(wire::frame::HEADER_BYTES..)?;
         let description = RowDescription::decode(body).ok()?;

@@ -316,7 +316,7 @@ impl Member {
         let tag = self.peeked.as_ref().map(Message::tag);
         Ok(matches!(
             tag,
-            Some(tag::DATA_ROW | tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED)
+            Some(tag::DATA_ROW | tag::COMMAND_COMPLETE | tag::COPY_DATA | tag::COPY_DONE)
         ))
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use wire::backend::{DataRow, tag};
+use wire::backend::{CommandComplete, DataRow, tag};
 
 use super::Failure;
 use super::leases::{Leases, for_clients};
@@ -30,7 +30,29 @@ pub(super) struct Merge {
     heads: Vec<Option<Head>>,
     /// Whose rows come next where any may.
     turn: usize,
+    /// Set for COPY.
+    copying: Option<CopyParts>,
+    /// Rows that the members' commands have told of.
+    completed: u64,
 }
+
+/// What of a COPY must come once only.
+#[derive(Debug)]
+struct CopyParts {
+    binary: bool,
+    header: bool,
+    /// Whether a member's first message has come.
+    begun: Vec<bool>,
+    /// Whether the header has been handed out, and the trailer.
+    headed: bool,
+    trailed: bool,
+}
+
+/// The signature, flags and length of the extension of COPY in binary form.
+const COPY_HEADER_BYTES: usize = 19;
+
+/// What ends COPY in binary form.
+const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
 
 #[derive(Debug)]
 struct Head {
@@ -46,7 +68,28 @@ impl Merge {
             open: Vec::new(),
             heads: Vec::new(),
             turn: 0,
+            copying: None,
+            completed: 0,
         }
+    }
+
+    /// The messages of a COPY.
+    pub(super) fn copying(header: bool, binary: bool) -> Self {
+        Self {
+            copying: Some(CopyParts {
+                binary,
+                header,
+                begun: Vec::new(),
+                headed: false,
+                trailed: false,
+            }),
+            ..Self::new(Vec::new(), 0)
+        }
+    }
+
+    /// Rows that the members' commands have told of.
+    pub(super) fn completed(&self) -> u64 {
+        self.completed
     }
 
     /// The next row. Cancel-safe.
@@ -55,7 +98,9 @@ impl Merge {
             self.open = vec![true; leases.len()];
             self.heads = std::iter::repeat_with(|| None).take(leases.len()).collect();
         }
-        if self.keys.is_empty() {
+        if self.copying.is_some() {
+            self.copied(leases).await
+        } else if self.keys.is_empty() {
             self.any(leases).await
         } else {
             self.smallest(leases).await
@@ -87,6 +132,65 @@ impl Merge {
                 return Ok(Some(row));
             }
         }
+    }
+
+    /// What comes next of a COPY: the first member's header, all rows, the trailer.
+    async fn copied(&mut self, leases: &mut Leases) -> Result<Option<Bytes>, Failure> {
+        let waits_for_header = |it: &CopyParts| (it.header || it.binary) && !it.headed;
+        while self.copying.as_ref().is_some_and(waits_for_header)
+            && self.open.first() == Some(&true)
+        {
+            let message = leases.receive(0).await?;
+            if let Some(data) = self.take(0, message)? {
+                return Ok(Some(data));
+            }
+        }
+        if let Some(data) = self.any(leases).await? {
+            return Ok(Some(data));
+        }
+        match &mut self.copying {
+            Some(copying) if copying.binary && !copying.trailed => {
+                copying.trailed = true;
+                Ok(Some(copy_data(&COPY_TRAILER)?))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// A message of a COPY, as far as it is handed on.
+    fn copy_data(&mut self, at: usize, message: Message) -> Result<Option<Bytes>, Failure> {
+        let Some(copying) = &mut self.copying else {
+            return Ok(Some(message.into_bytes()));
+        };
+        copying.begun.resize(self.open.len(), false);
+        let Some(begun) = copying.begun.get_mut(at) else {
+            return Ok(None);
+        };
+        let is_first = !std::mem::replace(begun, true);
+        if copying.header && is_first {
+            copying.headed |= at == 0;
+            return Ok((at == 0).then(|| message.into_bytes()));
+        }
+        if !copying.binary {
+            return Ok(Some(message.into_bytes()));
+        }
+        let mut body = message.body();
+        let mut kept = BytesMut::new();
+        if is_first {
+            let header = body.get(..COPY_HEADER_BYTES).ok_or_else(malformed)?;
+            if at == 0 {
+                kept.extend_from_slice(header);
+                copying.headed = true;
+            }
+            body = body.get(COPY_HEADER_BYTES..).unwrap_or_default();
+        }
+        if body != COPY_TRAILER {
+            kept.extend_from_slice(body);
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        copy_data(&kept).map(Some)
     }
 
     /// The row that is first in the order.
@@ -159,6 +263,12 @@ impl Merge {
     fn take(&mut self, at: usize, message: Message) -> Result<Option<Bytes>, Failure> {
         match message.tag() {
             tag::DATA_ROW => Ok(Some(message.into_bytes())),
+            tag::COPY_DATA => self.copy_data(at, message),
+            tag::COMMAND_COMPLETE => {
+                let complete = CommandComplete::decode(message.body()).ok();
+                self.completed += complete.and_then(CommandComplete::rows).unwrap_or(0);
+                Ok(None)
+            }
             tag::ERROR_RESPONSE => Err(for_clients(message)),
             tag::READY_FOR_QUERY => {
                 if let Some(open) = self.open.get_mut(at) {
@@ -201,6 +311,12 @@ impl Merge {
         out.put_slice(values);
         Ok(out.freeze())
     }
+}
+
+fn copy_data(data: &[u8]) -> Result<Bytes, Failure> {
+    let mut out = BytesMut::with_capacity(data.len() + 5);
+    wire::frontend::encode::copy_data(&mut out, data)?;
+    Ok(out.freeze())
 }
 
 fn malformed() -> Refusal {

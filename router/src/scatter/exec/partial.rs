@@ -7,7 +7,7 @@ use wire::backend::DataRow;
 use super::Failure;
 use super::ask::Name;
 use crate::route::Refusal;
-use crate::scatter::plan::sql::{Hole, Sql};
+use crate::scatter::plan::sql::{Hole, Sql, literal};
 
 /// Most rows that a last query is given.
 const MAX_ROWS: usize = 1_000_000;
@@ -64,8 +64,22 @@ impl Partial {
 
     /// What stands for the rows in SQL; their parameters come after `own` others.
     pub(super) fn source(&self, own: usize, names: &[Name]) -> String {
-        let parameters: Vec<String> = (1..=self.columns.len())
-            .map(|at| format!("pg_catalog.unnest(${}::pg_catalog.text[])", own + at))
+        let parameters = (1..=self.columns.len()).map(|at| format!("${}", own + at));
+        self.source_of(parameters, names)
+    }
+
+    /// The same with the rows within the text, for a statement that takes no parameters.
+    pub(super) fn literal_source(&self, names: &[Name]) -> String {
+        let arrays = self.columns.iter().map(|column| {
+            let text = String::from_utf8_lossy(column);
+            literal(&format!("{text}}}"))
+        });
+        self.source_of(arrays, names)
+    }
+
+    fn source_of(&self, arrays: impl Iterator<Item = String>, names: &[Name]) -> String {
+        let parameters: Vec<String> = arrays
+            .map(|array| format!("pg_catalog.unnest({array}::pg_catalog.text[])"))
             .collect();
         let columns: Vec<String> = (0..self.columns.len()).map(|at| format!("c{at}")).collect();
         let casts: Vec<String> = columns

@@ -11,7 +11,7 @@ use crate::query;
 use crate::route::Refusal;
 
 /// The version that the tree's reader and writer agree on; it is not looked at.
-const VERSION: i32 = 170_000;
+pub(super) const VERSION: i32 = 170_000;
 
 /// A refusal of this module's own.
 pub(super) fn refused(message: impl Into<String>) -> Refusal {
