@@ -5,7 +5,7 @@ pub mod order;
 mod own;
 pub mod plan;
 
-use crate::query::{Class, Data, Statement};
+use crate::query::{Class, Data, Statement, TableRef};
 use crate::route::{Plan, Refusal};
 
 /// The query of a statement that no shard by itself can answer, as its refusal says, and that all of
@@ -31,8 +31,38 @@ pub fn candidate<'s>(
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => false,
     };
-    match &statement.class {
-        Class::Select(data) if may_be && !hinted && statement.functions.is_empty() => Some(data),
+    query_of(&statement.class).filter(|_| may_be && !hinted && statement.functions.is_empty())
+}
+
+/// The query that a statement is, or that it copies out or explains.
+#[must_use]
+pub fn query_of(class: &Class) -> Option<&Data> {
+    match class {
+        Class::Select(data) => Some(data),
+        Class::Explain { inner, .. } | Class::ExplainRoute(inner) => match &**inner {
+            Class::Select(data) => Some(data),
+            _ => None,
+        },
+        Class::Copy(copy) if !copy.from && copy.through_client => match copy.query.as_deref() {
+            Some(Class::Select(data)) => Some(data),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The sharded table that is copied out, and which of its columns.
+#[must_use]
+pub fn copied_table<'s>(
+    statement: &'s Statement,
+    plan: &Plan,
+) -> Option<(&'s TableRef, &'s [String])> {
+    match (&statement.class, plan) {
+        (Class::Copy(copy), Plan::Refused(refusal))
+            if !copy.from && copy.through_client && refusal.is_of_a_sharded_copy() =>
+        {
+            Some((copy.table.as_ref()?, &copy.columns))
+        }
         _ => None,
     }
 }

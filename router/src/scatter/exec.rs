@@ -13,13 +13,14 @@ use wire::backend::{RowDescription, encode};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::exec::error_of;
 use crate::hold;
 use crate::moving;
 use crate::query::TableRef;
 use crate::route::Refusal;
 use crate::scatter::plan::around::Copying;
 use crate::scatter::plan::sql::{Hole, ident};
-use crate::scatter::plan::{Bound, Finish, Names, Order, Output, Program, plan};
+use crate::scatter::plan::{Bound, Finish, Names, Order, Output, Program, either, plan};
 use crate::view::Serving;
 
 mod ask;
@@ -42,6 +43,19 @@ pub enum Failure {
     Shard(Bytes),
     /// The router's own words.
     Own(Error),
+}
+
+impl Failure {
+    /// It for those who do not get a shard's bytes.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Own(error) => error,
+            Self::Shard(frame) => {
+                error_of(frame.get(wire::frame::HEADER_BYTES..).unwrap_or_default())
+            }
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -191,11 +205,7 @@ async fn begin_on(
     request: Request<'_>,
 ) -> Result<(Bytes, Source), Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
-    let program =
-        plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
-            let other = plan(request.text, request.data, snapshot, Names::Outputs);
-            other.map_err(|_| refusal)
-        })?;
+    let program = either(request.text, request.data, snapshot)?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
     let mut arguments = request.arguments.clone();
     if let Some(Late(values)) = request.late {
@@ -263,11 +273,7 @@ async fn explain_on(
     prefix: &str,
 ) -> Result<Vec<String>, Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
-    let program =
-        plan(request.text, request.data, snapshot, Names::Columns).or_else(|refusal| {
-            let other = plan(request.text, request.data, snapshot, Names::Outputs);
-            other.map_err(|_| refusal)
-        })?;
+    let program = either(request.text, request.data, snapshot)?;
     let described = ask::describe(leases, &program.original, &[]).await?;
     let mut lines = vec![format!("Scatter over {} shards", leases.len())];
     lines.extend(program.describe().iter().map(|line| format!("  {line}")));

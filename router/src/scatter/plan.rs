@@ -194,6 +194,17 @@ pub fn plan(
     })
 }
 
+/// As [`plan`], with whichever meaning of names the query has.
+///
+/// # Errors
+/// As [`plan`].
+pub fn either(text: &str, data: &Data, snapshot: (&Snapshot, &[&str])) -> Result<Program, Refusal> {
+    plan(text, data, snapshot, Names::Columns).or_else(|refusal| {
+        let other = plan(text, data, snapshot, Names::Outputs);
+        other.map_err(|_| refusal)
+    })
+}
+
 fn single(select: SelectStmt, leaf: &Leaf, names: Names) -> Result<(SelectStmt, Finish), Refusal> {
     let shape = &leaf.shape;
     check_aggregates(&select)?;

@@ -15,14 +15,17 @@ use wire::frontend::Bind;
 use super::attach::Stopped;
 use super::client::ClientError;
 use super::prepared::Prepared;
+use super::simple::syntax_refusal;
 use super::state::Transaction;
-use super::{Ended, Session, control};
+use super::{Ended, Session, answers, control};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
-use crate::query::{Data, Statement};
-use crate::route::{Plan, Refusal};
+use crate::pool::Pool;
+use crate::query::{self, Class, Data, Statement, TableRef};
+use crate::route::{NoParameters, Parameters, Plan, Refusal};
 use crate::scatter;
 use crate::scatter::exec::{self, Answer, Arguments, Failure, Leases};
+use crate::scatter::plan::around::{Copying, explain_prefix};
 use crate::view::Serving;
 
 /// How much is written to the client at once.
@@ -73,20 +76,153 @@ impl Session {
         (statement, plan, sql): (&Statement, &Plan, &str),
         refusal: Refusal,
     ) -> Result<(), Stopped> {
-        let Some(data) = scatter::candidate((statement, self.is_hinted(statement)), plan, &refusal)
-        else {
+        let text = sql.get(statement.location.clone()).unwrap_or(sql);
+        let hinted = self.is_hinted(statement);
+        if let Some((table, columns)) = scatter::copied_table(statement, plan)
+            && !hinted
+        {
+            return self.scatter_table(serving, text, (table, columns)).await;
+        }
+        let Some(data) = scatter::candidate((statement, hinted), plan, &refusal) else {
             return Err(refusal.into());
         };
-        let text = sql.get(statement.location.clone()).unwrap_or(sql);
-        let arguments = Arguments::default();
-        let begun = self.begin_scatter(serving, (text, data), &arguments).await;
-        let mut answer = begun.map_err(|stopped| with_hint(stopped, &refusal))?;
-        self.client.outbound.extend_from_slice(answer.heading());
-        match self.stream(&mut answer, 0).await? {
-            Streamed::All(rows) => self.complete(rows),
-            Streamed::Wanted => {}
+        match &statement.class {
+            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await?,
+            Class::Copy(_) => {
+                let copying = Copying::read(text)?;
+                self.copy_out(serving, (text, data), &copying)
+                    .await
+                    .map_err(|stopped| with_hint(stopped, &refusal))?;
+            }
+            _ => {
+                let arguments = Arguments::default();
+                let begun = self.begin_scatter(serving, (text, data), &arguments).await;
+                let mut answer = begun.map_err(|stopped| with_hint(stopped, &refusal))?;
+                self.hand_over(&mut answer).await?;
+            }
         }
         Ok(self.answer_ready().await?)
+    }
+
+    /// Sends a whole answer.
+    async fn hand_over(&mut self, answer: &mut Answer) -> Result<(), Stopped> {
+        self.client.outbound.extend_from_slice(answer.heading());
+        match self.stream(answer, 0).await? {
+            Streamed::All(rows) => answer.put_end(&mut self.client.outbound, rows),
+            Streamed::Wanted => {}
+        }
+        Ok(())
+    }
+
+    /// COPY of a sharded table to the client.
+    async fn scatter_table(
+        &mut self,
+        serving: &Serving,
+        text: &str,
+        (table, columns): (&TableRef, &[String]),
+    ) -> Result<(), Stopped> {
+        let copying = Copying::read(text)?;
+        let mut leases = self.lease_all(serving).await?;
+        let query = exec::table_query(&mut leases, table, columns).await;
+        let query = query.map_err(|failure| self.fail_scatter(failure))?;
+        leases.give_back().await;
+        let analysis = query::analyze(&query).map_err(|error| syntax_refusal(&error))?;
+        let statement = analysis.statements.first();
+        let Some(data) = statement.and_then(|it| scatter::query_of(&it.class)) else {
+            return Err(Error::NoShard.into());
+        };
+        self.copy_out(serving, (&query, data), &copying).await?;
+        Ok(self.answer_ready().await?)
+    }
+
+    async fn copy_out(
+        &mut self,
+        serving: &Serving,
+        (text, data): (&str, &Data),
+        copying: &Copying,
+    ) -> Result<(), Stopped> {
+        let leases = self.lease_all(serving).await?;
+        let arguments = Arguments::default();
+        let wanted = (text, data, Some(copying));
+        let mut answer = self
+            .begin_leased(serving, leases, wanted, &arguments)
+            .await?;
+        self.hand_over(&mut answer).await
+    }
+
+    /// EXPLAIN: the router's part and each shard's plan.
+    async fn explain_shards(
+        &mut self,
+        serving: &Serving,
+        (text, data): (&str, &Data),
+    ) -> Result<(), Stopped> {
+        let prefix = explain_prefix(text)?;
+        let mut leases = self.lease_all(serving).await?;
+        let schemas = self.schemas();
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let request = exec::Request {
+            text,
+            data,
+            search_path: &schemas,
+            arguments: &Arguments::default(),
+            until: self.clock.answered_by(),
+            copying: None,
+            late: None,
+        };
+        let explained = exec::explain(serving, &mut leases, request, &prefix).await;
+        let lines = explained.map_err(|failure| self.fail_scatter(failure))?;
+        let heading = answers::plan_heading()?;
+        self.client.outbound.extend_from_slice(&heading);
+        let rows = answers::rows(lines.iter().map(String::as_str))?;
+        self.client.outbound.extend_from_slice(&rows);
+        encode::command_complete(&mut self.client.outbound, "EXPLAIN");
+        Ok(())
+    }
+
+    /// The answer to EXPLAIN (ROUTE) of a query that goes to all shards; none for any other.
+    pub(super) fn explain_scatter(
+        &self,
+        (statement, sql): (&Statement, &str),
+        plan: &Plan,
+        params: Option<&dyn Parameters>,
+        serving: &Serving,
+    ) -> Option<Vec<String>> {
+        let params = params.unwrap_or(&NoParameters);
+        let refusal = self.place(statement, plan, params, serving).err()?;
+        let hinted = self.is_hinted(statement);
+        let data = scatter::candidate((statement, hinted), plan, &refusal)?;
+        let text = sql.get(statement.location.clone()).unwrap_or(sql);
+        let schemas = self.schemas();
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let snapshot = &serving.snapshot;
+        let epoch = format!("  Epoch: {}", snapshot.epoch());
+        let planned = scatter::plan::either(text, data, (snapshot, &schemas));
+        let mut lines = match planned {
+            Ok(program) => {
+                let shards = serving.active().count();
+                let mut lines = vec![format!("Scatter over {shards} shards")];
+                lines.push("  Reason: the statement shows no key of one shard".to_owned());
+                lines.extend(program.describe().iter().map(|line| format!("  {line}")));
+                lines
+            }
+            Err(own) => {
+                let hint = own.hint.as_ref().or(refusal.hint.as_ref());
+                let mut lines = vec![format!("Refused: {own}")];
+                lines.push(format!("  SQLSTATE: {}", own.sqlstate));
+                lines.extend(hint.map(|hint| format!("  Advice: {hint}")));
+                lines
+            }
+        };
+        lines.push(epoch);
+        Some(lines)
+    }
+
+    /// The schemas in which names are looked for.
+    fn schemas(&self) -> Vec<String> {
+        match self.settings.search_path() {
+            Some(schemas) => schemas.to_vec(),
+            None => DEFAULT_SEARCH_PATH.map(str::to_owned).to_vec(),
+        }
     }
 
     /// Whether a statement or the session names where it runs.
@@ -124,7 +260,7 @@ impl Session {
         let before = answer.returned();
         match self.stream(answer, max_rows).await? {
             Streamed::All(rows) => {
-                self.complete(rows - before);
+                answer.put_end(&mut self.client.outbound, rows - before);
                 Ok(true)
             }
             Streamed::Wanted => {
@@ -188,38 +324,56 @@ impl Session {
         (text, data): (&str, &Data),
         arguments: &Arguments,
     ) -> Result<Answer, Stopped> {
+        let leases = self.lease_all(serving).await?;
+        self.begin_leased(serving, leases, (text, data, None), arguments)
+            .await
+    }
+
+    /// Borrows a backend of each shard, under the session's settings.
+    async fn lease_all(&mut self, serving: &Serving) -> Result<Leases, Stopped> {
         self.stand_aside().await?;
         self.routed = serving.snapshot.epoch();
         let front = Arc::clone(&self.front);
-        let core = &front.core;
-        exec::check_holds(core, serving)?;
+        exec::check_holds(&front.core, serving)?;
         let settings = Arc::clone(self.settings.committed());
-        let schemas: Vec<&str> = match settings.search_path() {
-            Some(schemas) => schemas.iter().map(String::as_str).collect(),
-            None => DEFAULT_SEARCH_PATH.to_vec(),
+        let grace = front.core.config.sharding.connect_timeout;
+        let borrow = async |pool: &Pool| pool.checkout().await.map_err(Error::Pool);
+        let mut wait = self.cancel.waits();
+        let leased = tokio::select! {
+            biased;
+            gone = self.client.gone() => return Err(left(gone)),
+            () = wait.cancelled() => return Err(Error::Cancelled.into()),
+            leased = Leases::borrow(serving.active(), &settings, grace, borrow) => leased,
         };
-        let grace = core.config.sharding.connect_timeout;
+        drop(wait);
+        leased.map_err(|failure| self.fail_scatter(failure))
+    }
+
+    async fn begin_leased(
+        &mut self,
+        serving: &Serving,
+        leases: Leases,
+        (text, data, copying): (&str, &Data, Option<&Copying>),
+        arguments: &Arguments,
+    ) -> Result<Answer, Stopped> {
+        let front = Arc::clone(&self.front);
+        let schemas = self.schemas();
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let request = exec::Request {
             text,
             data,
             search_path: &schemas,
             arguments,
             until: self.clock.answered_by(),
-            copying: None,
+            copying,
             late: None,
         };
         let mut wait = self.cancel.waits();
-        let begun = async {
-            let borrow =
-                async |pool: &crate::pool::Pool| pool.checkout().await.map_err(Error::Pool);
-            let leases = Leases::borrow(serving.active(), &settings, grace, borrow).await?;
-            exec::begin(core, serving, leases, request).await
-        };
         let begun = tokio::select! {
             biased;
             gone = self.client.gone() => return Err(left(gone)),
             () = wait.cancelled() => return Err(Error::Cancelled.into()),
-            begun = begun => begun,
+            begun = exec::begin(&front.core, serving, leases, request) => begun,
         };
         drop(wait);
         begun.map_err(|failure| self.fail_scatter(failure))
@@ -298,11 +452,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    fn complete(&mut self, rows: u64) {
-        let out = &mut self.client.outbound;
-        encode::command_complete(out, &format!("SELECT {rows}"));
     }
 
     /// What becomes of a failure.

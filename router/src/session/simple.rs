@@ -146,7 +146,9 @@ impl Session {
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
-        if !failed && let Some(frames) = self.explain_route(statement, plan, None, serving)? {
+        if !failed
+            && let Some(frames) = self.explain_route((statement, sql), plan, None, serving)?
+        {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {

@@ -211,6 +211,11 @@ impl Leases {
         }
     }
 
+    /// Gives all backends back; none is asked anything.
+    pub async fn give_back(mut self) {
+        self.wind_down().await;
+    }
+
     /// Gives all backends back. Those that are not at the end of what they were asked are stopped:
     /// they are closed, since a cancel request may still be on its way to them.
     pub(super) async fn wind_down(&mut self) {

@@ -187,7 +187,12 @@ impl Session {
         if let Class::ExplainRoute(_) = class {
             let types = &answers::parameter_types(prepared);
             let bound = Bound { bind, types };
-            let frames = self.explain_route(statement, Some(plan), Some(&bound), serving)?;
+            let frames = self.explain_route(
+                (statement, prepared.sql()),
+                Some(plan),
+                Some(&bound),
+                serving,
+            )?;
             let answered = Portal::Answered(frames.unwrap_or_default(), answers::heading(class)?);
             return Ok(Destination::Here(answered));
         }
@@ -203,7 +208,9 @@ impl Session {
             Ok(target) => target,
             Err(refusal) => {
                 let asked = (statement, self.is_hinted(statement));
-                if scatter::candidate(asked, plan, &refusal).is_none() {
+                // COPY and EXPLAIN are answered to simple queries only.
+                let is_query = matches!(class, Class::Select(_));
+                if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
                     return Err(refusal.into());
                 }
                 let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
