@@ -14,8 +14,16 @@ use tests::{Cluster, Postgres};
 
 use crate::suite::{Outcome, Suite, alone, same};
 
+mod around;
+
+use around::what_is_around_a_query_over_several_shards_is_right;
+
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    alone!(suite: four_shards_answer_as_one_server_would_or_refuse).into()
+    alone!(suite:
+        four_shards_answer_as_one_server_would_or_refuse,
+        what_is_around_a_query_over_several_shards_is_right,
+    )
+    .into()
 }
 
 const CORPUS: &str = include_str!("scatter/corpus.sql");
