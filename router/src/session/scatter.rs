@@ -236,6 +236,7 @@ impl Session {
         &mut self,
         scattered: &Scattered,
     ) -> Result<Bytes, Stopped> {
+        self.find_backend_for_descriptions().await?;
         self.flush_to_go_on().await?;
         let mut answer = scattered.answer.lock().await;
         self.open(scattered, &mut answer).await?;
@@ -250,6 +251,7 @@ impl Session {
         max_rows: i32,
     ) -> Result<bool, Stopped> {
         // Answers so far come before its rows.
+        self.find_backend_for_descriptions().await?;
         self.flush_to_go_on().await?;
         let mut answer = scattered.answer.lock().await;
         self.open(scattered, &mut answer).await?;

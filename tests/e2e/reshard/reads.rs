@@ -40,7 +40,7 @@ const QUERIES: [(&str, &str); 5] = [
     ),
     (
         "SELECT count(*), min(slug), max(slug) FROM still_text",
-        "500|s1|s99",
+        "500|s0|s99",
     ),
 ];
 

@@ -175,7 +175,7 @@ impl Session {
 
     /// As [`Self::find_backend`], unless the client can do without: before an error, a statement
     /// need not have been prepared in earnest.
-    pub(super) async fn find_backend_for_descriptions(&mut self) -> Result<(), Stopped> {
+    pub(in crate::session) async fn find_backend_for_descriptions(&mut self) -> Result<(), Stopped> {
         let waits = |step: &Step| match step {
             Step::Describe { .. } => true,
             Step::Parse { prepared, .. } => prepared.planned.is_none(),
