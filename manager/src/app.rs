@@ -21,7 +21,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, forward, grpc, reshard, rest, shards};
+use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
 
 mod report;
 
@@ -196,7 +196,7 @@ async fn operations(
         None => None,
         Some(files) => {
             let authority = security.tls_ca_path.as_deref();
-            Some(forward::tls::Connector::load(files, authority)?)
+            Some(tls::peer::Connector::load(files, authority)?)
         }
     };
     let audit_file = security.audit_log_path.clone().map(audit::File::new);
@@ -225,7 +225,15 @@ async fn operations(
         },
         metrics: metrics.reshard.clone(),
     });
-    let (jobs, worker) = reshard::supervisor::supervise(context, leader.clone());
+    let recovery = recovery::Recovery::new(
+        Arc::clone(&store),
+        topology.clone(),
+        leader.clone(),
+        context.sessions.clone(),
+        recovery::metrics::Metrics::register(&metrics.registry)?,
+    );
+    drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
+    let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {
         writer,
@@ -235,6 +243,7 @@ async fn operations(
         leader,
         identity,
         shards,
+        sessions: context.sessions.clone(),
         health,
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),

@@ -1,11 +1,12 @@
 //! What can go wrong for a client of the manager, and the one mapping of it to REST and gRPC.
 
 use platform::Kind;
+use topology::numbers;
 use topology::watch::LoadError;
 
 use crate::control::Rejection;
-use crate::reshard::api;
 use crate::reshard::plan::{self, PlanId};
+use crate::reshard::{api, guard, session};
 use crate::{audit, commit, shards};
 
 /// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
@@ -109,6 +110,12 @@ pub enum Error {
     /// A shard that must be asked cannot be.
     #[error(transparent)]
     Shard(#[from] shards::Error),
+    /// Shards have no numbers.
+    #[error(transparent)]
+    Numbers(#[from] numbers::Error),
+    /// A shard's schema cannot be repaired.
+    #[error("the schema was not repaired")]
+    Repair(#[from] guard::Error),
     /// No shard owns anything.
     #[error("the ring is empty: register a shard")]
     RingEmpty,
@@ -186,6 +193,13 @@ impl Error {
             Self::NotFound { .. } => Kind::NotFound,
             Self::InUse { .. } | Self::RingEmpty | Self::PlanOutdated { .. } => Kind::Conflict,
             Self::Shard(error) => error.kind(),
+            Self::Numbers(numbers::Error::Store(_) | numbers::Error::Busy) => Kind::Unavailable,
+            Self::Numbers(numbers::Error::Unreadable(_)) => Kind::Internal,
+            Self::Numbers(numbers::Error::Exhausted) => Kind::Exhausted,
+            Self::Repair(error) => match error.class() {
+                session::Class::Retryable | session::Class::StaleTerm => Kind::Unavailable,
+                session::Class::Fatal => Kind::Conflict,
+            },
             Self::NotLoaded
             | Self::NoLeader
             | Self::NotLeading
@@ -225,10 +239,10 @@ impl Error {
 
     /// What a shard says is written for operators, who are the clients of this API.
     fn client_text(&self) -> String {
-        if let Self::Shard(error) = self {
-            error.full_text()
-        } else {
-            self.to_string()
+        match self {
+            Self::Shard(error) => error.full_text(),
+            Self::Repair(_) => platform::telemetry::error_chain(self),
+            other => other.to_string(),
         }
     }
 }

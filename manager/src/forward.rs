@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use platform::telemetry::error_chain;
+use platform::tls::peer::Connector;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{ConnectError, Request, Response, Status};
@@ -13,8 +14,6 @@ use topology::Epoch;
 use crate::caller::Caller;
 use crate::error::{Code, Error};
 use crate::leader::Leader;
-
-pub mod tls;
 
 /// The epoch that a mutation made, in the metadata of its answer.
 pub const EPOCH: &str = "x-sharding-epoch";
@@ -36,7 +35,7 @@ pub struct Answer<T> {
 #[derive(Debug, Clone)]
 pub struct Forwarder {
     own_id: String,
-    tls: Option<tls::Connector>,
+    tls: Option<Connector>,
     /// The leader that was asked last.
     channel: Arc<Mutex<Option<(String, Channel)>>>,
 }
@@ -44,7 +43,7 @@ pub struct Forwarder {
 impl Forwarder {
     /// A forwarder that names itself by `own_id`; with TLS where the managers serve it.
     #[must_use]
-    pub fn new(own_id: String, tls: Option<tls::Connector>) -> Self {
+    pub fn new(own_id: String, tls: Option<Connector>) -> Self {
         let channel = Arc::default();
         Self {
             own_id,

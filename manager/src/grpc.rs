@@ -8,6 +8,7 @@ use platform::bearer::{self, Verifier};
 use platform::{Kind, http_error};
 use proto::manager::v1;
 use proto::manager::v1::reshard_service_server::ReshardServiceServer;
+use proto::manager::v1::schema_service_server::SchemaServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
 use proto::manager::v1::table_service_server::{TableService, TableServiceServer};
 use proto::manager::v1::topology_service_server::{TopologyService, TopologyServiceServer};
@@ -24,14 +25,16 @@ use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
 mod reshard;
+mod schema;
 mod users;
 
 /// Longest request.
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 /// The services of the manager, for the health report.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     <ReshardServiceServer<Api> as NamedService>::NAME,
+    <SchemaServiceServer<Api> as NamedService>::NAME,
     <ShardServiceServer<Api> as NamedService>::NAME,
     <TableServiceServer<Api> as NamedService>::NAME,
     <TopologyServiceServer<Api> as NamedService>::NAME,
@@ -54,6 +57,8 @@ const METHODS: &[&str] = &[
     "/sharding.manager.v1.TopologyService/GetTopology",
     "/sharding.manager.v1.TopologyService/ShardForKey",
     "/sharding.manager.v1.TopologyService/GetStatus",
+    "/sharding.manager.v1.SchemaService/Diff",
+    "/sharding.manager.v1.SchemaService/Repair",
     "/sharding.manager.v1.UserService/CreateUser",
     "/sharding.manager.v1.UserService/ListUsers",
     "/sharding.manager.v1.UserService/GetUser",
@@ -107,12 +112,14 @@ pub fn router(
     let tables = TableServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let users = UserServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let reshard = ReshardServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let schema = SchemaServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
     let guarded = Router::new()
         .route_service(&path_of(&shards), shards)
         .route_service(&path_of(&tables), tables)
         .route_service(&path_of(&topology), topology)
         .route_service(&path_of(&users), users)
+        .route_service(&path_of(&schema), schema)
         .route_service(&path_of(&reshard), reshard)
         .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
     let v1 = reflection().build_v1()?;

@@ -59,6 +59,24 @@ pub fn quoted(name: &TableName) -> String {
     format!("{schema}.{name}")
 }
 
+/// A name as PostgreSQL's `format('%I.%I')` writes it: quoted only where it must be.
+#[must_use]
+pub fn shown(name: &TableName) -> String {
+    let part = |part: &str| {
+        let mut letters = part.chars();
+        let begins = letters
+            .next()
+            .is_some_and(|c| c.is_ascii_lowercase() || c == '_');
+        let goes_on = letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if begins && goes_on {
+            part.to_owned()
+        } else {
+            quoted_part(part)
+        }
+    };
+    format!("{}.{}", part(name.schema()), part(name.name()))
+}
+
 /// One identifier as SQL text, whatever it holds.
 #[must_use]
 pub fn quoted_part(name: &str) -> String {

@@ -11,7 +11,6 @@ pub mod cleanup;
 pub mod copy;
 pub mod driver;
 pub mod estimate;
-mod failpoint;
 #[cfg(test)]
 pub mod fake;
 pub mod flow;

@@ -15,6 +15,7 @@ use crate::metrics::{Metrics, count_rest};
 use crate::service::Service;
 
 mod reshard;
+mod schema;
 mod shards;
 mod system;
 mod tables;
@@ -53,6 +54,8 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
                 .delete(users::delete),
         )
         .merge(reshard_routes())
+        .route("/api/v1/schema/diff", get(schema::diff))
+        .route("/api/v1/schema/repair", post(schema::repair))
         .route("/api/v1/ring", get(topology::ring))
         .route("/api/v1/topology", get(topology::topology))
         .route("/api/v1/shard-for-key", get(topology::shard_for_key))

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::forward::{Answer, Forwarder};
 use crate::leader::{self, Identity, Leader, Standing};
 use crate::reshard::api::Jobs;
+use crate::reshard::session::Sessions;
 use crate::shards::Shards;
 use crate::shards::health::Health;
 
@@ -26,6 +27,7 @@ mod mutate;
 mod read;
 mod request;
 pub mod reshard;
+mod schema;
 mod users;
 
 /// How long an answer waits for this manager to see what it says, so that the caller's next read
@@ -42,6 +44,8 @@ pub struct Parts {
     pub writer: Arc<Writer>,
     pub forwarder: Forwarder,
     pub shards: Shards,
+    /// Sessions that may write, for repairs of a schema.
+    pub sessions: Sessions,
     pub health: Health,
     /// Vnodes of a shard whose registration names no number.
     pub vnode_count: u32,

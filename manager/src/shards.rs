@@ -54,6 +54,16 @@ pub enum Error {
         /// The limit.
         limit: Duration,
     },
+    /// A question about no table was refused, or the connection broke.
+    #[error("shard {shard} did not answer a question about {what}")]
+    Asked {
+        /// The shard.
+        shard: ShardId,
+        /// What it was about.
+        what: &'static str,
+        /// What PostgreSQL or the network says.
+        source: tokio_postgres::Error,
+    },
     /// The question was refused, or the connection broke.
     #[error("shard {shard} did not answer a question about table {table}")]
     Refused {
@@ -71,7 +81,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::Refused { .. } => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::Asked { .. } | Self::Refused { .. } => {
+                Kind::Unavailable
+            }
             Self::Timeout { .. } => Kind::Timeout,
         }
     }
@@ -112,6 +124,14 @@ impl Shards {
             client: self.login(shard, settings).await?,
             limit: self.config.statement_timeout,
         })
+    }
+
+    /// As [`Self::connect`], for questions of one's own.
+    ///
+    /// # Errors
+    /// [`Error`] names the shard.
+    pub async fn connect_client(&self, shard: &Shard) -> Result<Client, Error> {
+        Ok(self.connect(shard).await?.client)
     }
 
     /// How shards are reached.

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub mod client;
+pub mod peer;
 pub mod subject;
 
 /// A larger file is no certificate or key.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
-use platform::tls::{Acceptor, Alpn, client};
+use platform::tls::{Acceptor, Alpn, client, peer};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
 use topology::store::Store;
@@ -23,6 +23,7 @@ use crate::console::Reload;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
+use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::peers::Peers;
@@ -30,6 +31,7 @@ use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::threads::Threads;
+use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
@@ -151,6 +153,18 @@ fn verifier(config: &Config) -> Option<Verifier> {
     secret.filter(|_| security.enable_rbac).map(Verifier::hs256)
 }
 
+fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> {
+    let security = &config.security;
+    let connector = |files| peer::Connector::load(files, security.tls_ca_path.as_deref());
+    let tls = security.tls.as_ref().map(connector).transpose()?;
+    let secret = security.jwt_secret.clone();
+    Ok(Managers::new(
+        store,
+        tls,
+        secret.filter(|_| security.enable_rbac),
+    ))
+}
+
 impl Parts {
     fn build(
         config: &Config,
@@ -179,14 +193,16 @@ impl Parts {
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
         let users = Arc::new(users);
-        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let tls = config
             .security
             .tls
             .as_ref()
             .map(Acceptor::load)
             .transpose()?;
+        let managers = managers(config, Arc::clone(&store))?;
+        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
+            managers,
             cache: Cache::new(config.sharding.max_cached_statements),
             schema: Schema::default(),
             config: config.clone(),
@@ -195,6 +211,7 @@ impl Parts {
             moving,
             metrics,
             replicas: replica::metrics::Metrics::register(registry)?,
+            twopc: TwoPhase::register(peers.incarnation(), registry)?,
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),

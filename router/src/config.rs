@@ -48,6 +48,9 @@ pub struct Metadata {
 #[derive(Debug, Clone)]
 pub struct Security {
     pub tls: Option<platform::tls::ServerConfig>,
+    /// The authority of managers' certificates; without it they must show the same certificate as
+    /// this router.
+    pub tls_ca_path: Option<PathBuf>,
     pub enable_rbac: bool,
     pub jwt_secret: Option<Secret>,
     /// User and password for the shards, from `DB_USERNAME` and `DB_PASSWORD`.
@@ -147,6 +150,7 @@ impl Security {
         let cert = section.text("tls_cert_path", "/etc/ssl/certs/server.crt");
         let key = section.text("tls_key_path", "/etc/ssl/private/server.key");
         let client_ca = section.optional_text("tls_client_ca_path");
+        let tls_ca_path = section.optional_text("tls_ca_path").map(PathBuf::from);
         let enable_rbac = section.boolean("enable_rbac", false);
         let jwt_secret = section.secret("jwt_secret");
         let jwt_secret = jwt_secret.or_else(|| env.get("JWT_SECRET").map(Secret::new));
@@ -169,6 +173,7 @@ impl Security {
         });
         Self {
             tls,
+            tls_ca_path,
             enable_rbac,
             jwt_secret,
             shard_user: env

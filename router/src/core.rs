@@ -3,10 +3,12 @@
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
+use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::replica;
 use crate::schema::Schema;
+use crate::twopc::TwoPhase;
 use crate::view::View;
 
 /// The shared parts.
@@ -19,8 +21,12 @@ pub struct Core {
     /// Statements that a shard refused because their rows are being moved.
     pub moving: Moving,
     pub cache: Cache,
+    /// The way to the manager that leads.
+    pub managers: Managers,
     /// The columns of tables.
     pub schema: Schema,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,
+    /// Commits on several shards.
+    pub twopc: TwoPhase,
 }

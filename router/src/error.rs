@@ -3,6 +3,7 @@
 use platform::Kind;
 
 use crate::hold;
+use crate::managers;
 use crate::moving;
 use crate::pool;
 use crate::route::Refusal;
@@ -42,6 +43,9 @@ pub enum Error {
         /// Where it may be missing.
         missing: Vec<topology::ShardId>,
     },
+    /// A control write that the statement asks for is not done.
+    #[error(transparent)]
+    Managers(#[from] managers::Error),
     /// No topology with an active shard is known.
     #[error("no active shard is known to the router")]
     NoShard,
@@ -107,7 +111,8 @@ impl Error {
     pub fn sqlstate(&self) -> &str {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
-            Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
+            Self::Pool(pool::Error::Unreachable { .. } | pool::Error::Retired { .. })
+            | Self::BackendLost { .. } => "08006",
             Self::Pool(
                 pool::Error::Exhausted { .. }
                 | pool::Error::Crowded { .. }
@@ -116,6 +121,7 @@ impl Error {
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => "08007",
             Self::Hold(error) => error.sqlstate(),
             Self::Moving(error) => error.sqlstate(),
+            Self::Managers(error) => error.sqlstate(),
             Self::NoShard => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
@@ -137,6 +143,7 @@ impl Error {
             Self::Refused(_)
             | Self::Pool(_)
             | Self::Hold(_)
+            | Self::Managers(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
@@ -158,11 +165,12 @@ impl Error {
             Self::Shard { hint, .. } => hint.as_deref(),
             Self::Hold(error) => error.hint(),
             Self::Moving(error) => error.hint(),
+            Self::Managers(error) => error.hint(),
             Self::NoShard => Some("register a shard: shardctl shards add"),
             Self::UnknownGroup { .. } => Some("register a table of the group: shardctl tables add"),
-            Self::PartlyApplied { .. } => {
-                Some("look at those shards, then run the statement there where it is missing")
-            }
+            Self::PartlyApplied { .. } => Some(
+                "see what they lack with \"shardctl schema diff\", and create it with \"shardctl schema repair\"",
+            ),
             Self::Pool(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
@@ -187,6 +195,7 @@ impl Error {
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,
             Self::Protocol(_) => Kind::Invalid,
             Self::UnknownGroup { .. } => Kind::NotFound,
+            Self::Managers(error) => error.kind(),
             Self::Moving(error) => kind_of_sqlstate(error.sqlstate()),
             Self::Shard { sqlstate, .. } => kind_of_sqlstate(sqlstate),
             Self::Timeout(_) | Self::Cancelled | Self::Expired(..) => Kind::Timeout,

@@ -41,7 +41,7 @@ pub struct Global {
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan` and `reshard`, 5m for `tables count`]
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan`, `reshard` and `schema`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -72,6 +72,9 @@ pub enum Command {
     /// List, create and delete users of the routers, and change their passwords
     #[command(subcommand)]
     Users(Users),
+    /// Compare the shards' schemas, and create what one of them lacks
+    #[command(subcommand)]
+    Schema(Schema),
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
@@ -273,6 +276,26 @@ pub struct PasswordFrom {
     /// [default: the variable SHARDCTL_USER_PASSWORD, else standard input]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Schema {
+    /// Show in what the shards' schemas differ
+    #[command(after_long_help = help::SCHEMA_DIFF)]
+    Diff,
+    /// Create on one shard what it lacks of another one's schema; nothing is dropped or changed
+    #[command(after_long_help = help::SCHEMA_REPAIR)]
+    Repair {
+        /// The shard that has it right
+        #[arg(long, value_name = "SHARD")]
+        from: String,
+        /// The shard that lacks something
+        #[arg(long, value_name = "SHARD")]
+        to: String,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

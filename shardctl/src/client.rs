@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use proto::manager::v1::reshard_service_client::ReshardServiceClient;
+use proto::manager::v1::schema_service_client::SchemaServiceClient;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
 use proto::manager::v1::table_service_client::TableServiceClient;
 use proto::manager::v1::topology_service_client::TopologyServiceClient;
@@ -82,6 +83,7 @@ pub struct Services {
     pub topology: TopologyServiceClient<Secured>,
     pub reshard: ReshardServiceClient<Secured>,
     pub users: UserServiceClient<Secured>,
+    pub schema: SchemaServiceClient<Secured>,
 }
 
 /// Puts the token into each request.
@@ -264,6 +266,8 @@ impl Services {
             reshard: ReshardServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             users: UserServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            schema: SchemaServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

@@ -88,6 +88,18 @@ pub enum Error {
         /// The manager's reason; may be empty.
         reason: String,
     },
+    /// The shards' schemas are not the same.
+    #[error("the shards' schemas differ in {count} objects")]
+    SchemasDiffer {
+        /// In how many.
+        count: usize,
+    },
+    /// A repair leaves something to be done.
+    #[error("{count} objects are left to be settled by hand")]
+    NotRepaired {
+        /// How many.
+        count: usize,
+    },
     /// Some shards could not be asked for their rows.
     #[error("rows could not be counted on every shard: {}", list(.shards))]
     Uncounted {
@@ -101,7 +113,11 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::BadAnswer { .. } | Self::JobEnded { .. } | Self::Uncounted { .. } => 1,
+            Self::BadAnswer { .. }
+            | Self::JobEnded { .. }
+            | Self::SchemasDiffer { .. }
+            | Self::NotRepaired { .. }
+            | Self::Uncounted { .. } => 1,
             Self::BadAddress { .. }
             | Self::NoAddress
             | Self::BadToken
@@ -136,6 +152,13 @@ impl Error {
             Self::BadAnswer { .. } => Some(OTHER_VERSION.to_owned()),
             Self::JobEnded { id, .. } => {
                 Some(format!("see where it stands: shardctl reshard status {id}"))
+            }
+            Self::SchemasDiffer { .. } => Some(
+                "create what is missing: shardctl schema repair --from <shard> --to <shard>"
+                    .to_owned(),
+            ),
+            Self::NotRepaired { .. } => {
+                Some("run the statements that fit on the shard itself".to_owned())
             }
             Self::Uncounted { .. } => Some("see which shards answer: shardctl status".to_owned()),
         }

@@ -87,6 +87,25 @@ Examples:
   shardctl users create app --password-file /run/secrets/app
   pwgen -s 32 1 | shardctl users passwd app"#;
 
+pub(crate) const SCHEMA_DIFF: &str = r#"JSON:
+  {"epoch": number, "shards": [text], "objects": number, "is_equal": true | false,
+   "differences": [{"kind", "name", "versions": [{"shards": [text], "definition": text or null}]}],
+   "notes": [text]}
+
+A definition is null where the object is missing. Exit code 1 when the schemas differ. Notes tell of
+tables that are registered and on no shard, or on the shards and not registered."#;
+
+pub(crate) const SCHEMA_REPAIR: &str = r#"JSON:
+  {"actions": [{"kind", "name", "statement": text or null,
+                "outcome": "planned" | "done" | "manual" | "failed", "reason": text or null}]}
+
+What differs or is too much is never changed: it is shown as manual, with the statement that would
+settle it. Exit code 1 when anything is left to be done.
+
+Examples:
+  shardctl schema diff
+  shardctl schema repair --from shard-1 --to shard-3 --dry-run"#;
+
 pub(crate) const RING: &str = r#"JSON:
   {"epoch": number, "vnode_count": number,
    "shards": [{"shard_id", "vnodes": number, "share": 0.0 to 1.0, "tokens": [number]}]}

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod removed;
 pub mod ring;
 pub mod route;
+pub mod schema;
 pub mod shards;
 pub mod status;
 pub mod tables;

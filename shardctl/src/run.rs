@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::report::{self, Report};
 
 mod reshard;
+mod schema;
 mod users;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
     let default = match command {
         Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
-        Command::Plan(_) | Command::Reshard(_) => DEFAULT_PLAN_TIMEOUT,
+        Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) => DEFAULT_PLAN_TIMEOUT,
         Command::Status
         | Command::Shards(_)
         | Command::Tables(_)
@@ -64,6 +65,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Tables(command) => session.tables(command).await,
         Command::Groups(command) => session.groups(command).await,
         Command::Users(command) => session.users(command).await,
+        Command::Schema(command) => session.schema(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
         Command::Plan(plan) => session.plan(plan).await,
         Command::Reshard(command) => session.reshard(command).await,
@@ -363,6 +365,8 @@ fn reason(error: &Error) -> String {
         | Error::OutcomeUnknown { .. }
         | Error::BadAnswer { .. }
         | Error::JobEnded { .. }
+        | Error::SchemasDiffer { .. }
+        | Error::NotRepaired { .. }
         | Error::Uncounted { .. } => error.to_string(),
     }
 }

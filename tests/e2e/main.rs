@@ -25,7 +25,9 @@ mod pgwire;
 mod replicas;
 mod reshard;
 mod scatter;
+mod schema;
 mod suite;
+mod transactions;
 
 use suite::Suite;
 
@@ -52,9 +54,11 @@ fn main() -> ExitCode {
         differential::trials(&suite),
         scatter::trials(&suite),
         outage::trials(&suite),
+        transactions::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),
+        schema::trials(&suite),
         replicas::trials(&suite),
         console::trials(&suite),
         drivers::trials(&suite),

@@ -8,7 +8,7 @@ use crate::suite::Suite;
 
 mod crash;
 mod ground;
-mod job;
+pub(crate) mod job;
 mod kinds;
 mod ledger;
 mod load;

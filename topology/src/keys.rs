@@ -33,6 +33,10 @@ pub const ROUTERS: &str = "/sharding/v1/routers/";
 pub const USERS: &str = "/sharding/v1/users/";
 /// What routers make up salts from that no user has chosen, so that all of them make up the same.
 pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
+/// The numbers of shards, by which their sequences differ.
+pub const NUMBERS: &str = "/sharding/v1/shard-numbers";
+/// Prefix of the reservations of ids, one a node number.
+pub const ID_NODES: &str = "/sharding/v1/id-nodes/";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 
@@ -85,6 +89,12 @@ pub fn audit(sequence: u64) -> String {
 #[must_use]
 pub fn router(id: u16) -> String {
     format!("{ROUTERS}{id}")
+}
+
+/// The reservation of ids under a node number.
+#[must_use]
+pub fn id_node(number: u16) -> String {
+    format!("{ID_NODES}{number}")
 }
 
 /// A user's record.

@@ -4,11 +4,13 @@
 //! The core is pure; only [`store`] and [`watch`] touch the network.
 #![warn(missing_docs)]
 
+pub mod decision;
 pub mod hash;
 pub mod ids;
 pub mod invariants;
 pub mod key;
 pub mod keys;
+pub mod numbers;
 pub mod parts;
 mod percent;
 pub mod presence;
@@ -17,6 +19,7 @@ pub mod ring;
 pub mod routers;
 pub mod snapshot;
 pub mod store;
+pub mod strides;
 pub mod verifier;
 pub mod watch;
 

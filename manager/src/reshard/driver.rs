@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::TaskGroup;
+use platform::failpoint;
 use platform::telemetry::error_chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -13,7 +14,6 @@ use topology::store::{Revision, Store};
 
 use self::hands::Hands;
 use super::copy::governor::Limits;
-use super::failpoint;
 use super::ids::LegId;
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};
@@ -213,17 +213,14 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
     let goal = orders.borrow_and_update().goal;
     let mut machine = Machine::recovered(leg.0.phase, goal);
     let id = leg.0.id.clone();
-    let mut hands = Hands::new(context, term, leg, options, progress);
+    let mut hands = Hands::new(context, term, leg, options, progress, report);
     let mut failures = 0;
     loop {
         let step = machine.step();
         if step == Step::End {
             return Ended::Done;
         }
-        report.send_modify(|report| {
-            report.step = step;
-            report.leg.clone_from(hands.leg());
-        });
+        hands.tell(|report| report.step = step);
         failpoint::pass("before", &step_name(step));
         let begun = Instant::now();
         let Some(outcome) = attend(&mut hands, &mut machine, &mut orders, failures).await else {
@@ -240,7 +237,7 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             }
             Err(trouble) => match note(&id, step, &trouble) {
                 Ok(event) => {
-                    report.send_modify(|report| report.trouble = Some(trouble.text.clone()));
+                    hands.tell(|report| report.trouble = Some(trouble.text.clone()));
                     hands.context.metrics.failed();
                     hands.remember(step, event, trouble.text);
                     event
@@ -260,7 +257,7 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             rest(failures).await;
         }
         if machine.step() == Step::Stay {
-            report.send_modify(|report| report.trouble = None);
+            hands.tell(|report| report.trouble = None);
         }
     }
 }

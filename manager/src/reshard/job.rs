@@ -162,7 +162,8 @@ impl Runner {
             if let Err(error) = self.settle().await {
                 return self.ended_by(&error);
             }
-            if self.stored.is_over() {
+            // What a driver tells may be older than what it has recorded since.
+            if self.running.is_empty() && self.stored.is_over() {
                 self.write_progress().await;
                 return Over::Done;
             }

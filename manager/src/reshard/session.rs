@@ -152,6 +152,15 @@ impl Sessions {
         self.login(shard, leg, purpose, options()).await
     }
 
+    /// Opens a session that belongs to no leg and obeys the guards as every client does.
+    ///
+    /// # Errors
+    /// [`Error::Login`] names the shard.
+    pub async fn open_for(&self, shard: &Shard, purpose: &'static str) -> Result<Session, Error> {
+        let name = format!("sharding-manager/{purpose}");
+        self.login_as(shard, &name, options()).await
+    }
+
     /// As [`Self::open`], once all sessions of the leg with this purpose have ended: nothing that
     /// one of them sent and that is still on its way is done any more.
     ///
@@ -193,9 +202,14 @@ impl Sessions {
         purpose: &str,
         options: String,
     ) -> Result<Session, Error> {
+        let name = application_name(leg, purpose);
+        self.login_as(shard, &name, options).await
+    }
+
+    async fn login_as(&self, shard: &Shard, name: &str, options: String) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
-            .application_name(application_name(leg, purpose))
+            .application_name(name)
             .options(options)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))

@@ -17,6 +17,7 @@ use crate::forward::Forwarder;
 use crate::leader::{Candidate, Identity};
 use crate::metrics::Metrics;
 use crate::reshard::fake::Fake;
+use crate::reshard::session::Sessions;
 use crate::service::{Parts, Service};
 use crate::shards::health::Health;
 use crate::shards::{self, Shards};
@@ -78,7 +79,8 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         leader,
         forwarder: Forwarder::new(identity.id.clone(), None),
         identity,
-        shards: Shards::new(shards, tasks.clone()),
+        shards: Shards::new(shards.clone(), tasks.clone()),
+        sessions: Sessions::new(shards, tasks.clone()),
         health: Health::default(),
         vnode_count: 16,
         jobs: Arc::new(jobs.clone()),

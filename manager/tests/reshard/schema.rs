@@ -101,7 +101,7 @@ async fn an_empty_database_gets_all_of_the_source_and_keys_after_the_copy() {
     let tools = tools(&source);
     let creation = creation((&source, &target), &tools, &leg);
     for _ in 0..2 {
-        let unfinished = creation.create(&tables()).await.unwrap();
+        let unfinished = creation.create(&tables(), (0, 1)).await.unwrap();
         assert!(unfinished.is_everything());
     }
     let initial = Initial::Closed(Epoch(2));
@@ -150,7 +150,7 @@ async fn a_database_that_has_some_of_the_tables_gets_the_others() {
     let (mut from, mut to) = (source.leader(&leg).await, target.leader(&leg).await);
     let tools = tools(&source);
     let creation = creation((&source, &target), &tools, &leg);
-    let unfinished = creation.create(&tables()).await.unwrap();
+    let unfinished = creation.create(&tables(), (0, 1)).await.unwrap();
     assert!(unfinished.holds(&odd()) && unfinished.holds(&table("t")));
     assert!(!unfinished.holds(&table("countries")));
     let countries = table("countries");
@@ -175,7 +175,7 @@ async fn what_cannot_be_created_leaves_nothing_behind() {
     let (_, to) = (source.leader(&leg).await, target.leader(&leg).await);
     let tools = tools(&source);
     let creation = creation((&source, &target), &tools, &leg);
-    let error = creation.create(&tables()).await.unwrap_err();
+    let error = creation.create(&tables(), (0, 1)).await.unwrap_err();
     let text = platform::telemetry::error_chain(&error);
     assert!(text.contains("reader"), "{text}");
     assert_eq!(target.psql("SELECT to_regclass('t') IS NULL").await, "t");

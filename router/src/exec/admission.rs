@@ -51,6 +51,7 @@ fn objection(class: &Class) -> Option<(&'static str, &'static str)> {
         | Class::Ddl(_)
         | Class::Show(_)
         | Class::Maintenance(_)
+        | Class::Sharding(_)
         | Class::Call
         | Class::Do
         | Class::Notify(_)
@@ -121,6 +122,7 @@ pub fn may_write(class: &Class) -> bool {
         | Class::Cursor(_)
         | Class::LockTable(_)
         | Class::Maintenance(_)
+        | Class::Sharding(_)
         | Class::Call
         | Class::Do
         | Class::Other(_) => true,
@@ -175,6 +177,7 @@ mod tests {
             Class::SetConstraints,
             Class::Listen("a".to_owned()),
             Class::DeclareCursor {
+                name: "c".to_owned(),
                 hold: false,
                 query: Box::new(Class::Do),
             },

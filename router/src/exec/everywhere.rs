@@ -1,34 +1,37 @@
-//! One statement on every shard, all or nothing: schema changes.
+//! One statement on every shard: schema changes, and the upkeep of tables.
 //!
-//! Each shard runs it inside a transaction, and all of them commit once all have succeeded. The
-//! commits are not one: a shard that goes away between the first and the last of them is named in
-//! the error.
+//! What may run in a transaction runs inside one on each shard, and all of them commit once all
+//! have succeeded. The commits are not one: a shard that goes away between the first and the last
+//! of them is named in the error. What may not is in `in_turn`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::time::Instant;
-use topology::ShardId;
-use wire::backend::{CommandComplete, TransactionStatus, ready_for_query, tag};
-use wire::frontend::encode;
+use topology::{Epoch, Snapshot};
+use wire::frame::HEADER_BYTES;
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::exec::cancel;
-use crate::exec::conversation::{self, Lost, Message};
-use crate::moving;
-use crate::pool::Lease;
-use crate::pool::metrics::Outcome;
+use crate::exec::exchange::error_of;
+use crate::pool::Pool;
 use crate::pool::settings::Settings;
+use crate::query::{Class, Ddl, Manner, Placing, Registration, Statement};
+use crate::route::{self, Refusal};
 use crate::view::Serving;
+
+mod in_turn;
+mod participant;
+mod register;
+mod servers;
+
+use participant::Participant;
+pub use register::caught_up;
 
 /// Most bytes of an answer that are kept; further notices are dropped.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
-
-/// Longest single message that is taken.
-const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// Why the statement is on no shard, or not on all.
 #[derive(Debug)]
@@ -45,21 +48,93 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs `sql`, one statement that may stand inside a transaction block, on every active shard of
-/// `serving` under `settings`, and gives the first shard's answer without its ReadyForQuery.
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Own(refusal.into())
+    }
+}
+
+/// A shard's ErrorResponse as an error of the router's.
+#[must_use]
+pub fn told(frame: &[u8]) -> Error {
+    error_of(frame.get(HEADER_BYTES..).unwrap_or_default())
+}
+
+/// What is to be done on every shard.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// One statement, or several that may stand in a transaction block together.
+    sql: String,
+    manner: Manner,
+    /// Tables that are registered before anything is committed.
+    registrations: Vec<Registration>,
+}
+
+impl Change {
+    /// The registration of a table that exists.
+    #[must_use]
+    pub fn registering(registration: Registration) -> Self {
+        Self {
+            sql: String::new(),
+            manner: Manner::Together,
+            registrations: vec![registration],
+        }
+    }
+
+    /// The change that `statements`, which are all of `sql`, make together.
+    ///
+    /// # Errors
+    /// The [`Refusal`] when one of several can't be done together with the others.
+    pub fn of(statements: &[Statement], sql: &str) -> Result<Self, Refusal> {
+        let ddls = statements.iter().filter_map(ddl_of);
+        let apart = ddls.clone().find(|ddl| ddl.manner != Manner::Together);
+        if let (Some(ddl), true) = (apart, statements.len() > 1) {
+            let message = format!(
+                "{} cannot be combined with other statements in one query string",
+                ddl.tag
+            );
+            return Err(Refusal::unsupported(message).hint("send it as a query of its own"));
+        }
+        let mut registrations = Vec::new();
+        for statement in statements {
+            registrations.extend(route::registration(statement)?);
+        }
+        Ok(Self {
+            sql: sql.to_owned(),
+            manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
+            registrations,
+        })
+    }
+
+    /// Whether its comments say what tables are registered as, and not where it runs.
+    #[must_use]
+    pub fn registers(&self) -> bool {
+        !self.registrations.is_empty()
+    }
+}
+
+fn ddl_of(statement: &Statement) -> Option<&Ddl> {
+    match &statement.class {
+        Class::Ddl(ddl) => Some(ddl),
+        _ => None,
+    }
+}
+
+/// Makes a change on every active shard of `serving` under `settings`, and gives one answer to it
+/// without its ReadyForQuery.
 ///
 /// # Errors
-/// [`Failure`]; unless it holds [`Error::PartlyApplied`] or [`Error::OutcomeUnknown`], no shard has
-/// the statement's effect.
+/// [`Failure`]; unless it holds [`Error::PartlyApplied`] or [`Error::OutcomeUnknown`], or the
+/// change is one that shards make in turn, no shard has the statement's effect.
 ///
 /// Not cancel-safe: dropped while it commits, some shards may have the effect and others not.
 pub async fn run(
     core: &Core,
     serving: &Serving,
     settings: &Settings,
-    sql: &str,
+    change: &Change,
 ) -> Result<Bytes, Failure> {
-    run_within(core, serving, settings, sql, None).await
+    run_within(core, serving, settings, change, None).await
 }
 
 /// As [`run`], giving up when the shards have not run the statement within `limit`.
@@ -70,15 +145,73 @@ pub async fn run_within(
     core: &Core,
     serving: &Serving,
     settings: &Settings,
-    sql: &str,
+    change: &Change,
     limit: Option<Duration>,
 ) -> Result<Bytes, Failure> {
     let grace = core.config.sharding.connect_timeout;
-    let mut all = Participants::borrow_all(serving, settings, grace).await?;
+    let mut pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
+    if pools.is_empty() {
+        return Err(Error::NoShard.into());
+    }
+    let change = &at_home(change, &mut pools)?;
     let _forgetting = core.schema.forgetting();
+    let terms = in_turn::Terms { limit, grace };
+    match &change.manner {
+        Manner::InTurn => in_turn::run(&pools, settings, &change.sql, terms).await,
+        Manner::IndexInTurn(index) => {
+            in_turn::create_index(&pools, settings, (&change.sql, index), terms).await
+        }
+        Manner::Together | Manner::OncePerServer => {
+            let place = (core, &*serving.snapshot);
+            together(place, &pools, settings, change, terms).await
+        }
+    }
+}
+
+/// The change with the homes of the tables that are to be on one shard; what makes such a table is
+/// for that shard alone.
+fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
+    let mut change = change.clone();
+    let mut only = None;
+    for registration in &mut change.registrations {
+        let active = pools.iter().map(|pool| pool.shard().clone());
+        let Some(home) = register::home_of(registration, active)? else {
+            continue;
+        };
+        registration.placing = Placing::Unsharded {
+            shard: Some(home.to_string()),
+        };
+        only = Some(home);
+    }
+    let Some(home) = only.filter(|_| !change.sql.is_empty()) else {
+        return Ok(change);
+    };
+    if change.registrations.len() > 1 {
+        let message = "several tables of different kinds in one query string";
+        return Err(Refusal::unsupported(message).hint("send each CREATE TABLE by itself"));
+    }
+    pools.retain(|pool| *pool.shard() == home);
+    Ok(change)
+}
+
+/// All or nothing, but for what can happen between the commits.
+async fn together(
+    (core, snapshot): (&Core, &Snapshot),
+    pools: &[&Pool],
+    settings: &Settings,
+    change: &Change,
+    terms: in_turn::Terms,
+) -> Result<Bytes, Failure> {
+    let in_turn::Terms { limit, grace } = terms;
+    let mut all = Participants::borrow_all(pools, settings, grace).await?;
+    let prepared = async {
+        let answer = all.prepare(change).await?;
+        let epoch = all.register(core, snapshot, change).await?;
+        Ok((answer, epoch))
+    };
     let prepared = match limit {
-        None => all.prepare(sql).await,
-        Some(limit) => match tokio::time::timeout(limit, all.prepare(sql)).await {
+        None => prepared.await,
+        Some(limit) => match tokio::time::timeout(limit, prepared).await {
             Ok(prepared) => prepared,
             Err(_) => {
                 all.cancel().await;
@@ -87,8 +220,11 @@ pub async fn run_within(
         },
     };
     match prepared {
-        Ok(answer) => {
+        Ok((answer, epoch)) => {
             all.commit().await?;
+            if let Some(epoch) = epoch {
+                caught_up(core, epoch).await?;
+            }
             Ok(answer)
         }
         Err(failure) => {
@@ -106,37 +242,16 @@ struct Participants {
     grace: Duration,
 }
 
-struct Participant {
-    shard: ShardId,
-    /// None once the backend is given back or lost.
-    lease: Option<Lease>,
-}
-
-/// What a backend said to one query, up to its ReadyForQuery.
-struct Answer {
-    frames: BytesMut,
-    error: Option<Bytes>,
-    tag: Option<Vec<u8>>,
-    status: TransactionStatus,
-}
-
 impl Participants {
     /// Borrows in the order of the shards, so that two of these never wait for each other.
     async fn borrow_all(
-        serving: &Serving,
+        pools: &[&Pool],
         settings: &Settings,
         grace: Duration,
     ) -> Result<Self, Error> {
-        let mut members = Vec::new();
-        for (_, pool) in serving.active() {
-            let lease = pool.checkout().await.map_err(Error::Pool)?;
-            members.push(Participant {
-                shard: pool.shard().clone(),
-                lease: Some(lease),
-            });
-        }
-        if members.is_empty() {
-            return Err(Error::NoShard);
+        let mut members = Vec::with_capacity(pools.len());
+        for pool in pools {
+            members.push(Participant::borrow(pool).await?);
         }
         Ok(Self {
             members,
@@ -148,11 +263,18 @@ impl Participants {
     /// Runs the statement on all, inside open transactions. The first shard goes ahead alone:
     /// where two such statements want the same locks, the first shard lets one of them through,
     /// and they cannot each hold the lock that the other one waits for.
-    async fn prepare(&mut self, sql: &str) -> Result<Bytes, Failure> {
+    async fn prepare(&mut self, change: &Change) -> Result<Bytes, Failure> {
         let settings = Arc::clone(&self.settings);
         let begun = self.members.iter_mut().map(|one| one.begin(&settings));
         for outcome in join_all(begun).await {
             outcome?;
+        }
+        if change.manner == Manner::OncePerServer {
+            self.keep_one_of_each_server().await?;
+        }
+        let sql = &change.sql;
+        if sql.is_empty() {
+            return Ok(Bytes::new());
         }
         let Some((first, others)) = self.members.split_first_mut() else {
             return Err(Error::NoShard.into());
@@ -162,6 +284,38 @@ impl Participants {
             outcome?;
         }
         Ok(answer)
+    }
+
+    /// Registers the tables that the change has made, and gives the epoch from which on they are.
+    async fn register(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        change: &Change,
+    ) -> Result<Option<Epoch>, Failure> {
+        let mut newest = None;
+        for wanted in &change.registrations {
+            let epoch = register::register(core, &mut self.members, wanted, snapshot).await?;
+            newest = newest.max(epoch);
+        }
+        Ok(newest)
+    }
+
+    /// Lets go of all but the first database of each server.
+    async fn keep_one_of_each_server(&mut self) -> Result<(), Failure> {
+        let asked = join_all(self.members.iter_mut().map(servers::identity)).await;
+        let identities = asked.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_first = servers::firsts(&identities);
+        let mut firsts = Vec::with_capacity(self.members.len());
+        for (mut member, is_first) in self.members.drain(..).zip(is_first) {
+            if is_first {
+                firsts.push(member);
+            } else {
+                member.roll_back(self.grace).await;
+            }
+        }
+        self.members = firsts;
+        Ok(())
     }
 
     async fn commit(mut self) -> Result<(), Failure> {
@@ -199,15 +353,7 @@ impl Participants {
     /// closed, which rolls it back too.
     async fn roll_back(mut self) {
         let grace = self.grace;
-        join_all(self.members.iter_mut().map(|one| async move {
-            let ended = one.ask("ROLLBACK", MAX_ANSWER_BYTES);
-            if let Ok(Ok(answer)) = tokio::time::timeout(grace, ended).await
-                && answer.error.is_none()
-            {
-                one.give_back(answer.status);
-            }
-        }))
-        .await;
+        join_all(self.members.iter_mut().map(|one| one.roll_back(grace))).await;
     }
 
     /// Stops what the shards are running; the backends are closed.
@@ -215,155 +361,4 @@ impl Participants {
         let leases = self.members.iter().filter_map(|one| one.lease.as_ref());
         join_all(leases.map(|lease| cancel::send(&lease.cancel, self.grace))).await;
     }
-}
-
-impl Participant {
-    /// Brings the backend to the settings and opens a transaction on it, in one exchange.
-    async fn begin(&mut self, settings: &Arc<Settings>) -> Result<(), Failure> {
-        let lost = Error::BackendLost {
-            shard: self.shard.clone(),
-        };
-        let Some(lease) = &mut self.lease else {
-            return Err(lost.into());
-        };
-        let mut outbound = BytesMut::new();
-        let differs = *lease.settings != **settings;
-        if differs {
-            encode::query(&mut outbound, settings.establish().as_bytes())
-                .map_err(|error| unspeakable(&error))?;
-        }
-        encode::query(&mut outbound, b"BEGIN").map_err(|error| unspeakable(&error))?;
-        let exchanged = async {
-            conversation::send(lease, &mut outbound).await?;
-            let mut answers = Vec::new();
-            for _ in 0..=usize::from(differs) {
-                answers.push(answer(lease, 0).await?);
-            }
-            Ok::<_, Lost>(answers)
-        };
-        let Ok(answers) = exchanged.await else {
-            self.lease = None;
-            return Err(lost.into());
-        };
-        if let Some(error) = answers.into_iter().find_map(|answer| answer.error) {
-            // Which settings are in force now is not known.
-            self.lease = None;
-            return Err(Failure::Shard(error));
-        }
-        lease.settings = Arc::clone(settings);
-        Ok(())
-    }
-
-    /// Runs the statement and gives the frames to forward.
-    async fn run(&mut self, sql: &str) -> Result<Bytes, Failure> {
-        let started = Instant::now();
-        let outcome = self.ask(sql, MAX_ANSWER_BYTES).await;
-        if let Some(lease) = &self.lease {
-            let succeeded = matches!(&outcome, Ok(answer) if answer.error.is_none());
-            let outcome = if succeeded {
-                Outcome::Success
-            } else {
-                Outcome::Error
-            };
-            lease.metrics().answered(outcome, started.elapsed());
-        }
-        let answer = outcome.map_err(|_| self.lost())?;
-        match (answer.error, answer.status) {
-            (Some(error), _) => Err(Failure::Shard(error)),
-            (None, TransactionStatus::InTransaction) => Ok(answer.frames.freeze()),
-            (None, TransactionStatus::Idle | TransactionStatus::Failed) => {
-                self.lease = None;
-                Err(self.lost().into())
-            }
-        }
-    }
-
-    /// Commits and gives the backend back.
-    async fn commit(&mut self) -> Result<(), Failure> {
-        let Ok(answer) = self.ask("COMMIT", MAX_ANSWER_BYTES).await else {
-            self.lease = None;
-            return Err(self.lost().into());
-        };
-        let committed = answer.tag.as_deref() == Some(b"COMMIT");
-        self.give_back(answer.status);
-        match answer.error {
-            Some(error) => Err(Failure::Shard(error)),
-            None if committed => Ok(()),
-            None => Err(self.lost().into()),
-        }
-    }
-
-    async fn ask(&mut self, sql: &str, max_answer_bytes: usize) -> Result<Answer, Lost> {
-        let lease = self.lease.as_mut().ok_or(Lost::Closed)?;
-        let mut outbound = BytesMut::new();
-        encode::query(&mut outbound, sql.as_bytes())
-            .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
-        conversation::send(lease, &mut outbound).await?;
-        answer(lease, max_answer_bytes).await
-    }
-
-    /// Returns the backend when it is idle (I6); every answer was read.
-    fn give_back(&mut self, status: TransactionStatus) {
-        if let (Some(mut lease), TransactionStatus::Idle) = (self.lease.take(), status) {
-            conversation::shrink(&mut lease);
-            lease.give_back();
-        }
-    }
-
-    fn lost(&self) -> Error {
-        Error::BackendLost {
-            shard: self.shard.clone(),
-        }
-    }
-}
-
-/// Reads one query's answer.
-async fn answer(lease: &mut Lease, max_answer_bytes: usize) -> Result<Answer, Lost> {
-    let (mut frames, mut error, mut command) = (BytesMut::new(), None, None);
-    loop {
-        let message = conversation::receive(lease, MAX_MESSAGE_BYTES).await?;
-        match message.tag() {
-            tag::READY_FOR_QUERY => {
-                return Ok(Answer {
-                    frames,
-                    error,
-                    tag: command,
-                    status: status_of(&message)?,
-                });
-            }
-            tag::ERROR_RESPONSE => error = Some(for_clients(message)),
-            tag::COMMAND_COMPLETE => {
-                let tag = CommandComplete::decode(message.body())
-                    .map_err(malformed)?
-                    .tag;
-                command = Some(tag.as_bytes().to_vec());
-                frames.extend_from_slice(message.bytes());
-            }
-            _ if frames.len() + message.bytes().len() <= max_answer_bytes => {
-                frames.extend_from_slice(message.bytes());
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A shard's error as a client reads it.
-fn for_clients(message: Message) -> Bytes {
-    match moving::said(message.body()) {
-        Some(said) => said.error().frame(),
-        None => message.into_bytes(),
-    }
-}
-
-fn status_of(message: &Message) -> Result<TransactionStatus, Lost> {
-    Ok(ready_for_query(message.body()).map_err(malformed)?)
-}
-
-fn malformed(error: wire::DecodeError) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, error)
-}
-
-/// A statement that cannot be written down as a message.
-fn unspeakable(error: &wire::EncodeError) -> Failure {
-    Failure::Own(Error::Protocol(error.to_string()))
 }

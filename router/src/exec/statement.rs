@@ -19,7 +19,7 @@ use wire::limits::MAX_PARAMETERS;
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::core::Core;
 use crate::error::Error;
-use crate::exec::exchange::{Exchange, Terms, error_of};
+use crate::exec::exchange::{Exchange, Terms};
 use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
@@ -29,7 +29,7 @@ use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
-use crate::route::{Plan, Refusal, Target};
+use crate::route::{self, Plan, Refusal, Target};
 use crate::scatter;
 use crate::scatter::exec::{self as scatter_exec, Arguments, Failure, Late, Leases, Values};
 use crate::view::Serving;
@@ -162,12 +162,16 @@ impl Executor {
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
-        let target = match hinted::target(request, planned, &params, snapshot) {
-            Ok(target) => target,
-            Err(Error::Refused(refusal)) => {
-                return Box::pin(self.scatter(&serving, request, planned, refusal)).await;
-            }
-            Err(error) => return Err(error),
+        let target = match (plan, route::registration(statement)?) {
+            // Its comments say what the new table is registered as.
+            (Plan::Everywhere, Some(_)) => Target::Everywhere,
+            _ => match hinted::target(request, planned, &params, snapshot) {
+                Ok(target) => target,
+                Err(Error::Refused(refusal)) => {
+                    return Box::pin(self.scatter(&serving, request, planned, refusal)).await;
+                }
+                Err(error) => return Err(error),
+            },
         };
         let terms = Terms {
             tasks: self.tasks.clone(),
@@ -185,8 +189,9 @@ impl Executor {
         let routed = Some(snapshot.epoch());
         let exchange = match target {
             Target::Everywhere => {
-                let request = request.clone();
-                return self.run_everywhere(serving, request, terms.limit).await;
+                let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;
+                takes_no_parameters(request)?;
+                return self.run_everywhere(serving, change, terms.limit).await;
             }
             Target::Shard { index, token } => {
                 let checked = self.core.holding.check(snapshot, token);
@@ -357,29 +362,19 @@ impl Executor {
     async fn run_everywhere(
         &self,
         serving: Arc<Serving>,
-        request: Request,
+        change: everywhere::Change,
         limit: Duration,
     ) -> Result<Rows, Error> {
-        if !request.params.is_empty() {
-            return Err(Error::Refused(Refusal {
-                sqlstate: "0A000",
-                message: "a statement that runs on every shard takes no parameters".to_owned(),
-                hint: Some("write the values into the statement".to_owned()),
-            }));
-        }
         let (core, settings) = (Arc::clone(&self.core), Arc::clone(&self.settings));
         let change = async move {
-            let (sql, limit) = (&request.sql, Some(limit));
-            everywhere::run_within(&core, &serving, &settings, sql, limit).await
+            everywhere::run_within(&core, &serving, &settings, &change, Some(limit)).await
         };
         let ended = self.tasks.spawn("schema change", change).await;
         let answer = match ended {
             Ok(Ok(answer)) => answer,
             Ok(Err(everywhere::Failure::Own(error))) => return Err(error),
             Ok(Err(everywhere::Failure::Shard(frame))) => {
-                return Err(error_of(
-                    frame.get(wire::frame::HEADER_BYTES..).unwrap_or_default(),
-                ));
+                return Err(everywhere::told(&frame));
             }
             Err(_) => return Err(Error::ShuttingDown),
         };
@@ -496,6 +491,14 @@ fn not_sql(error: &SyntaxError) -> Refusal {
         message: error.to_string(),
         hint: None,
     }
+}
+
+fn takes_no_parameters(request: &Request) -> Result<(), Refusal> {
+    if request.params.is_empty() {
+        return Ok(());
+    }
+    let message = "a statement that runs on every shard takes no parameters";
+    Err(Refusal::unsupported(message).hint("write the values into the statement"))
 }
 
 fn too_many(count: usize) -> Refusal {

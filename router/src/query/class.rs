@@ -1,6 +1,6 @@
 //! The kinds of statement, as far as a session or the routing treats them differently.
 
-use super::{Data, Ddl, SqlExecute, SqlPrepare, TableRef};
+use super::{Data, Ddl, ShardingCall, SqlExecute, SqlPrepare, TableRef};
 
 /// What a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub enum Class {
     },
     /// EXPLAIN (ROUTE): where the statement would go, answered by the router.
     ExplainRoute(Box<Class>),
+    /// SELECT of one function of schema `sharding`, answered by the router.
+    Sharding(ShardingCall),
     /// LISTEN on a channel.
     Listen(String),
     /// UNLISTEN; none is UNLISTEN *.
@@ -79,6 +81,8 @@ pub enum Class {
     Notify(String),
     /// DECLARE of a cursor.
     DeclareCursor {
+        /// Its name.
+        name: String,
         /// WITH HOLD: it outlives its transaction.
         hold: bool,
         /// The query that it runs through.
@@ -88,7 +92,7 @@ pub enum Class {
     Cursor(CursorUse),
     /// LOCK TABLE.
     LockTable(Vec<TableRef>),
-    /// VACUUM, ANALYZE, CLUSTER, REINDEX and the like; the word.
+    /// CHECKPOINT, REFRESH MATERIALIZED VIEW; the word.
     Maintenance(&'static str),
     /// CALL of a procedure.
     Call,

@@ -2,11 +2,14 @@
 
 use super::{Family, TableRef};
 
+mod apart;
+mod manner;
 mod objects;
 mod queries;
 mod table;
 mod tags;
 
+pub use manner::{Manner, NewIndex};
 pub(super) use objects::of;
 pub(super) use queries::{create_table_as, into_target, select_into};
 
@@ -19,6 +22,8 @@ pub struct Ddl {
     pub changes: Vec<Change>,
     /// What can't be done on several shards whatever the tables are.
     pub objections: Vec<Objection>,
+    /// How several shards run it.
+    pub manner: Manner,
 }
 
 /// What a schema change does to one table.
@@ -107,6 +112,7 @@ impl Ddl {
             tag,
             changes: Vec::new(),
             objections: Vec::new(),
+            manner: Manner::Together,
         }
     }
 
@@ -115,7 +121,13 @@ impl Ddl {
             tag,
             changes,
             objections: Vec::new(),
+            manner: Manner::Together,
         }
+    }
+
+    fn in_manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
     }
 
     fn objecting(mut self, objection: Objection) -> Self {

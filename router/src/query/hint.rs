@@ -1,5 +1,5 @@
 //! Hints in the comments of a query string: `/* shard_key = 'x' */`, `/* shard = 'shard-1' */`,
-//! `/* consistency = 'eventual' */`.
+//! `/* consistency = 'eventual' */`, and what a CREATE TABLE is to be registered as.
 //! What a hint means for a statement is decided in [`crate::route`].
 //!
 //! A comment is read as a list of `name = value`; names that are not ours are somebody else's and
@@ -18,7 +18,16 @@ pub struct Hints {
     pub shard: Option<String>,
     /// How fresh a read must be, one of [`CONSISTENCIES`].
     pub consistency: Option<String>,
+    /// Whether a transaction may write on several shards, `on` or `off`; of a session only.
+    pub cross_shard_writes: Option<String>,
+    /// What a new table is to be registered as, one of [`TABLE_KINDS`].
+    pub table_kind: Option<String>,
+    /// The group of a new table.
+    pub table_group: Option<String>,
 }
+
+/// The words for what a table is.
+pub(super) const TABLE_KINDS: [&str; 3] = ["sharded", "reference", "unsharded"];
 
 /// The words for how fresh a read must be.
 pub const CONSISTENCIES: [&str; 2] = ["strong", "eventual"];
@@ -38,6 +47,10 @@ impl Hints {
             Some(&mut self.shard)
         } else if name.eq_ignore_ascii_case("consistency") {
             Some(&mut self.consistency)
+        } else if name.eq_ignore_ascii_case("table_kind") {
+            Some(&mut self.table_kind)
+        } else if name.eq_ignore_ascii_case("table_group") {
+            Some(&mut self.table_group)
         } else {
             None
         }
@@ -83,7 +96,10 @@ fn may_hold_hints(sql: &str) -> bool {
         let mut windows = sql.as_bytes().windows(word.len());
         windows.any(|window| window.eq_ignore_ascii_case(word))
     };
-    (sql.contains("/*") || sql.contains("--")) && (holds(b"shard") || holds(b"consistency"))
+    (sql.contains("/*") || sql.contains("--"))
+        && [&b"shard"[..], b"consistency", b"table_"]
+            .into_iter()
+            .any(holds)
 }
 
 struct Comment<'a> {
@@ -136,6 +152,9 @@ fn read(comment: &str, hints: &mut Hints) -> Result<(), SyntaxError> {
             return unreadable_when(ours, comment);
         }
         if name.eq_ignore_ascii_case("consistency") && !CONSISTENCIES.contains(&value.as_str()) {
+            return unreadable_when(ours, comment);
+        }
+        if name.eq_ignore_ascii_case("table_kind") && !TABLE_KINDS.contains(&value.as_str()) {
             return unreadable_when(ours, comment);
         }
         match place {

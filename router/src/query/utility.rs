@@ -10,7 +10,7 @@ use super::literal::Literals;
 use super::select::Handing;
 use super::{
     Class, CopyStatement, Data, SqlExecute, SqlPrepare, UnsafeCall, ddl, names, prepare,
-    set_config, setting,
+    set_config, setting, sharding,
 };
 
 /// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`.
@@ -23,9 +23,10 @@ pub(super) fn classify(node: &NodeEnum, sql: &str) -> (Class, Vec<UnsafeCall>) {
         found: Vec::new(),
     };
     // Only by itself: inside of another statement its effect on the session would be missed.
-    let class = match set_config::of(node) {
-        Some(setting) => Class::Set(setting),
-        None => calls.class(node),
+    let class = match (set_config::of(node), sharding::of(node)) {
+        (Some(setting), _) => Class::Set(setting),
+        (None, Some(call)) => Class::Sharding(call),
+        (None, None) => calls.class(node),
     };
     (class, calls.found)
 }
@@ -102,6 +103,7 @@ impl<'a> Calls<'a> {
                 }))
             }
             NodeEnum::DeclareCursorStmt(it) => Some(Class::DeclareCursor {
+                name: it.portalname.clone(),
                 hold: it.options & CURSOR_WITH_HOLD != 0,
                 query: Box::new(self.inner(it.query.as_deref())),
             }),
@@ -238,10 +240,7 @@ fn server_command(node: &NodeEnum) -> &'static str {
         NodeEnum::AlterDatabaseStmt(_)
         | NodeEnum::AlterDatabaseSetStmt(_)
         | NodeEnum::AlterDatabaseRefreshCollStmt(_) => "ALTER DATABASE",
-        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
-        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
-        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
-        NodeEnum::GrantRoleStmt(_) => "GRANT ROLE",
+        NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE with such a setting",
         NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
         NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
         NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",

@@ -37,7 +37,9 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
                 None => copy::plan(statement, tables),
             };
         }
-        Class::DeclareCursor { hold: false, query } => {
+        Class::DeclareCursor {
+            hold: false, query, ..
+        } => {
             return inside("DECLARE CURSOR", query, tables);
         }
         Class::LockTable(locked) => return lock::plan(locked, tables),
@@ -76,6 +78,11 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         )
         .hint("declare it without WITH HOLD, and read it in the same transaction"),
         Class::Maintenance(word) => Refusal::statement(word).hint(DIRECT),
+        Class::Sharding(_) => because(
+            "a function of schema sharding",
+            "it is answered by the router itself, over the Postgres front",
+        )
+        .hint("send SELECT with the call alone"),
         Class::Call => Refusal::statement("CALL"),
         Class::Do => Refusal::statement("DO"),
         Class::Other(tag) => Refusal::statement(tag),

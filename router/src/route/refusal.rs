@@ -15,7 +15,7 @@ const SHARDED_COPY: &str = ": its rows are on several shards";
 
 impl Refusal {
     /// Something that the router does not do.
-    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
         Self {
             sqlstate: UNSUPPORTED,
             message: message.into(),
@@ -24,9 +24,18 @@ impl Refusal {
     }
 
     /// Adds what to do instead.
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// A shard that is named and not there.
+    pub(crate) fn no_such_shard(name: &str) -> Self {
+        Self {
+            sqlstate: "22023",
+            message: format!("shard \"{name}\" does not exist"),
+            hint: None,
+        }
     }
 
     /// A kind of statement that the router does not run.

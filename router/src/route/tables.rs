@@ -134,5 +134,8 @@ pub(super) fn unregistered(table: &TableRef) -> Refusal {
     Refusal::unsupported(format!(
         "table \"{name}\" is not registered in the topology"
     ))
-    .hint("register it with POST /api/v1/tables or \"shardctl tables add\"")
+    .hint(
+        "register it: SELECT sharding.shard_table('table', 'column'), POST /api/v1/tables or \
+         \"shardctl tables add\"; a view can't be read through the router, its query can",
+    )
 }

@@ -7,13 +7,16 @@ use wire::{Format, Text};
 use super::housekeeping::{bare_description, is_bare};
 use super::prepared::Prepared;
 use super::{Session, hints, local};
-use crate::query::{self, Class, Statement};
+use crate::query::{self, Class, ShardingCall, Statement};
 use crate::route::explain::{self, Question};
 use crate::route::{Parameters, Plan};
 use crate::view::Serving;
 
 /// PostgreSQL's id of the type text.
 const TEXT_OID: u32 = 25;
+
+/// PostgreSQL's id of the type bigint.
+const INT8_OID: u32 = 20;
 
 /// Rows of one text column.
 pub(super) fn rows<'a>(
@@ -31,6 +34,7 @@ pub(super) fn rows<'a>(
 pub(super) fn column_of(class: &Class) -> Option<&str> {
     match class {
         Class::ExplainRoute(_) => Some(explain::COLUMN),
+        Class::Sharding(call) => Some(call.name()),
         Class::Show(name) => hints::named_by(class).map(|_| name.as_str()),
         _ => None,
     }
@@ -38,27 +42,36 @@ pub(super) fn column_of(class: &Class) -> Option<&str> {
 
 /// The RowDescription of such a statement; empty for any other, whose answer has no rows.
 pub(super) fn heading(class: &Class) -> Result<Bytes, wire::EncodeError> {
-    column_of(class).map_or(Ok(Bytes::new()), heading_of)
+    let heading = |name| heading_of(name, type_of(class));
+    column_of(class).map_or(Ok(Bytes::new()), heading)
 }
 
 /// The RowDescription of a plan.
 pub(super) fn plan_heading() -> Result<Bytes, wire::EncodeError> {
-    heading_of(explain::COLUMN)
+    heading_of(explain::COLUMN, TEXT_OID)
 }
 
-fn heading_of(name: &str) -> Result<Bytes, wire::EncodeError> {
+fn heading_of(name: &str, type_oid: u32) -> Result<Bytes, wire::EncodeError> {
     let mut out = BytesMut::new();
     let column = Column {
         name: Text::new(name.as_bytes()),
         table_oid: 0,
         table_column: 0,
-        type_oid: TEXT_OID,
-        type_bytes: -1,
+        type_oid,
+        type_bytes: if type_oid == INT8_OID { 8 } else { -1 },
         type_modifier: -1,
         format: Format::Text,
     };
     encode::row_description(&mut out, &[column])?;
     Ok(out.freeze())
+}
+
+/// The type of that column.
+fn type_of(class: &Class) -> u32 {
+    match class {
+        Class::Sharding(ShardingCall::NextId | ShardingCall::NextIds(_)) => INT8_OID,
+        _ => TEXT_OID,
+    }
 }
 
 /// Whether no shard is needed to prepare, describe and run a statement.

@@ -80,6 +80,11 @@ impl Clock {
         Patience(both.min_by_key(|(at, _)| *at))
     }
 
+    /// How long one statement may take.
+    pub(super) fn query_limit(&self) -> Option<Duration> {
+        self.limits.query
+    }
+
     /// Until when an answer that begins now has to be there, and after how long that is.
     pub(super) fn answered_by(&self) -> Option<(Instant, Duration)> {
         let query = self

@@ -118,7 +118,7 @@ impl Session {
         located: Located,
         frame: &Frame,
     ) -> Result<(), Stopped> {
-        self.flight.writes = located.writes;
+        self.flight.note_writes(located.writes);
         self.attach_reader(serving, located.target, located.permit)
             .await?;
         self.flight.ends = self.transaction == Transaction::Idle;
@@ -135,6 +135,15 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         let class = &statement.class;
+        if self.company.is_some()
+            && let Some(frames) = Box::pin(self.run_together(class)).await?
+        {
+            return self.answer_locally(&frames).await;
+        }
+        if let Class::Sharding(call) = class {
+            let frames = Box::pin(self.run_sharding(call, serving)).await?;
+            return self.answer_in_rows(class, &frames).await;
+        }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
         }
@@ -152,7 +161,8 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
-            let frames = Box::pin(self.run_everywhere(serving, statement, sql)).await?;
+            let only = std::slice::from_ref(statement);
+            let frames = Box::pin(self.run_everywhere(serving, only, sql)).await?;
             return self.answer_locally(&frames).await;
         }
         let permit = self.permit(statement, plan);
@@ -160,18 +170,28 @@ impl Session {
             // A failed transaction answers everything with the same error, or ends.
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
-                self.flight.writes = may_write(plan, statement);
+                self.flight.note_writes(may_write(plan, statement));
                 match self.place(statement, plan, &NoParameters, serving) {
                     Ok(target) => target,
                     Err(refusal) => {
-                        let asked = (statement, plan, sql);
-                        return Box::pin(self.scatter_query(serving, asked, refusal)).await;
+                        let text = (sql, &refusal);
+                        let which = (statement, plan);
+                        let split = self.split_of(which, text, &NoParameters, serving)?;
+                        let Some(split) = split else {
+                            let asked = (statement, plan, sql);
+                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
+                        };
+                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
+                        return self.answer_locally(&frames).await;
                     }
                 }
             }
             None => Target::Any,
         };
         self.attach_reader(serving, target, permit).await?;
+        if let Class::DeclareCursor { name, .. } = class {
+            self.note_cursor(name);
+        }
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await
@@ -191,18 +211,22 @@ impl Session {
         let own = |class| answers::is_own(class) && !control::is_control(class) && !either(class);
         if statements.iter().any(|statement| own(&statement.class)) {
             return Err(alone(
-                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE) and a setting of the router",
+                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE), a function of schema sharding and a setting of \
+                 the router",
             )
             .into());
+        }
+        if self.company.is_some() && statements.iter().any(|it| is_neutral(&it.class)) {
+            let what =
+                "transaction control, settings and cursors of a transaction on several shards";
+            return Err(alone(what).into());
         }
         if plans.contains(&Plan::Everywhere) {
             return self.run_ddl_script(serving, statements, plans, sql).await;
         }
         let (target, effects) = self.survey(serving, statements, plans, sql)?;
         self.attach(serving, target).await?;
-        if let Some(attachment) = &mut self.attachment {
-            attachment.movable = None;
-        }
+        self.stay();
         self.flight.ends = self.transaction == Transaction::Idle;
         effects
             .into_iter()
@@ -230,7 +254,8 @@ impl Session {
                 let anew = (settings.search_path() != self.settings.search_path())
                     .then(|| plan_under(statement, serving, &settings));
                 let plan = anew.as_ref().unwrap_or(plan);
-                self.flight.writes |= may_write(plan, statement);
+                self.flight
+                    .note_writes(self.flight.writes || may_write(plan, statement));
                 let next = self.place(statement, plan, &NoParameters, serving)?;
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
@@ -253,14 +278,7 @@ impl Session {
         if plans.iter().any(|plan| *plan != Plan::Everywhere) {
             return Err(alone("schema changes that go to every shard").into());
         }
-        for statement in statements {
-            // Under a shard hint a schema change is refused.
-            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
-        }
-        let Some(first) = statements.first() else {
-            return Ok(());
-        };
-        let frames = self.run_everywhere(serving, first, sql).await?;
+        let frames = self.run_everywhere(serving, statements, sql).await?;
         self.answer_locally(&frames).await
     }
 
@@ -268,24 +286,25 @@ impl Session {
     pub(super) async fn run_everywhere(
         &mut self,
         serving: &Serving,
-        statement: &Statement,
+        statements: &[Statement],
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
-        // Under a shard hint a schema change is refused.
-        self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        let change = everywhere::Change::of(statements, sql)?;
+        for statement in statements.iter().filter(|_| !change.registers()) {
+            // Under a shard hint a schema change is refused.
+            self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
+        }
         match &self.transaction {
             Transaction::Idle => {}
             Transaction::FailedPending(_) | Transaction::Failed => {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statement).into());
+                return Err(not_in_block(statements.first()).into());
             }
         }
         let core = &self.front.core;
-        let outcome = everywhere::run(core, serving, self.settings.committed(), sql).await;
-        // Even a part of the shards is enough for statements to no longer fit their tables.
-        self.front.statements.forget_all();
+        let outcome = everywhere::run(core, serving, self.settings.committed(), &change).await;
         match outcome {
             Ok(frames) => Ok(frames),
             Err(everywhere::Failure::Own(error)) => Err(error.into()),
@@ -339,6 +358,9 @@ impl Session {
             return Err(Box::pin(self.step_back(&seen)).await.into());
         }
         self.finish(&seen);
+        if self.company.is_some() {
+            Box::pin(self.undo_parked()).await;
+        }
         Ok(())
     }
 
@@ -503,9 +525,9 @@ fn several_shards() -> Refusal {
     }
 }
 
-fn not_in_block(statement: &Statement) -> Refusal {
-    let tag = match &statement.class {
-        Class::Ddl(ddl) => ddl.tag,
+fn not_in_block(statement: Option<&Statement>) -> Refusal {
+    let tag = match statement.map(|statement| &statement.class) {
+        Some(Class::Ddl(ddl)) => ddl.tag,
         _ => "the statement",
     };
     Refusal {

@@ -1,7 +1,8 @@
 //! Schema changes: on every shard or on none.
 
-use router::exec::everywhere::{self, Failure};
+use router::exec::everywhere::{self, Change, Failure};
 use router::pool::settings::Settings;
+use router::query::analyze;
 use serde_json::json;
 
 use crate::setup::Router;
@@ -56,10 +57,10 @@ async fn the_first_shards_notices_and_the_sessions_settings_hold() {
         shard.psql("CREATE SCHEMA other").await.unwrap();
     }
     let sql = "CREATE TABLE IF NOT EXISTS t (a int)";
-    everywhere::run(core, &serving, &settings, sql)
+    everywhere::run(core, &serving, &settings, &change(sql))
         .await
         .unwrap();
-    let frames = everywhere::run(core, &serving, &settings, sql)
+    let frames = everywhere::run(core, &serving, &settings, &change(sql))
         .await
         .unwrap();
     let tags: Vec<u8> = frames_of(&frames);
@@ -70,11 +71,16 @@ async fn the_first_shards_notices_and_the_sessions_settings_hold() {
             .await;
         assert_eq!(exists.unwrap(), "t");
     }
-    let failure = everywhere::run(core, &serving, &settings, "DROP TABLE none").await;
+    let failure = everywhere::run(core, &serving, &settings, &change("DROP TABLE none")).await;
     match failure.unwrap_err() {
         Failure::Shard(frame) => assert_eq!(frames_of(&frame), b"E"),
         Failure::Own(error) => panic!("{error}"),
     }
+}
+
+fn change(sql: &str) -> Change {
+    let analysis = analyze(sql).unwrap();
+    Change::of(&analysis.statements, sql).unwrap()
 }
 
 fn frames_of(mut bytes: &[u8]) -> Vec<u8> {

@@ -16,14 +16,17 @@ use router::core::Core;
 use router::exec::Executor;
 use router::hold::Holding;
 use router::ingress::{self, Limits};
+use router::managers::Managers;
 use router::metrics::Metrics;
 use router::moving::Moving;
 use router::pool::{self, Credentials};
 use router::schema::Schema;
+use router::twopc::TwoPhase;
 use router::view::Keeper;
 use serde_json::{Value, json};
 use tests::Postgres;
 use topology::records::{Incarnation, ShardVnodes};
+use topology::store::MemoryStore;
 use topology::{
     Endpoint, Epoch, Group, GroupName, KeyType, Parts, Placement, Shard, ShardId, ShardState,
     Snapshot, Table, TableName, Token, ring,
@@ -102,6 +105,7 @@ impl Router {
         .await
         .unwrap();
         let core = Arc::new(Core {
+            managers: Managers::new(Arc::new(MemoryStore::new()), None, None),
             schema: Schema::default(),
             cache: Cache::new(1_000),
             config,
@@ -110,6 +114,7 @@ impl Router {
             moving,
             metrics,
             replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
+            twopc: TwoPhase::register(Incarnation(1), &registry).unwrap(),
         });
         Self {
             shards,

@@ -19,24 +19,26 @@ use super::job::{ask, begin, begin_and_pause, find, until, until_phase};
 use super::ledger::Ledger;
 use super::load::{self, KEYS, Load};
 use super::remains;
-use crate::suite::{Outcome, Suite, long, same};
+use crate::suite::{Outcome, Suite, alone, long, same};
 
 mod direct;
 
 use direct::Direct;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    long!(suite:
+    let mut trials = Vec::from(alone!(suite:
         a_router_sleeps_through_the_flip,
         a_manager_sleeps_through_its_lease_within_the_cutover,
+        a_client_goes_past_the_routers,
+        a_transaction_that_is_open_across_the_cutover_is_told_to_try_again,
+    ));
+    trials.extend(long!(suite:
         the_store_dies_during_the_copy,
         the_source_dies_while_it_is_followed,
         the_target_dies_before_the_flip,
-        a_client_goes_past_the_routers,
         a_long_transaction_defers_the_cutover_and_stalls_nobody,
-        a_transaction_that_is_open_across_the_cutover_is_told_to_try_again,
-    )
-    .into()
+    ));
+    trials
 }
 
 async fn start() -> anyhow::Result<Cluster> {

@@ -61,16 +61,13 @@ async fn tampering_is_found(sql: &str) -> Outcome {
         .context("a key of shard-1")?;
     let job = begin_and_pause(&cluster, "move", order).await?;
     tamper(&cluster, &job, &sql.replace("$KEY", &key.to_string())).await?;
-    let load = Load::start(&cluster, 2);
+    // A write to the very row might heal it, or find it before the comparison does.
     super::job::ask(&cluster, &job, "resume").await?;
     let failed = until(&cluster, &job, "failed").await?;
-    let ledger = load.stop().await?;
     let error = failed["error_message"].as_str().unwrap_or_default();
     anyhow::ensure!(error.contains("differ"), "{failed:#}");
     anyhow::ensure!(error.contains(&key.to_string()), "{failed:#}");
-    nothing_came_of_it(&cluster, &before).await?;
-    same!(ledger.other_errors(), Vec::new());
-    ledger.check(&cluster).await
+    nothing_came_of_it(&cluster, &before).await
 }
 
 /// Between the comparison before the hold and the cutover nobody looks; the comparison of the very
@@ -114,7 +111,7 @@ async fn a_difference_at_the_cutover_is_told_and_can_be_rolled_back() -> Outcome
     let told = wait::until("told", wait::START, async || {
         let found = super::job::find(&cluster, &job).await?;
         let error = found["legs"][0]["error"].as_str().unwrap_or_default();
-        anyhow::ensure!(error.contains(&format!("key {key}")), "{found:#}");
+        anyhow::ensure!(error.contains(&format!("({key})")), "{found:#}");
         Ok(found)
     })
     .await?;
@@ -127,10 +124,7 @@ async fn a_difference_at_the_cutover_is_told_and_can_be_rolled_back() -> Outcome
     until(&cluster, &job, "rolled_back").await?;
     let ledger = load.stop().await?;
     same!(ledger.other_errors(), Vec::new());
-    nothing_came_of_it(&cluster, &before).await?;
-    let count = format!("SELECT count(*) FROM counters WHERE k = {key}");
-    same!(cluster.shard("shard-1")?.psql(&count).await?.trim(), "1");
-    Ok(())
+    nothing_came_of_it(&cluster, &before).await
 }
 
 /// Does something on the mirror behind everybody's back, as only the job itself may.

@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::store::Revision;
 use topology::{Shard, ShardId, Term};
 
 use super::streams::Streams;
 use super::verify::Exact;
-use super::{Context, Trouble, rest};
+use super::{Context, Report, Trouble, rest};
 use crate::reshard::flow::{Flow, Ranges};
 use crate::reshard::guard::Guarded;
 use crate::reshard::leg::Leg;
@@ -56,6 +57,7 @@ pub(super) struct Hands {
     pub(super) exact: Option<Exact>,
     /// Why the present cutover is being taken back.
     pub(super) reason: Option<String>,
+    report: watch::Sender<Report>,
 }
 
 impl Hands {
@@ -65,6 +67,7 @@ impl Hands {
         (leg, seen): (Leg, Revision),
         options: Options,
         progress: Arc<Progress>,
+        report: watch::Sender<Report>,
     ) -> Self {
         Self {
             context,
@@ -83,11 +86,16 @@ impl Hands {
             frozen: Vec::new(),
             exact: None,
             reason: None,
+            report,
         }
     }
 
-    pub(super) fn leg(&self) -> &Leg {
-        &self.leg
+    /// Tells whoever runs the job how its leg is.
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Report)) {
+        self.report.send_modify(|report| {
+            report.leg.clone_from(&self.leg);
+            change(report);
+        });
     }
 
     /// Keeps what the record has to say of a step that was not done.

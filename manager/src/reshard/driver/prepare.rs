@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use topology::{Epoch, Placement, Snapshot, TableName};
+use platform::telemetry::error_chain;
+use topology::{Epoch, Placement, Snapshot, TableName, numbers};
 
 use super::Trouble;
 use super::hands::Hands;
@@ -87,7 +88,14 @@ impl Hands {
             let (source, target) = (self.shard(&flow.from)?, self.shard(&flow.to)?);
             let (source, target) = (&source, &target);
             let pair = Pair { source, target };
-            self.creation(pair).create(&names).await?;
+            let numbers = [source, target];
+            let numbers = numbers::of(self.context.store.as_ref(), &numbers).await;
+            let numbers = numbers.map_err(|error| numberless(&error))?;
+            let numbers = match numbers.as_slice() {
+                [from, to] => (*from, *to),
+                _ => return Err(Trouble::lasting("two shards have no two numbers")),
+            };
+            self.creation(pair).create(&names, numbers).await?;
             let mut from = self.writer(&flow.from, "schema").await?;
             let mut to = self.writer(&flow.to, "schema").await?;
             for table in &reference {
@@ -281,4 +289,14 @@ fn text_of(finding: &Finding) -> String {
         ..
     } = finding;
     format!("shard {shard}{table}: {problem} ({remedy})")
+}
+
+/// A shard has no number, by which its sequences would differ from the others'.
+fn numberless(error: &numbers::Error) -> Trouble {
+    match error {
+        numbers::Error::Store(_) | numbers::Error::Busy => Trouble::passing(error_chain(error)),
+        numbers::Error::Unreadable(_) | numbers::Error::Exhausted => {
+            Trouble::lasting(error_chain(error))
+        }
+    }
 }

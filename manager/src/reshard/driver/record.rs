@@ -167,6 +167,7 @@ impl Hands {
         let applied = self.context.writer.write_reshard(&write).await?;
         self.leg = with_epochs(leg, applied.epoch);
         self.seen = applied.revision;
+        self.tell(|_| {});
         Ok(applied)
     }
 }

@@ -1,7 +1,7 @@
 //! Creates tables on a shard that lacks them: before the copy without keys and indexes, which are
 //! built faster afterwards, and then these.
 
-use topology::{TableName, Term};
+use topology::{TableName, Term, strides};
 
 use super::dump::{Section, Tools};
 use super::unfinished::{EVERYTHING, Unfinished, unfinished};
@@ -30,11 +30,16 @@ pub struct Creation<'a> {
 impl Creation<'_> {
     /// Creates those of some tables that the target lacks, without keys, indexes and triggers;
     /// all of the source's database if the target's is empty. Says what is to be finished after
-    /// the copy, also of earlier attempts. Sharded and reference tables go in one call.
+    /// the copy, also of earlier attempts. Sharded and reference tables go in one call. `numbers`
+    /// are those of both shards, by which their sequences differ.
     ///
     /// # Errors
     /// [`Error`] names the shard.
-    pub async fn create(&self, tables: &[TableName]) -> Result<Unfinished, Error> {
+    pub async fn create(
+        &self,
+        tables: &[TableName],
+        numbers: (u16, u16),
+    ) -> Result<Unfinished, Error> {
         let mut target = self.open(self.pair.target).await?;
         let present = describe(&mut target, tables).await?;
         let missing: Vec<&TableName> = tables.iter().filter(|t| !present.has(t)).collect();
@@ -61,6 +66,9 @@ impl Creation<'_> {
             "\nINSERT INTO vg.unfinished SELECT pg_catalog.unnest({}) ON CONFLICT (name) DO NOTHING;",
             array(&entries)
         );
+        // The dump has the source's values.
+        let (from, to) = numbers;
+        text += &format!("\n{};", strides::shift(from, to));
         self.run(&mut target, "create tables", &text).await?;
         Ok(unfinished(&target).await?)
     }

@@ -8,8 +8,8 @@ use pg_query::protobuf::{
 
 use super::super::names;
 use super::queries::{self, is_temporary};
-use super::table::{self, CONCURRENTLY, TEMPORARY};
-use super::{Change, Ddl, Objection, tags};
+use super::table::{self, TEMPORARY};
+use super::{Change, Ddl, Manner, Objection, apart, tags};
 
 const SEQUENCE: Objection = Objection {
     what: "a sequence, whose values collide between shards",
@@ -90,7 +90,10 @@ pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
         }
         NodeEnum::CreateForeignServerStmt(_) => Ddl::new("CREATE SERVER").objecting(FOREIGN),
         NodeEnum::AlterForeignServerStmt(_) => Ddl::new("ALTER SERVER").objecting(FOREIGN),
-        other => Ddl::new(plain_tag(other)?),
+        other => match plain_tag(other) {
+            Some(tag) => Ddl::new(tag),
+            None => apart::of(other)?,
+        },
     })
 }
 
@@ -169,7 +172,7 @@ fn drop(drop: &DropStmt) -> Ddl {
         _ => {}
     }
     if drop.concurrent {
-        ddl.object(CONCURRENTLY);
+        ddl.manner = Manner::InTurn;
     }
     ddl
 }
@@ -195,7 +198,7 @@ fn rename(rename: &RenameStmt) -> Ddl {
         ObjectType::ObjectColumn | ObjectType::ObjectAttribute => rename.relation_type(),
         _ => object,
     };
-    let mut ddl = Ddl::new(tags::alter(owner));
+    let mut ddl = Ddl::new(tags::alter(owner)).in_manner(reach(owner));
     let table = rename.relation.as_ref().map(names::table);
     match object {
         // ALTER INDEX and ALTER VIEW may rename tables too.
@@ -245,7 +248,18 @@ fn comment(comment: &CommentStmt) -> Ddl {
         | ObjectType::ObjectPolicy => object.and_then(owner_of_last).map(mention),
         _ => None,
     };
-    Ddl::with("COMMENT", change.into_iter().collect())
+    Ddl::with("COMMENT", change.into_iter().collect()).in_manner(reach(comment.objtype()))
+}
+
+/// Whether a kind of object belongs to a database or to its server.
+fn reach(object: ObjectType) -> Manner {
+    match object {
+        ObjectType::ObjectRole
+        | ObjectType::ObjectDatabase
+        | ObjectType::ObjectTablespace
+        | ObjectType::ObjectParameterAcl => Manner::OncePerServer,
+        _ => Manner::Together,
+    }
 }
 
 fn mention(change: Change) -> Change {
@@ -263,7 +277,7 @@ fn mention(change: Change) -> Change {
 
 fn grant(grant: &GrantStmt) -> Ddl {
     let tag = if grant.is_grant { "GRANT" } else { "REVOKE" };
-    let mut ddl = Ddl::new(tag);
+    let mut ddl = Ddl::new(tag).in_manner(reach(grant.objtype()));
     if grant.objtype() == ObjectType::ObjectTable {
         let tables = ranges(&grant.objects).map(names::table);
         ddl.changes.extend(tables.map(Change::Mention));

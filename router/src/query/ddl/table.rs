@@ -11,7 +11,7 @@ use super::super::builder::{Builder, Place};
 use super::super::literal;
 use super::super::{Family, TableRef, names};
 use super::queries::is_temporary;
-use super::{Change, Constraint, Ddl, KeyColumnType, NewColumn, Objection, tags};
+use super::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection, tags};
 
 const SERIAL_HINT: &str =
     "use a uuid with DEFAULT gen_random_uuid(), or give the id from the application";
@@ -38,12 +38,6 @@ pub(super) const TEMPORARY: Objection = Objection {
     what: "a temporary object, which belongs to one connection",
     hint: "use a plain table, or WITH in the query",
     everywhere: true,
-};
-
-pub(super) const CONCURRENTLY: Objection = Objection {
-    what: "CONCURRENTLY, which can't run in a transaction with the other shards",
-    hint: "leave CONCURRENTLY out, or run it on each shard",
-    everywhere: false,
 };
 
 /// CREATE TABLE, CREATE FOREIGN TABLE.
@@ -104,7 +98,10 @@ pub(super) fn index(index: &IndexStmt) -> Ddl {
         return ddl;
     };
     if index.concurrent {
-        ddl.object(CONCURRENTLY);
+        ddl.manner = Manner::IndexInTurn(NewIndex {
+            name: (!index.idxname.is_empty()).then(|| index.idxname.clone()),
+            table: table.clone(),
+        });
     }
     ddl.changes.push(if index.unique {
         let columns = index.index_params.iter().filter_map(plain_index_column);
@@ -167,7 +164,7 @@ fn alter_command(ddl: &mut Ddl, table: &TableRef, command: &AlterTableCmd) {
         Some(Some(NodeEnum::PartitionCmd(partition))) => {
             others.extend(partition.name.as_ref().map(names::table).map(Change::Alter));
             if partition.concurrent {
-                ddl.object(CONCURRENTLY);
+                ddl.manner = Manner::InTurn;
             }
         }
         Some(Some(_)) if command.subtype() == AlterTableType::AtColumnDefault => {

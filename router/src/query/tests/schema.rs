@@ -1,7 +1,7 @@
 //! What a schema change does to tables, and why some are refused.
 
 use super::*;
-use crate::query::{Change, Ddl, KeyColumnType};
+use crate::query::{Change, Ddl, KeyColumnType, Manner, NewIndex};
 
 fn ddl(sql: &str) -> Ddl {
     match class(sql) {
@@ -296,13 +296,6 @@ const OBJECTED: &[(&str, &str, bool)] = &[
         "a materialized view",
         false,
     ),
-    ("create index concurrently on t (a)", "CONCURRENTLY", false),
-    ("drop index concurrently i", "CONCURRENTLY", false),
-    (
-        "alter table t detach partition u concurrently",
-        "CONCURRENTLY",
-        false,
-    ),
     (
         "create rule r as on insert to t do nothing",
         "a rule",
@@ -355,4 +348,74 @@ fn a_table_of_rows_names_what_it_reads() {
         changes("select * into t from u"),
         "SELECT INTO: create t( ..), mention u"
     );
+}
+
+#[test]
+fn what_may_not_run_in_a_transaction_is_run_in_turn() {
+    let manner = |sql: &str| match class(sql) {
+        Class::Ddl(ddl) => (ddl.tag, ddl.manner, ddl.changes.len()),
+        other => panic!("{sql}: {other:?}"),
+    };
+    let index = |name: Option<&str>| {
+        Manner::IndexInTurn(NewIndex {
+            name: name.map(str::to_owned),
+            table: TableRef {
+                schema: None,
+                name: "t".to_owned(),
+            },
+        })
+    };
+    for (sql, expected) in [
+        ("vacuum full t", ("VACUUM", Manner::InTurn, 1)),
+        ("vacuum", ("VACUUM", Manner::InTurn, 0)),
+        ("analyze t (a), u", ("ANALYZE", Manner::InTurn, 2)),
+        ("cluster", ("CLUSTER", Manner::InTurn, 0)),
+        ("reindex table t", ("REINDEX", Manner::InTurn, 1)),
+        ("reindex index i", ("REINDEX", Manner::InTurn, 0)),
+        (
+            "create index concurrently on t (a)",
+            ("CREATE INDEX", index(None), 1),
+        ),
+        (
+            "create unique index concurrently i on t (a)",
+            ("CREATE INDEX", index(Some("i")), 1),
+        ),
+        (
+            "drop index concurrently i",
+            ("DROP INDEX", Manner::InTurn, 0),
+        ),
+        (
+            "alter table t detach partition u concurrently",
+            ("ALTER TABLE", Manner::InTurn, 2),
+        ),
+        (
+            "create index on t (a)",
+            ("CREATE INDEX", Manner::Together, 1),
+        ),
+    ] {
+        assert_eq!(manner(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_belongs_to_a_server_is_done_once_on_each() {
+    for (sql, tag) in [
+        ("create user u", "CREATE ROLE"),
+        ("alter role u set jit = off", "ALTER ROLE"),
+        ("alter role u rename to v", "ALTER ROLE"),
+        ("drop role u", "DROP ROLE"),
+        ("grant a to b", "GRANT ROLE"),
+        ("revoke a from b", "REVOKE ROLE"),
+        ("comment on role u is 'x'", "COMMENT"),
+        ("grant connect on database d to u", "GRANT"),
+    ] {
+        let Class::Ddl(ddl) = class(sql) else {
+            panic!("{sql}");
+        };
+        assert_eq!((ddl.tag, ddl.manner), (tag, Manner::OncePerServer), "{sql}");
+    }
+    let Class::Ddl(grant) = class("grant select on t to u") else {
+        panic!("not a change");
+    };
+    assert_eq!(grant.manner, Manner::Together);
 }

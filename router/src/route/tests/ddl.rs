@@ -1,7 +1,9 @@
 //! Schema changes: where they go and what they must leave alone.
 
 use super::cluster::{planned, refused, table_ref};
-use crate::query::{Change, Class, Constraint, Ddl, Family, KeyColumnType, NewColumn, Objection};
+use crate::query::{
+    Change, Class, Constraint, Ddl, Family, KeyColumnType, Manner, NewColumn, Objection,
+};
 use crate::route::Plan;
 
 fn ddl(changes: Vec<Change>) -> Class {
@@ -9,6 +11,7 @@ fn ddl(changes: Vec<Change>) -> Class {
         tag: "ALTER TABLE",
         changes,
         objections: Vec::new(),
+        manner: Manner::Together,
     })
 }
 
@@ -129,6 +132,7 @@ fn an_objection_may_end_at_the_home_shard() {
             tag: "ALTER TABLE",
             changes,
             objections: vec![objection],
+            manner: Manner::Together,
         }))
     };
     assert!(matches!(with("orders", false), Plan::Refused(_)));

@@ -9,6 +9,7 @@ use wire::frontend::Bind;
 use super::Portal;
 use super::steps::Step;
 use crate::error::Error;
+use crate::pool;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -60,7 +61,9 @@ impl Session {
         let mut since = None;
         loop {
             match self.on_bind(frame).await {
-                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                Err(
+                    held @ Stopped::Told(Error::Hold(_) | Error::Pool(pool::Error::Retired { .. })),
+                ) => {
                     let bytes = frame.bytes().len();
                     Box::pin(self.wait_out(held, bytes, &mut since)).await?;
                 }
@@ -81,7 +84,10 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..) | Portal::Scattered(_)) {
+                if !matches!(
+                    opened,
+                    Portal::Answered(..) | Portal::Split(_) | Portal::Scattered(_)
+                ) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -90,10 +96,18 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
+        if self.company.is_some() {
+            self.seek_cursor_of(&prepared).await?;
+        }
         self.attach_reader(&serving, target, permit).await?;
+        if let Some(Class::DeclareCursor { name, .. }) = prepared.statement().map(|it| &it.class) {
+            self.note_cursor(name);
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
-        self.ensure_prepared(&prepared, named);
+        if !self.is_prepared(&prepared, named) {
+            Box::pin(self.prepare_alike(&prepared, named)).await?;
+        }
         if named {
             let server_name = prepared.server_name.as_bytes();
             wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
@@ -170,8 +184,11 @@ impl Session {
             Class::DiscardAll => self.settings.is_startup(),
             class => is_housekeeping(class),
         };
+        let together = self.company.is_some() && control::ends(class);
         let here = own
+            || together
             || hints::named_by(class).is_some()
+            || matches!(class, Class::Sharding(_))
             || (self.attachment.is_none() && is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
@@ -199,7 +216,7 @@ impl Session {
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
-        self.flight.writes |= may_write(plan, statement);
+        self.flight.note_writes(may_write(plan, statement));
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,
@@ -207,6 +224,11 @@ impl Session {
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
             Err(refusal) => {
+                let text = (prepared.sql(), &refusal);
+                if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
+                    let split = split.bound(prepared, bind);
+                    return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+                }
                 let asked = (statement, self.is_hinted(statement));
                 // COPY and EXPLAIN are answered to simple queries only.
                 let is_query = matches!(class, Class::Select(_));

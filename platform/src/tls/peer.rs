@@ -1,7 +1,7 @@
-//! TLS from one manager to another: the same files that the manager serves with.
+//! TLS from one program of the system to a manager: the same files that the program serves with.
 //!
-//! Replicas usually share one certificate, often one that names neither of them; a peer is
-//! trusted when it shows, and has the key of, the very certificate that we have, or one that the
+//! They usually share one certificate, often one that names none of them; a manager is trusted
+//! when it shows, and has the key of, the very certificate that we have, or one that the
 //! configured authority issued for its host.
 
 use std::fmt;
@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::{Error, ServerConfig};
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use platform::tls::{Error, ServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Connects to another manager; the form that tonic asks for.
+/// Connects to a manager; the form that tonic asks for.
 #[derive(Clone)]
 pub struct Connector(TlsConnector);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Reads the manager's own files, and an authority for certificates other than its own.
+    /// Reads the program's own files, and an authority for certificates other than its own.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use platform::TaskGroup;
-use platform::tls::{Acceptor, ServerConfig};
+use crate::TaskGroup;
+use crate::tls::{Acceptor, ServerConfig};
 use tokio::net::TcpListener;
 
 use super::Connector;

@@ -6,7 +6,7 @@
 /// line is removed before, so that the next process dies at the next one, and at last none.
 /// `freeze before:fence` stops the process there until it is told to continue.
 #[cfg(feature = "failpoints")]
-pub(super) fn pass(moment: &str, step: &str) {
+pub fn pass(moment: &str, step: &str) {
     let wanted = std::env::var("SHARDING_FAILPOINT").unwrap_or_default();
     let (first, file, rest) = first_in_file().unwrap_or_default();
     if is_here(&first, moment, step) {
@@ -22,6 +22,8 @@ pub(super) fn pass(moment: &str, step: &str) {
         let id = std::process::id().to_string();
         let mut stop = std::process::Command::new("kill");
         drop(stop.args(["-s", "STOP", &id]).status());
+        // The signal is for the process: this thread may run on until another one has taken it.
+        drop(std::process::Command::new("sleep").arg("0.5").status());
     } else {
         std::process::abort();
     }
@@ -47,4 +49,4 @@ fn first_in_file() -> Option<(String, String, String)> {
 
 /// Nothing.
 #[cfg(not(feature = "failpoints"))]
-pub(super) fn pass(_moment: &str, _step: &str) {}
+pub fn pass(_moment: &str, _step: &str) {}

@@ -1,0 +1,93 @@
+//! Calls of the functions of schema `sharding`, which the router answers: tables are registered and
+//! forgotten here.
+
+use bytes::{Bytes, BytesMut};
+use proto::manager::v1::DeleteTableRequest;
+use wire::backend::encode;
+
+use super::attach::Stopped;
+use super::state::Transaction;
+use super::{Session, answers, control};
+use crate::error::Error;
+use crate::exec::everywhere;
+use crate::query::{Registration, ShardingCall};
+use crate::route::Refusal;
+use crate::view::Serving;
+
+impl Session {
+    /// The answer to a call, without its heading.
+    pub(super) async fn run_sharding(
+        &mut self,
+        call: &ShardingCall,
+        serving: &Serving,
+    ) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        match call {
+            ShardingCall::Register {
+                function,
+                registration,
+            } => {
+                self.must_be_outside(function)?;
+                self.register(registration, serving).await?;
+                answered(&registration.table)
+            }
+            ShardingCall::Forget(table) => {
+                self.must_be_outside("forget_table")?;
+                let core = &self.front.core;
+                let message = DeleteTableRequest {
+                    name: table.clone(),
+                };
+                let epoch = core.managers.delete_table(message).await;
+                let epoch = epoch.map_err(Error::Managers)?;
+                everywhere::caught_up(core, epoch).await?;
+                answered(table)
+            }
+            ShardingCall::NextId | ShardingCall::NextIds(_) => Err(Refusal::unsupported(
+                "sharding.next_id() is not supported by the router",
+            )
+            .into()),
+            ShardingCall::Wrong(what) => Err(Refusal {
+                sqlstate: "42883",
+                message: (*what).to_owned(),
+                hint: None,
+            }
+            .into()),
+        }
+    }
+
+    async fn register(
+        &self,
+        registration: &Registration,
+        serving: &Serving,
+    ) -> Result<(), Stopped> {
+        let change = everywhere::Change::registering(registration.clone());
+        let core = &self.front.core;
+        match everywhere::run(core, serving, self.settings.committed(), &change).await {
+            Ok(_) => Ok(()),
+            Err(everywhere::Failure::Own(error)) => Err(error.into()),
+            Err(everywhere::Failure::Shard(frame)) => Err(everywhere::told(&frame).into()),
+        }
+    }
+
+    /// What changes the topology is no part of a transaction, which could be rolled back.
+    fn must_be_outside(&self, function: &str) -> Result<(), Refusal> {
+        match &self.transaction {
+            Transaction::Idle => Ok(()),
+            Transaction::FailedPending(_) | Transaction::Failed => {
+                Err(control::in_failed_transaction())
+            }
+            Transaction::Pending(_) | Transaction::Open => Err(Refusal {
+                sqlstate: "25001",
+                message: format!("sharding.{function} cannot run inside a transaction block"),
+                hint: Some("run it outside of BEGIN and COMMIT".to_owned()),
+            }),
+        }
+    }
+}
+
+/// One row of one text.
+fn answered(text: &str) -> Result<Bytes, Stopped> {
+    let mut out: BytesMut = answers::rows([text])?;
+    encode::command_complete(&mut out, "SELECT 1");
+    Ok(out.freeze())
+}
