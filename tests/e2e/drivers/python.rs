@@ -85,13 +85,7 @@ async fn asyncpg_sees_no_difference(cluster: &Cluster) -> Outcome {
         .await
 }
 
-const ORM_REFUSED: [&str; 5] = [
-    "refused: '0A000'",
-    "refused: '0A000'",
-    "several: '0A000'",
-    "after: 1",
-    "end:",
-];
+const ORM_REFUSED: [&str; 3] = ["several: '0A000'", "after: 1", "end:"];
 
 async fn sqlalchemy_over_psycopg_sees_no_difference(cluster: &Cluster) -> Outcome {
     let sqlalchemy = Client {
@@ -126,8 +120,8 @@ async fn sqlalchemy_over_asyncpg_sees_no_difference(cluster: &Cluster) -> Outcom
     };
     create_tables(cluster, "sqlalchemy_asyncpg").await?;
     sqlalchemy.sees_no_difference(cluster).await?;
-    let [refused, .., after, end] = ORM_REFUSED;
-    sqlalchemy.is_refused(cluster, &[refused, after, end]).await
+    let [_, after, end] = ORM_REFUSED;
+    sqlalchemy.is_refused(cluster, &[after, end]).await
 }
 
 /// Django numbers its migrations by a sequence, which the router does not create: the table is made
@@ -161,8 +155,6 @@ async fn django_sees_no_difference(cluster: &Cluster) -> Outcome {
     cluster.settle().await?;
     django.sees_no_difference(cluster).await?;
     let refused = [
-        "refused: '0A000'",
-        "refused: '0A000'",
         "schema in a transaction: '25001'",
         "after: True",
         "end:",

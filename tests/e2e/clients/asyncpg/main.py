@@ -188,7 +188,7 @@ async def scenario():
 
 async def refused():
     connection = await asyncpg.connect()
-    step("all shards", await sqlstate(connection, "SELECT count(*) FROM asyncpg_items"))
+    step("all shards", await sqlstate(connection, "SELECT count(*) FROM asyncpg_items a, asyncpg_items b"))
     try:
         async with connection.transaction():
             for key in KEYS:

@@ -293,7 +293,7 @@ public final class Client {
 
     private static void refused() throws SQLException {
         try (Connection db = connect("")) {
-            step("all shards", sqlstate(() -> select(db, "SELECT count(*) FROM jdbc_items")));
+            step("all shards", sqlstate(() -> select(db, "SELECT count(*) FROM jdbc_items a, jdbc_items b")));
             db.setAutoCommit(false);
             step("two shards", sqlstate(() -> {
                 for (long key = 1; key <= KEYS; key++) {

@@ -230,7 +230,7 @@ def scenario():
 
 def refused():
     with psycopg.connect("", autocommit=True) as connection:
-        step("all shards", sqlstate(connection, "SELECT count(*) FROM psycopg_items"))
+        step("all shards", sqlstate(connection, "SELECT count(*) FROM psycopg_items a, psycopg_items b"))
         try:
             with connection.transaction():
                 for key in KEYS:

@@ -176,7 +176,7 @@ def scenario():
 
 def refused():
     connection = psycopg2.connect("")
-    step("all shards", sqlstate(connection, "SELECT count(*) FROM psycopg2_items"))
+    step("all shards", sqlstate(connection, "SELECT count(*) FROM psycopg2_items a, psycopg2_items b"))
     with connection.cursor() as cursor:
         try:
             for key in KEYS:
