@@ -29,9 +29,10 @@ mod refusal;
 mod registration;
 mod resolve;
 mod split;
+pub mod spread;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unnest;
 mod values;
 

@@ -155,7 +155,9 @@ impl Session {
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
-        if !failed && let Some(frames) = self.explain_route(statement, plan, None, serving)? {
+        if !failed
+            && let Some(frames) = self.explain_route((statement, sql), plan, None, serving)?
+        {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
@@ -175,7 +177,10 @@ impl Session {
                         let text = (sql, &refusal);
                         let which = (statement, plan);
                         let split = self.split_of(which, text, &NoParameters, serving)?;
-                        let split = split.ok_or(refusal)?;
+                        let Some(split) = split else {
+                            let asked = (statement, plan, sql);
+                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
+                        };
                         let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
                         return self.answer_locally(&frames).await;
                     }
