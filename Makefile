@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro fuzz differential clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz differential torture clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -19,8 +19,8 @@ demo: tools ## start etcd, three shards, two managers and two routers, load data
 test: drivers ## formatting, lints and all tests; installs what they need
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo build --workspace --bins --features manager/failpoints
-	cargo test --workspace --features manager/failpoints
+	cargo build --workspace --bins --features manager/failpoints,router/failpoints
+	cargo test --workspace --features manager/failpoints,router/failpoints
 
 bench: tools ## PostgreSQL, PgBouncer and the router side by side; a table in target/bench/report.md
 	@scripts/tools.sh bench
@@ -40,6 +40,10 @@ differential: tools ## random statements through the router and on one server, f
 	cargo build --workspace --bins
 	DIFFERENTIAL_SECONDS=$(or $(DIFFERENTIAL_SECONDS),300) \
 		cargo test -p tests --test e2e -- differential --nocapture
+
+torture: tools ## the leader killed at every step, faults of all parts, many cutovers, under load; TORTURE=before:fence for some
+	cargo build --workspace --bins --features manager/failpoints
+	cargo test -p tests --test e2e -- --ignored reshard:: --nocapture --test-threads=1
 
 clean: ## remove everything that was built
 	cargo clean

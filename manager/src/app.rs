@@ -21,7 +21,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, grpc, reshard, rest, shards};
+use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
 
 mod report;
 
@@ -214,8 +214,25 @@ async fn operations(
         sessions: Sessions::new(shards_config.clone(), tasks.clone()),
         tools: Tools::new(shards_config, config.shards_tls.clone()),
         tasks: tasks.clone(),
-        settings: reshard::driver::Settings::default(),
+        settings: reshard::driver::Settings {
+            max_wal_retained: config.resharding.max_wal_retained,
+            copy_workers: config.resharding.copy_workers,
+            copy_limits: reshard::copy::governor::Limits {
+                replica_lag: config.resharding.max_replica_lag,
+                latency: config.resharding.max_latency,
+            },
+            ..reshard::driver::Settings::default()
+        },
+        metrics: metrics.reshard.clone(),
     });
+    let recovery = recovery::Recovery::new(
+        Arc::clone(&store),
+        topology.clone(),
+        leader.clone(),
+        context.sessions.clone(),
+        recovery::metrics::Metrics::register(&metrics.registry)?,
+    );
+    drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {

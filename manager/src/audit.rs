@@ -87,6 +87,16 @@ impl Position {
         })
     }
 
+    /// Where it stands once an entry was added at a revision.
+    #[must_use]
+    pub fn written_at(self, mod_revision: Revision) -> Self {
+        let sequence = self.next();
+        Self {
+            head: AuditHead { sequence },
+            mod_revision,
+        }
+    }
+
     /// The number of the next entry.
     #[must_use]
     pub fn next(&self) -> u64 {

@@ -6,7 +6,7 @@
 //! lost is sent again as it was: its conditions let it happen only once, and its audit entry tells
 //! whether it did. Only what stays unknown to the end is reported as unknown.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use platform::Kind;
@@ -134,6 +134,30 @@ pub struct Writer {
     audit_file: Option<audit::File>,
     /// Held by a write, so that those of one leader do not lose races against each other.
     turn: Mutex<()>,
+    /// What the store held after the last write, unless somebody else has written since.
+    known: std::sync::Mutex<Option<Known>>,
+}
+
+/// The topology and the audit log's position as a write found or left them. It may be out of date:
+/// then the conditions of a write that is decided on it do not hold.
+#[derive(Debug)]
+struct Known {
+    loaded: Loaded,
+    position: Position,
+    /// Whether the write that is decided on it makes an epoch.
+    writes_head: bool,
+}
+
+impl Known {
+    /// The same after a write that was decided on it and is now applied.
+    fn written_at(mut self, revision: Revision) -> Self {
+        self.position = self.position.written_at(revision);
+        if std::mem::take(&mut self.writes_head) {
+            self.loaded.head_mod_revision = revision;
+        }
+        self.loaded.revision = revision;
+        self
+    }
 }
 
 /// A transaction with what it says in the audit log.
@@ -141,6 +165,19 @@ pub struct Writer {
 struct Draft {
     txn: Txn,
     entry: audit::Entry,
+    /// What there is once it is applied.
+    known: Option<Known>,
+}
+
+impl Draft {
+    /// A transaction after which all is read anew.
+    fn new(txn: Txn, entry: audit::Entry) -> Self {
+        Self {
+            txn,
+            entry,
+            known: None,
+        }
+    }
 }
 
 /// What an attempt to write comes to.
@@ -167,6 +204,7 @@ impl Writer {
             store,
             audit_file,
             turn: Mutex::new(()),
+            known: std::sync::Mutex::new(None),
         }
     }
 
@@ -195,12 +233,13 @@ impl Writer {
         let mut attempts = 0;
         while attempts < MAX_ATTEMPTS && Instant::now() < deadline {
             attempts += 1;
-            let (draft, made) = match attempt().await? {
+            let (mut draft, made) = match attempt().await? {
                 Attempt::Done(made) => return Ok((made, Revision(0))),
                 Attempt::Send(draft, made) => (draft, made),
             };
             match self.settle(&draft, deadline).await? {
                 Settled::Applied(revision) => {
+                    self.keep(draft.known.take(), revision);
                     self.applied(&draft.entry).await;
                     return Ok((made, revision));
                 }
@@ -209,6 +248,46 @@ impl Writer {
             }
         }
         Err(Error::Contended { attempts })
+    }
+
+    /// Keeps what is known after a write at a revision.
+    fn keep(&self, known: Option<Known>, revision: Revision) {
+        let known = known.map(|known| known.written_at(revision));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn is_known(&self) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_some()
+    }
+
+    async fn epoch(&self) -> Result<Epoch, Error> {
+        let found = self.store.read(keys::HEAD).await.map_err(Error::Store)?;
+        let Some(entry) = found else {
+            return Ok(Epoch(0));
+        };
+        Ok(decode::<Head>(keys::HEAD, &entry.value)?.epoch)
+    }
+
+    /// What the store holds: known from the last write, or read.
+    async fn know(&self) -> Result<Known, Error> {
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let store = self.store.as_ref();
+        let loading = async { Ok::<_, Error>(load(store).await?) };
+        let finding = async { Ok(Position::of(store).await?) };
+        let (loaded, position) = tokio::try_join!(loading, finding)?;
+        Ok(Known {
+            loaded,
+            position,
+            writes_head: false,
+        })
     }
 
     async fn applied(&self, entry: &audit::Entry) {
@@ -282,7 +361,7 @@ impl Writer {
             ops.push(Op::put_leased(key.stored(), record, lease));
         }
         let txn = Txn { compares, ops };
-        Ok((Draft { txn, entry }, snapshot))
+        Ok((Draft::new(txn, entry), snapshot))
     }
 
     /// Sends a draft until it is known what became of it.

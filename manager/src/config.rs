@@ -1,6 +1,7 @@
 //! The manager's configuration, typed and validated. Field names are those of the JSON file.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub struct Config {
     pub shards: Shards,
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
+    pub resharding: Resharding,
     pub security: Security,
     pub observability: Observability,
     pub shutdown: Shutdown,
@@ -66,6 +68,19 @@ pub struct Shards {
     pub statement_timeout: Duration,
     /// From one probe of a shard to the next.
     pub probe_interval: Duration,
+}
+
+/// What jobs that move data may take of the shards.
+#[derive(Debug, Clone, Copy)]
+pub struct Resharding {
+    /// Bytes of its log that a shard keeps for a job at most; over it the job is given up.
+    pub max_wal_retained: u64,
+    /// Ranges of a shard that are copied at a time.
+    pub copy_workers: NonZeroUsize,
+    /// A copy waits while a replica is further behind.
+    pub max_replica_lag: Duration,
+    /// A copy slows down while a shard takes longer to answer.
+    pub max_latency: Duration,
 }
 
 /// Logs and metrics.
@@ -109,6 +124,7 @@ impl Config {
             leader: Leader::read(root),
             shards: Shards::read(root),
             shards_tls: ClientConfig::read(root.section("shards_tls")),
+            resharding: Resharding::read(root),
             security: Security::read(root, env),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
@@ -172,6 +188,24 @@ impl Shards {
         };
         section.finish();
         config
+    }
+}
+
+impl Resharding {
+    fn read(root: &mut Section) -> Self {
+        let mut section = root.section("resharding");
+        let max_wal_retained = section.size("max_wal_retained", 16 << 30);
+        let copy_workers = section.count("copy_workers", 2, 1, 32);
+        let max_replica_lag = section.duration("max_replica_lag", Duration::from_secs(5), false);
+        let max_latency = section.duration("max_latency", Duration::from_millis(250), false);
+        section.finish();
+        let copy_workers = usize::try_from(copy_workers).unwrap_or(1);
+        Self {
+            max_wal_retained,
+            max_replica_lag,
+            max_latency,
+            copy_workers: NonZeroUsize::new(copy_workers).unwrap_or(NonZeroUsize::MIN),
+        }
     }
 }
 

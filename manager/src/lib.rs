@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod identifier;
 pub mod leader;
 pub mod metrics;
+pub mod recovery;
 pub mod reshard;
 pub mod rest;
 pub mod schema;

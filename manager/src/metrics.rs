@@ -10,6 +10,8 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
+use crate::reshard;
+
 /// All metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -21,6 +23,8 @@ pub struct Metrics {
     pub is_leader: IntGauge,
     /// 1 for a shard whose primary answered the last probe, else 0.
     pub shard_health: IntGaugeVec,
+    /// Jobs that move data.
+    pub reshard: reshard::metrics::Metrics,
     requests: IntCounterVec,
     durations: HistogramVec,
 }
@@ -31,8 +35,10 @@ impl Metrics {
     /// # Errors
     /// When a name is invalid or taken, which a test excludes.
     pub fn try_new() -> Result<Self, prometheus::Error> {
+        let registry = new_registry("manager");
         let metrics = Self {
-            registry: new_registry("manager"),
+            reshard: reshard::metrics::Metrics::try_new(&registry)?,
+            registry,
             catalog_version: IntGauge::new(
                 "catalog_version",
                 "Epoch of the topology that this process has seen",

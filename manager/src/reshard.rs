@@ -11,7 +11,6 @@ pub mod cleanup;
 pub mod copy;
 pub mod driver;
 pub mod estimate;
-mod failpoint;
 #[cfg(test)]
 pub mod fake;
 pub mod flow;
@@ -23,6 +22,7 @@ pub mod leg;
 pub mod link;
 pub mod lsn;
 pub mod machine;
+pub mod metrics;
 pub mod plan;
 pub mod preflight;
 pub mod progress;

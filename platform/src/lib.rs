@@ -6,6 +6,7 @@ pub mod advertise;
 pub mod backoff;
 pub mod bearer;
 pub mod config;
+pub mod failpoint;
 pub mod http_error;
 pub mod kind;
 pub mod lifecycle;

@@ -23,6 +23,7 @@ use crate::console::Reload;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
+use crate::ids::Ids;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
@@ -31,6 +32,7 @@ use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Roll, Statements, cancel};
 use crate::threads::Threads;
+use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
@@ -202,6 +204,7 @@ impl Parts {
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
+            ids: Ids::new(Arc::clone(&shared)),
             store: shared,
             managers,
             cache: Cache::new(config.sharding.max_cached_statements),
@@ -212,6 +215,7 @@ impl Parts {
             moving,
             metrics,
             replicas: replica::metrics::Metrics::register(registry)?,
+            twopc: TwoPhase::register(peers.incarnation(), registry)?,
         });
         let front = Arc::new(Front {
             core: Arc::clone(&core),
@@ -263,6 +267,8 @@ impl Parts {
         tasks.spawn("barrier", barrier.run(ground.clone()));
         tasks.spawn("moving", core.moving.clone().run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
+        let (ids, stop) = (Arc::clone(&core), ground.clone());
+        tasks.spawn("ids", async move { ids.ids.run(stop).await });
         tasks.spawn(
             "replicas",
             replica::prober::run(Arc::clone(&core), ground.clone()),

@@ -111,6 +111,18 @@ impl Users {
         }
     }
 
+    /// Whether a user is disabled, however it would show who it is. Who is in no list is not: where
+    /// passwords are not asked for, the certificate or the network says who may come.
+    #[must_use]
+    pub fn is_disabled(&self, name: &str) -> bool {
+        if self.configured.load().verifiers.contains_key(name) {
+            return false;
+        }
+        let stored = self.stored.load();
+        let user = UserName::try_new(name).ok().and_then(|n| stored.get(&n));
+        user.is_some_and(|user| !user.enabled)
+    }
+
     /// Waits until etcd was read, but not for long: whoever is in the configuration can log in
     /// without it. Waits for everybody alike, so that a stranger cannot tell who is.
     pub async fn first_reading(&self) {

@@ -7,11 +7,13 @@ use topology::store::Store;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
+use crate::ids::Ids;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::replica;
 use crate::schema::Schema;
+use crate::twopc::TwoPhase;
 use crate::view::View;
 
 /// The shared parts.
@@ -26,10 +28,14 @@ pub struct Core {
     pub cache: Cache,
     /// etcd, for what is not of the topology.
     pub store: Arc<dyn Store>,
+    /// Makes unique ids.
+    pub ids: Ids,
     /// The way to the manager that leads.
     pub managers: Managers,
     /// The columns of tables.
     pub schema: Schema,
     pub metrics: Metrics,
     pub replicas: replica::metrics::Metrics,
+    /// Commits on several shards.
+    pub twopc: TwoPhase,
 }

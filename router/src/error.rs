@@ -114,7 +114,8 @@ impl Error {
     pub fn sqlstate(&self) -> &str {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
-            Self::Pool(pool::Error::Unreachable { .. }) | Self::BackendLost { .. } => "08006",
+            Self::Pool(pool::Error::Unreachable { .. } | pool::Error::Retired { .. })
+            | Self::BackendLost { .. } => "08006",
             Self::Pool(
                 pool::Error::Exhausted { .. }
                 | pool::Error::Crowded { .. }

@@ -5,7 +5,9 @@
 
 pub mod admission;
 pub mod array;
+pub mod ask;
 pub mod cancel;
+pub mod collect;
 pub mod columns;
 pub mod conversation;
 pub mod everywhere;

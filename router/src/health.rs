@@ -50,7 +50,8 @@ async fn probe(pool: &Pool) -> bool {
         Err(
             pool::Error::Exhausted { .. }
             | pool::Error::Crowded { .. }
-            | pool::Error::Paused { .. },
+            | pool::Error::Paused { .. }
+            | pool::Error::Retired { .. },
         ) => true,
         Err(pool::Error::Unreachable { .. }) => false,
     }

@@ -87,6 +87,12 @@ pub enum Error {
         /// The limit.
         waiting: u32,
     },
+    /// The server left the topology while a backend of it was waited for.
+    #[error("shard {shard} left its server while a backend was waited for")]
+    Retired {
+        /// The shard.
+        shard: ShardId,
+    },
     /// An operator has paused the shard's pool.
     #[error("shard {shard} is paused and was not resumed within {waited:?}")]
     Paused {
@@ -205,7 +211,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Unreachable`] as soon as connecting fails while no backend lives, and
     /// [`Error::Exhausted`] or [`Error::Paused`] after the waiting time; [`Error::Crowded`] at
-    /// once.
+    /// once; [`Error::Retired`] when the pool is.
     pub async fn checkout(&self) -> Result<Lease, Error> {
         let shared = &self.shared;
         let entered = shared
@@ -252,6 +258,11 @@ impl Pool {
         drop(self.shared.shelf.clear());
     }
 
+    /// The topology has another server in its place, or none: whoever waits is to ask anew.
+    pub fn retire(&self) {
+        self.shared.gate.retire();
+    }
+
     /// The counters of its shard.
     #[must_use]
     pub fn metrics(&self) -> &metrics::OfShard {
@@ -270,7 +281,12 @@ impl Pool {
         }
         match tokio::time::timeout(AT_ONCE, self.checkout()).await {
             Ok(Ok(lease)) => Ok(Some(lease)),
-            Ok(Err(Error::Exhausted { .. } | Error::Crowded { .. } | Error::Paused { .. }))
+            Ok(Err(
+                Error::Exhausted { .. }
+                | Error::Crowded { .. }
+                | Error::Paused { .. }
+                | Error::Retired { .. },
+            ))
             | Err(_) => Ok(None),
             Ok(Err(error @ Error::Unreachable { .. })) => Err(error),
         }
@@ -286,6 +302,7 @@ impl Pool {
             },
             Turned::Late if self.shared.gate.is_closed() => Error::Paused { shard, waited },
             Turned::Late => Error::Exhausted { shard, waited },
+            Turned::Retired => Error::Retired { shard },
         }
     }
 

@@ -20,6 +20,7 @@ mod names;
 mod outputs;
 mod parse;
 mod prepare;
+mod rows;
 mod scope;
 mod select;
 mod set_config;
@@ -37,10 +38,12 @@ pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use rows::{parameters_in, returns_rows, with_rows};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use scope::{
-    ArrayValue, ColumnRef, Data, Entry, Fact, Insert, Joined, Merged, NewRows, Output, Outputs,
-    Qualifier, Scope, ScopeId, Source, TableRef, Test, Write, WriteKind,
+    ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
+    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Source, TableRef, Test, Write,
+    WriteKind,
 };
 pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;

@@ -27,9 +27,11 @@ mod pins;
 mod refusal;
 mod registration;
 mod resolve;
+mod split;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod unnest;
 mod values;
 
 pub use class::check_calls;
@@ -37,6 +39,7 @@ pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
 pub use registration::registration;
+pub use split::{Part, split};
 use tables::Tables;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
@@ -124,6 +127,31 @@ pub enum KeySource {
     Parameter(u16),
     /// In the elements of an array parameter, counted from 0: `key = ANY($1)`.
     ArrayParameter(u16),
+    /// In the elements of an array parameter of which new rows are made: `unnest($1, $2)`.
+    Unnested(Unnested),
+}
+
+impl KeySource {
+    /// The parameter that it is read from, counted from 0.
+    #[must_use]
+    pub fn parameter(&self) -> Option<u16> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Parameter(number) | Self::ArrayParameter(number) => Some(*number),
+            Self::Unnested(unnested) => Some(unnested.parameter),
+        }
+    }
+}
+
+/// An array parameter whose elements are the keys of new rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnested {
+    /// The parameter, counted from 0.
+    pub parameter: u16,
+    /// The parameters beside it: the longest array says how many rows there are.
+    pub beside: Box<[u16]>,
+    /// The length of the longest array beside it that is no parameter.
+    pub longest: usize,
 }
 
 /// Where one execution of a statement goes.
@@ -179,10 +207,7 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => &[],
     };
-    sources.iter().filter_map(|source| match source {
-        KeySource::Literal(_) => None,
-        KeySource::Parameter(number) | KeySource::ArrayParameter(number) => Some(*number),
-    })
+    sources.iter().filter_map(KeySource::parameter)
 }
 
 /// Decides where a statement goes at this snapshot. `search_path` holds the schemas in which an

@@ -5,6 +5,7 @@
 //! statement, and a shard that has other columns refuses it. Asking a shard is not done here.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub struct Schema {
     tables: Mutex<Tables>,
     /// One at a time asks a shard; the others find its answer.
     pub(crate) asking: tokio::sync::Mutex<()>,
+    version: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,7 @@ pub struct Forgetting<'a>(&'a Schema);
 
 impl Drop for Forgetting<'_> {
     fn drop(&mut self) {
-        self.0.forget_all();
+        self.0.change();
     }
 }
 
@@ -66,6 +68,7 @@ impl Default for Schema {
                 changes: 0,
             }),
             asking: tokio::sync::Mutex::default(),
+            version: AtomicU64::new(0),
         }
     }
 }
@@ -109,8 +112,19 @@ impl Schema {
     /// Forgets all tables now and when the guard is dropped.
     #[must_use]
     pub fn forgetting(&self) -> Forgetting<'_> {
-        self.forget_all();
+        self.change();
         Forgetting(self)
+    }
+
+    /// Differs from before when this router has changed the schema since.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn change(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.forget_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -141,6 +155,19 @@ mod tests {
         assert!(!known(1, 3), "more values than columns");
         tokio::time::advance(MAX_AGE).await;
         assert!(!known(1, 2), "too old");
+    }
+
+    #[test]
+    fn a_schema_change_makes_a_new_version_at_its_beginning_and_its_end() {
+        let schema = Schema::default();
+        let before = schema.version();
+        let change = schema.forgetting();
+        let during = schema.version();
+        drop(change);
+        assert!(before < during && during < schema.version());
+        let after = schema.version();
+        schema.forget_all();
+        assert_eq!(schema.version(), after);
     }
 
     #[tokio::test(start_paused = true)]

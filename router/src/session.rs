@@ -46,6 +46,8 @@ mod prepared;
 mod relay;
 mod replica;
 mod roll;
+mod several;
+mod shape;
 mod sharding;
 mod simple;
 mod state;
@@ -64,6 +66,7 @@ use expect::Expectations;
 use extended::{Batch, Portals};
 use patience::Clock;
 use prepared::Prepared;
+use several::Company;
 use state::{SessionSettings, Transaction};
 
 /// Why a session ends before its client says so.
@@ -121,6 +124,8 @@ pub struct Session {
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
     statements: ByName<Arc<Prepared>>,
     attachment: Option<Attachment>,
+    /// The other shards of a transaction that has gone on on another one.
+    company: Option<Box<Company>>,
     /// Bytes for the backend.
     outbound: BytesMut,
     expected: Expectations,
@@ -142,6 +147,8 @@ pub struct Session {
 struct Flight {
     /// Whether any of it may write.
     writes: bool,
+    /// Whether the statement that is about to be sent may.
+    now_writes: bool,
     /// Whether it may commit: a COMMIT, or whatever stands outside of a transaction block.
     ends: bool,
     /// What each statement will have done to the session.
@@ -156,6 +163,14 @@ const POISON: &[u8] = b"refused by the router";
 /// Appends a message that fails whatever the backend's state is.
 fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
     wire::frontend::encode::execute(out, POISON, 1)
+}
+
+impl Flight {
+    /// A statement is about to be sent that may write, or does not.
+    fn note_writes(&mut self, writes: bool) {
+        self.writes |= writes;
+        self.now_writes = writes;
+    }
 }
 
 impl Session {

@@ -257,6 +257,13 @@ impl Keeper {
             replicas,
             members,
         }));
+        let serving = self.view.load();
+        for pool in &before.primaries {
+            let is_kept = |now: &Pool| now.is_of(pool.shard(), pool.endpoint());
+            if !serving.primaries.iter().any(is_kept) {
+                pool.retire();
+            }
+        }
         // Whoever is released, or refused a leave, finds the topology in place.
         self.holding.publish(snapshot);
         self.moving.publish(snapshot);

@@ -26,6 +26,7 @@ mod replicas;
 mod reshard;
 mod schema;
 mod suite;
+mod transactions;
 
 use suite::Suite;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         faults::trials(&suite),
         differential::trials(&suite),
         outage::trials(&suite),
+        transactions::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),

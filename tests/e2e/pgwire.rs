@@ -13,6 +13,7 @@ use crate::suite::Suite;
 mod bounds;
 mod by_sql;
 mod cancel;
+mod changed;
 mod copy;
 mod cursors;
 mod fidelity;
@@ -27,6 +28,7 @@ mod refusals;
 mod schema;
 mod session;
 mod shards_tls;
+mod threads;
 mod tls;
 mod transactions;
 mod unnamed;
@@ -37,10 +39,12 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         waiting::trials(suite),
         limits::trials(suite),
         shards_tls::trials(suite),
+        threads::trials(suite),
         tls::trials(suite),
         peers::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
+        changed::trials(suite),
         one_connection::trials(suite),
         copy::trials(suite),
         cursors::trials(suite),
@@ -62,19 +66,19 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 }
 
 /// The server's error of a statement that must not succeed.
-fn refused<T: Debug>(result: Result<T, tokio_postgres::Error>) -> anyhow::Result<DbError> {
+pub(crate) fn refused<T: Debug>(result: Result<T, tokio_postgres::Error>) -> anyhow::Result<DbError> {
     let error = result.err().context("the statement succeeded")?;
     let cause = error.as_db_error().cloned();
     cause.with_context(|| format!("not an error of the server: {error}"))
 }
 
 /// The SQLSTATE of the first error among some messages.
-fn sqlstate(messages: &[Message]) -> Option<String> {
+pub(crate) fn sqlstate(messages: &[Message]) -> Option<String> {
     messages.iter().find_map(Message::sqlstate)
 }
 
 /// The SQLSTATE and the text of the first error among some messages.
-fn error_of(messages: &[Message]) -> anyhow::Result<(String, String)> {
+pub(crate) fn error_of(messages: &[Message]) -> anyhow::Result<(String, String)> {
     let error = messages.iter().find(|message| message.tag == b'E');
     let mut fields = error
         .with_context(|| format!("no error in {messages:?}"))?
@@ -84,7 +88,7 @@ fn error_of(messages: &[Message]) -> anyhow::Result<(String, String)> {
 }
 
 /// The transaction status in the ReadyForQuery that ends some messages: I, T or E.
-fn status(messages: &[Message]) -> anyhow::Result<char> {
+pub(crate) fn status(messages: &[Message]) -> anyhow::Result<char> {
     let last = messages.last().filter(|message| message.tag == b'Z');
     let byte = last.and_then(|message| message.body.first());
     byte.map(|&byte| char::from(byte))
@@ -92,7 +96,7 @@ fn status(messages: &[Message]) -> anyhow::Result<char> {
 }
 
 /// The first column of all rows among some messages, as text.
-fn column(messages: &[Message]) -> anyhow::Result<Vec<String>> {
+pub(crate) fn column(messages: &[Message]) -> anyhow::Result<Vec<String>> {
     let rows = messages.iter().filter(|message| message.tag == b'D');
     rows.map(|row| {
         let value = row

@@ -4,13 +4,12 @@
 use std::time::SystemTime;
 
 use serde_json::Value;
-use topology::records::{Head, decode, encode};
+use topology::records::{Head, encode};
 use topology::store::{Compare, Op, Revision, Txn};
-use topology::watch::load;
 use topology::{Epoch, Term, keys};
 
 use super::{Attempt, Draft, Error, Writer, after, blank_entry};
-use crate::audit::{self, Author, Position};
+use crate::audit::{self, Author};
 use crate::control::moves::Effect;
 
 /// Records of a job to be written.
@@ -66,6 +65,17 @@ impl Writer {
     }
 
     async fn attempt_reshard(&self, write: &ReshardWrite) -> Result<Attempt<Epoch>, Error> {
+        let may_be_outdated = self.is_known();
+        match self.decide_reshard(write).await {
+            // It is decided again on what the store really holds.
+            Err(Error::Rejected(_) | Error::Invalid(_)) if may_be_outdated => {
+                self.decide_reshard(write).await
+            }
+            attempted => attempted,
+        }
+    }
+
+    async fn decide_reshard(&self, write: &ReshardWrite) -> Result<Attempt<Epoch>, Error> {
         let (now, term) = (SystemTime::now(), write.term);
         let mut compares = vec![Compare::CreateRevision(
             keys::LEADER.to_owned(),
@@ -74,14 +84,12 @@ impl Writer {
         let unchanged = write.unchanged.iter().cloned();
         compares.extend(unchanged.map(|(key, seen)| Compare::ModRevision(key, seen)));
         let mut ops = Vec::new();
-        let store = self.store.as_ref();
-        let (epoch, position) = match &write.effect {
-            Effect::None => (self.epoch().await?, Position::of(store).await?),
+        let mut known = self.know().await?;
+        let position = known.position;
+        let epoch = match &write.effect {
+            Effect::None => known.loaded.epoch(),
             Effect::Hold(_) | Effect::Release { .. } | Effect::Flip { .. } => {
-                let (mut loaded, position) =
-                    tokio::try_join!(async { Ok::<_, Error>(load(store).await?) }, async {
-                        Ok(Position::of(store).await?)
-                    },)?;
+                let loaded = &mut known.loaded;
                 let present = loaded.snapshot()?;
                 let epoch = present.epoch().next();
                 let changes = write.effect.ops(&present)?;
@@ -90,9 +98,12 @@ impl Writer {
                     keys::HEAD.to_owned(),
                     loaded.head_mod_revision,
                 ));
+                let head = Head { epoch, term };
+                loaded.head = Some(head);
+                known.writes_head = true;
                 ops.extend(changes);
-                ops.push(Op::put(keys::HEAD, encode(&Head { epoch, term })));
-                (epoch, position)
+                ops.push(Op::put(keys::HEAD, encode(&head)));
+                epoch
             }
         };
         ops.extend((write.records)(epoch));
@@ -105,14 +116,7 @@ impl Writer {
         compares.push(position.unchanged());
         ops.extend(position.added(&entry));
         let txn = Txn { compares, ops };
-        Ok(Attempt::Send(Box::new(Draft { txn, entry }), epoch))
-    }
-
-    pub(super) async fn epoch(&self) -> Result<Epoch, Error> {
-        let found = self.store.read(keys::HEAD).await.map_err(Error::Store)?;
-        let Some(entry) = found else {
-            return Ok(Epoch(0));
-        };
-        Ok(decode::<Head>(keys::HEAD, &entry.value)?.epoch)
+        let known = Some(known);
+        Ok(Attempt::Send(Box::new(Draft { txn, entry, known }), epoch))
     }
 }

@@ -61,7 +61,7 @@ impl Writer {
         let mut ops = vec![change.op];
         ops.extend(position.added(&entry));
         let txn = Txn { compares, ops };
-        Ok(Attempt::Send(Box::new(Draft { txn, entry }), change.user))
+        Ok(Attempt::Send(Box::new(Draft::new(txn, entry)), change.user))
     }
 
     /// How many users there are, where that matters. Two that are created at once are still

@@ -26,6 +26,7 @@ use super::progress::Progress;
 use super::session::Class;
 use crate::shards::Config;
 
+pub mod governor;
 mod lane;
 pub(super) mod part;
 mod pump;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::TaskGroup;
+use platform::failpoint;
 use platform::telemetry::error_chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -12,10 +13,11 @@ use topology::Term;
 use topology::store::{Revision, Store};
 
 use self::hands::Hands;
-use super::failpoint;
+use super::copy::governor::Limits;
 use super::ids::LegId;
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};
+use super::metrics::Metrics;
 use super::progress::Progress;
 use super::record::Options;
 use super::schema::Tools;
@@ -30,6 +32,7 @@ mod prepare;
 mod record;
 mod streams;
 mod verify;
+mod wal;
 
 /// What drivers need of the manager.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Context {
     pub tasks: TaskGroup,
     /// What is not for each job to say.
     pub settings: Settings,
+    /// What is told of it in numbers.
+    pub metrics: Metrics,
 }
 
 /// What is not for each job to say.
@@ -57,8 +62,10 @@ pub struct Settings {
     pub copy_workers: std::num::NonZeroUsize,
     /// How long a mirror has to be close behind before a cutover is tried.
     pub settle: Duration,
-    /// The most of its own log that an owner keeps for a stream, over which the leg is given up.
+    /// The most of its own log that a shard keeps for a stream, over which the leg is given up.
     pub max_wal_retained: u64,
+    /// What replicas and clients have to bear of a copy.
+    pub copy_limits: Limits,
 }
 
 impl Default for Settings {
@@ -67,6 +74,10 @@ impl Default for Settings {
             copy_workers: std::num::NonZeroUsize::MIN.saturating_add(1),
             settle: Duration::from_millis(500),
             max_wal_retained: 16 << 30,
+            copy_limits: Limits {
+                replica_lag: Duration::from_secs(5),
+                latency: Duration::from_millis(250),
+            },
         }
     }
 }
@@ -202,17 +213,14 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
     let goal = orders.borrow_and_update().goal;
     let mut machine = Machine::recovered(leg.0.phase, goal);
     let id = leg.0.id.clone();
-    let mut hands = Hands::new(context, term, leg, options, progress);
+    let mut hands = Hands::new(context, term, leg, options, progress, report);
     let mut failures = 0;
     loop {
         let step = machine.step();
         if step == Step::End {
             return Ended::Done;
         }
-        report.send_modify(|report| {
-            report.step = step;
-            report.leg.clone_from(hands.leg());
-        });
+        hands.tell(|report| report.step = step);
         failpoint::pass("before", &step_name(step));
         let begun = Instant::now();
         let Some(outcome) = attend(&mut hands, &mut machine, &mut orders, failures).await else {
@@ -229,7 +237,8 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             }
             Err(trouble) => match note(&id, step, &trouble) {
                 Ok(event) => {
-                    report.send_modify(|report| report.trouble = Some(trouble.text.clone()));
+                    hands.tell(|report| report.trouble = Some(trouble.text.clone()));
+                    hands.context.metrics.failed();
                     hands.remember(step, event, trouble.text);
                     event
                 }
@@ -238,12 +247,17 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
         };
         failures = match (event, step) {
             (Event::Failed | Event::Refused, _) => failures + 1,
-            (Event::Done, Step::Copy | Step::Verify | Step::Remove) => 0,
+            (Event::Done, Step::Copy | Step::Remove) => 0,
+            (Event::Done, Step::Record(phase)) if is_flip(machine.phase(), phase) => 0,
             (Event::Done | Event::Asked(_), _) => failures,
         };
+        let was_held = machine.phase().is_held();
         machine = machine.on(event);
+        if event == Event::Failed && !was_held && machine.step() != Step::Rest {
+            rest(failures).await;
+        }
         if machine.step() == Step::Stay {
-            report.send_modify(|report| report.trouble = None);
+            hands.tell(|report| report.trouble = None);
         }
     }
 }

@@ -149,13 +149,21 @@ impl Runner {
 
     /// Runs the job until nothing is left to be done. May be dropped at any time.
     pub async fn run(mut self) -> Over {
+        let over = self.run_to_end().await;
+        let has_ended = over == Over::Done;
+        self.context.metrics.forget(&self.stored.view(), has_ended);
+        over
+    }
+
+    async fn run_to_end(&mut self) -> Over {
         let mut tick = interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if let Err(error) = self.settle().await {
                 return self.ended_by(&error);
             }
-            if self.stored.is_over() {
+            // What a driver tells may be older than what it has recorded since.
+            if self.running.is_empty() && self.stored.is_over() {
                 self.write_progress().await;
                 return Over::Done;
             }
@@ -215,7 +223,13 @@ impl Runner {
         let (goal, is_paused) = (self.stored.job.0.goal, self.stored.job.0.is_paused);
         let has_failed = self.stored.job.0.outcome == Some(Status::Failed);
         let phases: Vec<Phase> = self.stored.legs.iter().map(|(leg, _)| leg.phase).collect();
-        for (number, phase) in (0_u16..).zip(&phases) {
+        let unequal: Vec<bool> = self
+            .stored
+            .legs
+            .iter()
+            .map(|(l, _)| l.is_unequal())
+            .collect();
+        for ((number, phase), is_unequal) in (0_u16..).zip(&phases).zip(unequal) {
             if phase.is_done() {
                 continue;
             }
@@ -224,8 +238,9 @@ impl Runner {
             let after = phases.iter().skip(at + 1);
             let has_begun = *phase != Phase::Planned;
             let (is_its_turn, goal) = match goal {
-                // There is no way back: what is left behind is removed.
-                Goal::Move if *phase == Phase::Severed => (true, Goal::Finish),
+                // There is no way back: what is left behind is removed, unless somebody should
+                // look at it first.
+                Goal::Move if *phase == Phase::Severed && !is_unequal => (true, Goal::Finish),
                 Goal::Move => {
                     let earlier_moved = before.clone().all(|phase| phase.owner() == Side::To);
                     (has_begun || (earlier_moved && !has_failed), Goal::Move)
@@ -373,7 +388,10 @@ impl Runner {
                 job.completed_at = None;
             }
             Request::Finish => {
-                if self.stored.legs.iter().any(|(leg, _)| leg.is_unequal()) {
+                // Where there is no way back any more, the operator may settle for what there is.
+                let has_way_back = |leg: &Leg| leg.phase != Phase::Severed;
+                let mut legs = self.stored.legs.iter().map(|(leg, _)| leg);
+                if legs.any(|leg| leg.is_unequal() && has_way_back(leg)) {
                     return Err(Error::NotNow {
                         id: job.id,
                         status: view.status,
@@ -437,6 +455,7 @@ impl Runner {
         self.last_rows = rows;
         let rate = f64::from(moved) / PROGRESS_INTERVAL.as_secs_f64();
         let progress = JobProgress { legs, rate };
+        self.context.metrics.job(&self.stored.view());
         if progress == self.stored.progress {
             return;
         }

@@ -16,7 +16,7 @@ pub use create::{Creation, differences};
 pub use describe::{Description, Line, describe, hash, hash_query};
 pub use dump::Tools;
 pub use reference::copy_reference;
-pub use sequences::carry_sequences;
+pub use sequences::{carry_sequences, has_sequences};
 pub use unfinished::{Unfinished, unfinished};
 
 /// What can go wrong with a schema.

@@ -152,18 +152,34 @@ impl Sessions {
         self.login(shard, leg, purpose, options()).await
     }
 
-    /// Opens a session of no leg, under a name of its own.
+    /// Opens a session that belongs to no leg and obeys the guards as every client does.
     ///
     /// # Errors
     /// [`Error::Login`] names the shard.
-    pub async fn open_named(&self, shard: &Shard, name: &str) -> Result<Session, Error> {
-        let mut settings = tokio_postgres::Config::new();
-        settings.application_name(name).options(options());
-        let client = self.shards.login(shard, settings).await?;
-        Ok(Session {
-            shard: shard.id.clone(),
-            client,
-        })
+    pub async fn open_for(&self, shard: &Shard, purpose: &'static str) -> Result<Session, Error> {
+        let name = format!("sharding-manager/{purpose}");
+        self.login_as(shard, &name, options()).await
+    }
+
+    /// As [`Self::open`], once all sessions of the leg with this purpose have ended: nothing that
+    /// one of them sent and that is still on its way is done any more.
+    ///
+    /// # Errors
+    /// When the shard cannot be asked, or backends do not end.
+    pub async fn open_alone(
+        &self,
+        shard: &Shard,
+        leg: &LegId,
+        purpose: &'static str,
+    ) -> Result<Session, Error> {
+        let session = self.open(shard, leg, purpose).await?;
+        end(
+            &session,
+            "application_name = $1",
+            &application_name(leg, purpose),
+        )
+        .await?;
+        Ok(session)
     }
 
     /// Opens a session whose writes pass the leg's guards and fire no ordinary triggers.
@@ -186,9 +202,19 @@ impl Sessions {
         purpose: &str,
         options: String,
     ) -> Result<Session, Error> {
+        let name = application_name(leg, purpose);
+        self.login_as(shard, &name, options).await
+    }
+
+    async fn login_as(
+        &self,
+        shard: &Shard,
+        name: &str,
+        options: String,
+    ) -> Result<Session, Error> {
         let mut settings = tokio_postgres::Config::new();
         settings
-            .application_name(application_name(leg, purpose))
+            .application_name(name)
             .options(options)
             .keepalives(true)
             .keepalives_idle(Duration::from_secs(5))
@@ -210,27 +236,35 @@ impl Sessions {
     pub async fn end_others(&self, shard: &Shard, leg: &LegId) -> Result<u64, Error> {
         let session = self.open(shard, leg, "end-others").await?;
         let prefix = application_name(leg, "");
-        let sql = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
-                   WHERE starts_with(application_name, $1) AND pid <> pg_backend_pid()";
-        let start = Instant::now();
-        let mut ended = std::collections::BTreeSet::new();
-        loop {
-            let rows = session.query(sql, &[&prefix]).await;
-            let rows = rows.map_err(|e| session.error("end the sessions of a leg", e))?;
-            let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-            ended.extend(pids.iter().copied());
-            if pids.is_empty() {
-                return Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX));
-            }
-            if start.elapsed() > END_LIMIT {
-                return Err(Error::StillThere {
-                    shard: shard.id.clone(),
-                    pids,
-                    limit: END_LIMIT,
-                });
-            }
-            tokio::time::sleep(END_POLL).await;
+        end(&session, "starts_with(application_name, $1)", &prefix).await
+    }
+}
+
+/// Ends the other sessions that a condition on their name holds for, and waits until they are
+/// gone.
+async fn end(session: &Session, condition: &str, name: &str) -> Result<u64, Error> {
+    let sql = format!(
+        "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE {condition} AND pid <> pg_backend_pid()"
+    );
+    let start = Instant::now();
+    let mut ended = std::collections::BTreeSet::new();
+    loop {
+        let rows = session.query(&sql, &[&name]).await;
+        let rows = rows.map_err(|e| session.error("end the sessions of a leg", e))?;
+        let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        ended.extend(pids.iter().copied());
+        if pids.is_empty() {
+            return Ok(u64::try_from(ended.len()).unwrap_or(u64::MAX));
         }
+        if start.elapsed() > END_LIMIT {
+            return Err(Error::StillThere {
+                shard: session.shard.clone(),
+                pids,
+                limit: END_LIMIT,
+            });
+        }
+        tokio::time::sleep(END_POLL).await;
     }
 }
 

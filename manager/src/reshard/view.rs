@@ -156,7 +156,7 @@ pub fn view(job: &Job, legs: &[Leg], progress: &JobProgress) -> JobView {
         pause: cutovers().map(Cutover::pause).sum(),
         max_pause: cutovers().map(Cutover::pause).max().unwrap_or_default(),
         attempts: legs.iter().map(|leg| leg.attempts).sum(),
-        error_message: job.error.clone().or_else(|| trouble(progress)),
+        error_message: error_message(job, legs, progress),
         created_by: job.requested_by.clone(),
         created_at: job.created_at,
         started_at: job.started_at,
@@ -166,8 +166,11 @@ pub fn view(job: &Job, legs: &[Leg], progress: &JobProgress) -> JobView {
     }
 }
 
-fn trouble(progress: &JobProgress) -> Option<String> {
-    progress.legs.iter().find_map(|leg| leg.trouble.clone())
+/// Why it stopped; what was found wrong with a leg; what is tried again.
+fn error_message(job: &Job, legs: &[Leg], progress: &JobProgress) -> Option<String> {
+    let failure = || legs.iter().find_map(|leg| leg.failure.clone());
+    let trouble = || progress.legs.iter().find_map(|leg| leg.trouble.clone());
+    job.error.clone().or_else(failure).or_else(trouble)
 }
 
 fn state(job: &Job, legs: &[Leg]) -> String {

@@ -207,8 +207,7 @@ pub async fn repair(
     term: Term,
     (actions, numbers): (&mut [Action], (u16, u16)),
 ) -> Result<(), guard::Error> {
-    let name = "sharding-manager schema";
-    let mut session = sessions.open_named(shard, name).await?;
+    let mut session = sessions.open_for(shard, "schema").await?;
     term::raise(&mut session, term).await?;
     run(&mut session, term, actions, numbers).await?;
     Ok(())

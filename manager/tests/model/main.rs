@@ -8,10 +8,15 @@
     reason = "a test that finds no trace ends, and what was explored is worth being told"
 )]
 
+mod fate;
 mod system;
 
+use fate::Fate;
 use stateright::{Checker, Model};
-use system::{Protection, World};
+use system::{Action, Protection, World};
+
+/// Histories of a simulation.
+const SEEDS: u64 = 100;
 
 const LOST: &str = "the owner has every acknowledged write";
 
@@ -40,6 +45,47 @@ fn no_acknowledged_write_is_lost_in_any_order_of_events() {
         checker.unique_state_count() >= 1_000_000,
         "the world has become too small"
     );
+}
+
+/// Far longer histories than can be explored in full: many cutovers there and back, more routers
+/// and writes, each choice made by a seed. The number of states, or the actions that lost a write.
+fn simulate(without: Option<Protection>, seed: u64) -> Result<usize, Vec<Action>> {
+    let large = World {
+        without,
+        writes: 40,
+        routers: 4,
+        max_records: 60,
+        asks: true,
+    };
+    let checker = large.checker().target_state_count(5_000);
+    let checker = checker.spawn_simulation(seed, Fate).join();
+    match checker.discovery(LOST) {
+        Some(trace) => Err(trace.into_actions()),
+        None => Ok(checker.state_count()),
+    }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_in_long_histories() {
+    let mut states = 0;
+    for seed in 0..SEEDS {
+        match simulate(None, seed) {
+            Ok(explored) => states += explored,
+            Err(actions) => panic!("seed {seed}: {actions:?}"),
+        }
+    }
+    println!("{states} states of {SEEDS} histories");
+}
+
+/// A simulation that never finds anything would prove nothing.
+#[test]
+fn long_histories_without_a_protection_lose_a_write() {
+    for without in [Protection::Guard, Protection::Drain, Protection::Compare] {
+        let lost = (0..SEEDS).filter(|seed| simulate(Some(without), *seed).is_err());
+        let lost = lost.count();
+        println!("without {without:?}: {lost} of {SEEDS} histories lose a write");
+        assert!(lost > 0, "without {without:?} nothing was lost");
+    }
 }
 
 fn loses_a_write_without(protection: Protection) {

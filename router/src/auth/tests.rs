@@ -97,6 +97,20 @@ async fn users_of_the_configuration_come_first() {
 }
 
 #[tokio::test]
+async fn only_a_user_who_is_known_as_such_is_disabled() {
+    let store = MemoryStore::new();
+    let (a, b) = (record("a", "x", false), record("b", "x", false));
+    write(&store, vec![put(&a), put(&b), put(&record("c", "x", true))]).await;
+    let router = Router::start(&store, &[("b", "configured")]).await;
+    let names = ["a", "b", "c", "nobody", "no name at all\u{0}"];
+    let disabled = names.map(|name| router.users.is_disabled(name));
+    assert_eq!(disabled, [true, false, false, false, false]);
+    write(&store, vec![put(&record("a", "x", true))]).await;
+    router.becomes("a", true).await;
+    assert!(!router.users.is_disabled("a"));
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_lets_nobody_in() {
     let store = MemoryStore::new();
     let (a, b) = (record("a", "x", true), record("b", "x", true));

@@ -31,6 +31,8 @@ pub struct Sharding {
     pub max_waiting: u32,
     /// Statements whose plan is remembered.
     pub max_cached_statements: u32,
+    /// Whether a transaction may write on several shards, unless its session says otherwise.
+    pub cross_shard_writes: bool,
     /// What may wait while keys are being moved.
     pub hold: hold::Limits,
 }
@@ -57,6 +59,7 @@ impl Sharding {
             checkout_timeout: section.duration("checkout_timeout", Duration::from_secs(10), false),
             max_waiting: section.count("max_waiting", 10_000, 1, 1_000_000),
             max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
+            cross_shard_writes: section.boolean("cross_shard_writes", true),
             hold: hold(&mut section),
         };
         section.finish();

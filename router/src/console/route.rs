@@ -2,7 +2,7 @@
 
 use topology::Snapshot;
 
-use crate::route::{KeySource, Plan};
+use crate::route::{KeySource, Plan, Unnested};
 
 /// The kind of a plan, the shard where it names one, and the reason where there is one.
 pub(super) struct Words {
@@ -37,7 +37,10 @@ fn places(sources: &[KeySource]) -> String {
     let place = |source: &KeySource| match source {
         KeySource::Literal(_) => "in the text".to_owned(),
         KeySource::Parameter(index) => format!("${}", index + 1),
-        KeySource::ArrayParameter(index) => format!("elements of ${}", index + 1),
+        KeySource::ArrayParameter(index)
+        | KeySource::Unnested(Unnested {
+            parameter: index, ..
+        }) => format!("elements of ${}", index + 1),
     };
     let mut places: Vec<String> = sources.iter().map(place).collect();
     places.dedup();

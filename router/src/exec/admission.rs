@@ -177,6 +177,7 @@ mod tests {
             Class::SetConstraints,
             Class::Listen("a".to_owned()),
             Class::DeclareCursor {
+                name: "c".to_owned(),
                 hold: false,
                 query: Box::new(Class::Do),
             },

@@ -25,6 +25,8 @@ pub(super) enum Turned {
     Full,
     /// It was not their turn in time.
     Late,
+    /// The pool is no longer used.
+    Retired,
 }
 
 /// Why a pool is not paused.
@@ -48,6 +50,7 @@ pub(super) struct Gate {
     /// Read by everybody, before they choose a pool.
     closed: AtomicBool,
     door: Mutex<Door>,
+    retired: CancellationToken,
 }
 
 /// Those who wait, since when, the longest-waiting first.
@@ -80,6 +83,7 @@ impl Gate {
             line: Mutex::default(),
             closed: AtomicBool::new(false),
             door: Mutex::default(),
+            retired: CancellationToken::new(),
         }
     }
 
@@ -96,13 +100,23 @@ impl Gate {
         }
         let place = self.line_up(metrics)?;
         let turn = Arc::clone(&self.permits).acquire_owned();
-        let turn = tokio::time::timeout(patience, turn).await;
+        let turn = tokio::time::timeout(patience, turn);
+        let turn = tokio::select! {
+            biased;
+            () = self.retired.cancelled() => return Err(Turned::Retired),
+            turn = turn => turn,
+        };
         metrics.waited(place.since.elapsed());
         match turn {
             Ok(Ok(pass)) => Ok(pass),
             // The permits are never closed.
             Ok(Err(_)) | Err(_) => Err(Turned::Late),
         }
+    }
+
+    /// Sends those who wait away, and whoever would have to wait from now on.
+    pub(super) fn retire(&self) {
+        self.retired.cancel();
     }
 
     fn line_up<'a>(&'a self, metrics: &'a OfShard) -> Result<Place<'a>, Turned> {

@@ -87,6 +87,12 @@ impl Settings {
         self.entries.contains_key(name)
     }
 
+    /// The statement that sets it, where it differs from the shard's own default.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.entries.get(name).map(|sql| &**sql)
+    }
+
     /// Whether a statement that is parsed under either of them means the same: the constants in it
     /// are read under the settings of that moment.
     #[must_use]

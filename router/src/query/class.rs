@@ -81,6 +81,8 @@ pub enum Class {
     Notify(String),
     /// DECLARE of a cursor.
     DeclareCursor {
+        /// Its name.
+        name: String,
         /// WITH HOLD: it outlives its transaction.
         hold: bool,
         /// The query that it runs through.

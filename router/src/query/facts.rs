@@ -7,8 +7,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, Node, RowExpr, SubLink, SubLinkType};
 
 use super::builder::{Builder, Place};
-use super::literal::Elements;
-use super::{ColumnRef, Fact, Test, Value, names};
+use super::{ColumnRef, Elements, Fact, Test, Value, names};
 
 impl<'a> Builder<'a> {
     /// Walks a condition that every contributing row of the entries in `restricts` passes.

@@ -10,7 +10,7 @@ use pg_query::protobuf::{
 };
 
 use super::builder::{Builder, Place};
-use super::{ColumnRef, Entry, Fact, Joined, Merged, ScopeId, Source, Test, names};
+use super::{ColumnRef, Entry, Fact, Joined, Merged, Outputs, ScopeId, Source, Test, names};
 
 impl<'a> Builder<'a> {
     /// Reads the items of a FROM, USING or the like into a scope.
@@ -59,6 +59,7 @@ impl<'a> Builder<'a> {
                 name: Some(alias_name(alias).unwrap_or_else(|| range.relname.clone())),
                 aliased: alias.is_some(),
                 renamed: renamed || renames(alias),
+                columns: column_names(alias),
                 nullable: false,
                 hidden_by: None,
                 source,
@@ -73,6 +74,7 @@ impl<'a> Builder<'a> {
                 name: Some(alias_name(alias).unwrap_or_else(|| name.to_owned())),
                 aliased: alias.is_some(),
                 renamed: renames(alias),
+                columns: Vec::new(),
                 nullable: false,
                 hidden_by: None,
                 source: Source::Opaque,
@@ -97,6 +99,7 @@ impl<'a> Builder<'a> {
                 name: alias_name(alias),
                 aliased: alias.is_some(),
                 renamed: renames(alias),
+                columns: column_names(alias),
                 nullable: false,
                 hidden_by: None,
                 source: Source::Rows(rows),
@@ -122,7 +125,36 @@ impl<'a> Builder<'a> {
             }
             self.expression(call, at);
         }
-        self.opaque_entry(scope, item.alias.as_ref(), name);
+        match unnested(item) {
+            Some(arrays) => self.arrays(scope, item, arrays, at),
+            None => self.opaque_entry(scope, item.alias.as_ref(), name),
+        }
+    }
+
+    /// The rows of unnest, which calls its only column as it is called itself.
+    fn arrays(&mut self, scope: ScopeId, item: &RangeFunction, arrays: &[Node], at: Place) {
+        let rows = self.open(Some(at));
+        let columns = arrays.iter().map(|node| self.literals.array_column(node));
+        let columns = columns.collect();
+        self.set_outputs(rows, Outputs::Arrays(columns));
+        let alias = item.alias.as_ref();
+        let name = alias_name(alias).unwrap_or_else(|| names::UNNEST.to_owned());
+        let mut columns = column_names(alias);
+        if columns.is_empty() && arrays.len() == 1 {
+            columns.push(name.clone());
+        }
+        self.add_entry(
+            scope,
+            Entry {
+                name: Some(name),
+                aliased: alias.is_some(),
+                renamed: true,
+                columns,
+                nullable: false,
+                hidden_by: None,
+                source: Source::Rows(rows),
+            },
+        );
     }
 
     fn sample(&mut self, scope: ScopeId, item: &'a RangeTableSample) {
@@ -241,6 +273,23 @@ struct Sides {
 
 fn alias_name(alias: Option<&Alias>) -> Option<String> {
     alias.map(|alias| alias.aliasname.clone())
+}
+
+fn column_names(alias: Option<&Alias>) -> Vec<String> {
+    let names = alias.into_iter().flat_map(|alias| &alias.colnames);
+    names.filter_map(names::text).map(str::to_owned).collect()
+}
+
+/// The arrays, when an item is nothing but unnest.
+fn unnested(item: &RangeFunction) -> Option<&[Node]> {
+    let [function] = item.functions.as_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::List(list)) = &function.node else {
+        return None;
+    };
+    let call = list.items.first()?;
+    names::unnested(call).filter(|_| item.coldeflist.is_empty())
 }
 
 fn renames(alias: Option<&Alias>) -> bool {

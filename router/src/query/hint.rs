@@ -22,6 +22,8 @@ pub struct Hints {
     pub table_kind: Option<String>,
     /// The group of a new table.
     pub table_group: Option<String>,
+    /// Whether a transaction may write on several shards, `on` or `off`; of a session only.
+    pub cross_shard_writes: Option<String>,
 }
 
 /// The words for what a table is.

@@ -6,21 +6,13 @@ use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{AConst, Node, TypeName};
 
 use super::names;
-use super::{ArrayValue, Family, Value};
+use super::outputs;
+use super::{ArrayColumn, ArrayValue, Elements, Family, Length, Value};
 
 /// Reads values out of one statement text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Literals<'a> {
     sql: &'a str,
-}
-
-/// What `= ANY(...)` compares with.
-#[derive(Debug)]
-pub(super) enum Elements {
-    /// `ARRAY[...]`.
-    Values(Vec<Value>),
-    /// A parameter or a text.
-    Array(ArrayValue),
 }
 
 impl<'a> Literals<'a> {
@@ -88,11 +80,54 @@ impl<'a> Literals<'a> {
                     Elements::Array(ArrayValue::Text(text, None)) => {
                         Elements::Array(ArrayValue::Text(text, Some(family)))
                     }
-                    // A cast of a cast converts each element by rules of its own.
+                    // Between the types of one family, elements keep their values.
+                    Elements::Array(ArrayValue::Parameter(index, Some(from))) if from == family => {
+                        Elements::Array(ArrayValue::Parameter(index, Some(from)))
+                    }
+                    Elements::Array(ArrayValue::Text(text, Some(from))) if from == family => {
+                        Elements::Array(ArrayValue::Text(text, Some(from)))
+                    }
+                    // Any other cast of a cast converts each element by rules of its own.
                     Elements::Array(
                         ArrayValue::Parameter(_, Some(_)) | ArrayValue::Text(_, Some(_)),
                     ) => return None,
                 })
+            }
+            _ => None,
+        }
+    }
+
+    /// The column that unnest makes of an array.
+    pub(super) fn array_column(self, node: &Node) -> ArrayColumn {
+        let elements = self.elements(node).and_then(|elements| match elements {
+            Elements::Values(values) => outputs::of_one_type(values).map(Elements::Values),
+            Elements::Array(array) => Some(Elements::Array(array)),
+        });
+        ArrayColumn {
+            elements,
+            length: self.length(node),
+        }
+    }
+
+    fn length(self, node: &Node) -> Option<Length> {
+        match &node.node {
+            Some(NodeEnum::TypeCast(cast)) => self.length(cast.arg.as_deref()?),
+            Some(NodeEnum::ParamRef(parameter)) => {
+                parameter_index(parameter.number).map(Length::Parameter)
+            }
+            Some(NodeEnum::AConst(constant)) => match self.constant(constant) {
+                Value::Text(text) => Some(Length::Text(text)),
+                Value::Null => Some(Length::Exactly(0)),
+                Value::Integer(_)
+                | Value::Cast(..)
+                | Value::Parameter(..)
+                | Value::Default
+                | Value::Other => None,
+            },
+            Some(NodeEnum::AArrayExpr(array)) => {
+                // An element that is an array itself counts as all of its own.
+                let are_scalars = array.elements.iter().all(is_scalar);
+                are_scalars.then_some(Length::Exactly(array.elements.len()))
             }
             _ => None,
         }
@@ -133,6 +168,20 @@ impl<'a> Literals<'a> {
     }
 }
 
+/// Whether an expression is a constant, or a value that is cast to what is no array.
+fn is_scalar(node: &Node) -> bool {
+    match &node.node {
+        Some(NodeEnum::AConst(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => {
+            let bounds = cast.type_name.as_ref().map(|name| &name.array_bounds);
+            let argument = cast.arg.as_deref().and_then(|arg| arg.node.as_ref());
+            bounds.is_some_and(Vec::is_empty)
+                && matches!(argument, Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)))
+        }
+        _ => false,
+    }
+}
+
 fn parameter_index(number: i32) -> Option<u16> {
     u16::try_from(number.checked_sub(1)?).ok()
 }
@@ -152,7 +201,8 @@ fn canonical_integer(text: &str) -> Option<String> {
     }
 }
 
-fn cast_value(value: Value, family: Option<Family>) -> Value {
+/// The value cast to a family.
+pub(super) fn cast_value(value: Value, family: Option<Family>) -> Value {
     let family = match (&value, family) {
         (Value::Null, _) => return Value::Null,
         (_, Some(family)) => family,
@@ -185,7 +235,8 @@ fn cast_value(value: Value, family: Option<Family>) -> Value {
     }
 }
 
-fn scalar_family(type_name: &TypeName) -> Option<Family> {
+/// The family of a type that is no array.
+pub(super) fn scalar_family(type_name: &TypeName) -> Option<Family> {
     type_name
         .array_bounds
         .is_empty()

@@ -98,3 +98,18 @@ pub(super) fn is_equality(operator: &[Node]) -> bool {
         Some(["="] | ["pg_catalog", "="])
     )
 }
+
+/// The function that makes rows of arrays.
+pub(super) const UNNEST: &str = "unnest";
+
+/// The arrays that a call of unnest makes rows of.
+pub(super) fn unnested(node: &Node) -> Option<&[Node]> {
+    let Some(NodeEnum::FuncCall(call)) = &node.node else {
+        return None;
+    };
+    let is_plain = call.over.is_none() && !call.func_variadic && !call.args.is_empty();
+    match parts(&call.funcname)?.as_slice() {
+        [UNNEST] | ["pg_catalog", UNNEST] if is_plain => Some(&call.args),
+        _ => None,
+    }
+}

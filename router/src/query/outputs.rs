@@ -29,6 +29,23 @@ pub(super) fn forget_mixed_types(rows: &mut [Vec<Value>]) {
     }
 }
 
+/// Values that are elements of one array; none when one of them, or their type, is not known.
+pub(super) fn of_one_type(values: Vec<Value>) -> Option<Vec<Value>> {
+    let mut rows: Vec<_> = values.into_iter().map(|value| vec![value]).collect();
+    forget_mixed_types(&mut rows);
+    let values: Vec<Value> = rows.into_iter().flatten().collect();
+    let is_known = |value: &Value| match value {
+        Value::Integer(_)
+        | Value::Text(_)
+        | Value::Cast(..)
+        | Value::Null
+        | Value::Parameter(_, Some(_)) => true,
+        // It is taken for a text, whatever the client has declared.
+        Value::Parameter(_, None) | Value::Default | Value::Other => false,
+    };
+    values.iter().all(is_known).then_some(values)
+}
+
 fn is_of_one_type(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Cast(left, _), Value::Cast(right, _)) => left == right,
@@ -48,7 +65,7 @@ pub(super) fn forget_untyped(outputs: &mut Outputs) {
             }
         }
         Outputs::Values(rows) => rows.iter_mut().flatten().for_each(forget_if_untyped),
-        Outputs::Unknown | Outputs::Branches(_) => {}
+        Outputs::Unknown | Outputs::Branches(_) | Outputs::Arrays(_) => {}
     }
 }
 

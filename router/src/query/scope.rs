@@ -59,6 +59,8 @@ pub struct Entry {
     pub aliased: bool,
     /// Its columns have other names here than in their table: `AS t(a, b)`.
     pub renamed: bool,
+    /// Those names, where they are written beside the alias.
+    pub columns: Vec<String>,
     /// An outer join may put NULLs in place of its row.
     pub nullable: bool,
     /// The entry of the aliased join around it, outside of which its own name is not seen.
@@ -172,6 +174,37 @@ pub enum Outputs {
     Branches(Vec<ScopeId>),
     /// Rows of values: VALUES.
     Values(Vec<Vec<Value>>),
+    /// Arrays side by side, the shorter ones filled up with NULLs: unnest.
+    Arrays(Vec<ArrayColumn>),
+}
+
+/// A column that an array is made into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayColumn {
+    /// Its elements, where they can be read as keys.
+    pub elements: Option<Elements>,
+    /// How many there are, where that can be told.
+    pub length: Option<Length>,
+}
+
+/// The elements of an array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elements {
+    /// `ARRAY[...]`.
+    Values(Vec<Value>),
+    /// A parameter or a text.
+    Array(ArrayValue),
+}
+
+/// How many elements an array has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Length {
+    /// So many.
+    Exactly(usize),
+    /// As many as this text of an array.
+    Text(String),
+    /// As many as a parameter, counted from 0.
+    Parameter(u16),
 }
 
 /// One output expression.
@@ -189,6 +222,10 @@ pub enum Output {
     Star(Option<Qualifier>),
     /// A value, or an expression as [`Value::Other`].
     Value(Value),
+    /// A column, cast to a family.
+    Cast(ColumnRef, super::Family),
+    /// The elements of an array, in as many rows: unnest.
+    Array(ArrayColumn),
 }
 
 /// A write to a table.

@@ -4,7 +4,8 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause};
 
 use super::builder::{Builder, Place};
-use super::{Output, Outputs, ScopeId, Value, names, outputs};
+use super::literal::scalar_family;
+use super::{ColumnRef, Family, Output, Outputs, ScopeId, Value, names, outputs};
 
 /// What the level around a query does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +153,12 @@ impl<'a> Builder<'a> {
             if names::is_star(value) {
                 return None;
             }
+            if let Some([array]) = names::unnested(value) {
+                return Some(Output::Array(self.literals.array_column(array)));
+            }
+            if let Some((column, family)) = cast_column(value, at) {
+                return Some(Output::Cast(column, family));
+            }
             return Some(Output::Value(self.literals.value(value)));
         };
         if let Some(qualifier) = names::star(column) {
@@ -195,6 +202,18 @@ impl<'a> Builder<'a> {
         }
         ctes.iter().map(|cte| cte.ctename.as_str()).collect()
     }
+}
+
+/// A column that is cast.
+fn cast_column(node: &Node, at: Place) -> Option<(ColumnRef, Family)> {
+    let Some(NodeEnum::TypeCast(cast)) = &node.node else {
+        return None;
+    };
+    let Some(NodeEnum::ColumnRef(column)) = &cast.arg.as_deref()?.node else {
+        return None;
+    };
+    let family = scalar_family(cast.type_name.as_ref()?)?;
+    Some((names::column(column, at.range())?, family))
 }
 
 /// DISTINCT without ON is a list of one empty node.

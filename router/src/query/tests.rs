@@ -1,8 +1,8 @@
 //! Tests of the analysis. Scopes and values are compared in a short written form.
 
 use super::{
-    Analysis, ArrayValue, Class, ColumnRef, Data, Entry, Fact, Family, NewRows, Output, Outputs,
-    Scope, Source, Statement, TableRef, Test, Value, WriteKind, analyze,
+    Analysis, ArrayColumn, ArrayValue, Class, ColumnRef, Data, Elements, Entry, Fact, Family,
+    NewRows, Output, Outputs, Scope, Source, Statement, TableRef, Test, Value, WriteKind, analyze,
 };
 
 mod classes;
@@ -181,6 +181,10 @@ fn written_outputs(outputs: &Outputs) -> String {
             format!("{:?}", scopes.iter().map(|it| it.0).collect::<Vec<_>>())
         }
         Outputs::Values(rows) => written_rows(rows),
+        Outputs::Arrays(columns) => {
+            let columns: Vec<_> = columns.iter().map(written_array).collect();
+            format!("arrays {}", columns.join(", "))
+        }
     }
 }
 
@@ -191,6 +195,20 @@ fn written_output(output: &Output) -> String {
         Output::Star(None) => "*".to_owned(),
         Output::Star(Some(qualifier)) => format!("{}.*", qualifier.name),
         Output::Value(value) => written_value(value),
+        Output::Cast(column, family) => format!("{}::{family:?}", written_column(column)),
+        Output::Array(column) => format!("array {}", written_array(column)),
+    }
+}
+
+fn written_array(column: &ArrayColumn) -> String {
+    let elements = match &column.elements {
+        None => "?".to_owned(),
+        Some(Elements::Values(values)) => format!("[{}]", written_values(values)),
+        Some(Elements::Array(array)) => format!("{array:?}"),
+    };
+    match &column.length {
+        None => elements,
+        Some(length) => format!("{elements} of {length:?}"),
     }
 }
 

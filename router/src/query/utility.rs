@@ -103,6 +103,7 @@ impl<'a> Calls<'a> {
                 }))
             }
             NodeEnum::DeclareCursorStmt(it) => Some(Class::DeclareCursor {
+                name: it.portalname.clone(),
                 hold: it.options & CURSOR_WITH_HOLD != 0,
                 query: Box::new(self.inner(it.query.as_deref())),
             }),

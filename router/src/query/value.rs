@@ -1,5 +1,7 @@
 //! Constants and parameters: what can be read as a key without running the statement.
 
+use super::literal::cast_value;
+
 /// A family of types that a key type can be read from without change of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -28,4 +30,12 @@ pub enum Value {
     Default,
     /// Anything else.
     Other,
+}
+
+impl Value {
+    /// The value cast to a family.
+    #[must_use]
+    pub fn cast(self, family: Family) -> Self {
+        cast_value(self, Some(family))
+    }
 }

@@ -37,7 +37,9 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
                 None => copy::plan(statement, tables),
             };
         }
-        Class::DeclareCursor { hold: false, query } => {
+        Class::DeclareCursor {
+            hold: false, query, ..
+        } => {
             return inside("DECLARE CURSOR", query, tables);
         }
         Class::LockTable(locked) => return lock::plan(locked, tables),

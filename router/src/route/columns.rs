@@ -3,6 +3,7 @@
 //! Of a table only the key column is known. So a name is taken for the key column where PostgreSQL
 //! could take it for nothing else without calling it ambiguous, and for unknown otherwise.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -10,9 +11,11 @@ use foldhash::fast::RandomState;
 
 use super::tables::{Kind, Sharded, Tables};
 use crate::query::{
-    ColumnRef, Data, Entry, Joined, Merged, Output, Outputs, Qualifier, Scope, ScopeId, Source,
-    Value,
+    ArrayColumn, ColumnRef, Data, Entry, Joined, Merged, Output, Outputs, Qualifier, Scope,
+    ScopeId, Source, Value,
 };
+
+mod new_rows;
 
 /// How many sub-selects a name is followed through.
 const MAX_DEPTH: u32 = 64;
@@ -51,7 +54,9 @@ pub(super) enum Origin<'a> {
     /// Any of these outputs: the branches of a UNION.
     Cells(Vec<CellId>),
     /// Any of these values.
-    Values(Vec<&'a Value>),
+    Values(Vec<Cow<'a, Value>>),
+    /// The elements of one of these arrays, which lie side by side.
+    Array(Vec<&'a ArrayColumn>, usize),
 }
 
 /// An output that was asked for.
@@ -85,6 +90,8 @@ pub(super) struct Columns<'a> {
     cells: Vec<Cell<'a>>,
     known: HashMap<(ScopeId, Selector<'a>), Option<CellId>, RandomState>,
     depth: u32,
+    /// Whether the rows of an INSERT's query are looked at, all of which are taken.
+    whole: bool,
 }
 
 impl<'a> Columns<'a> {
@@ -95,6 +102,7 @@ impl<'a> Columns<'a> {
             cells: Vec::new(),
             known: HashMap::default(),
             depth: 0,
+            whole: false,
         }
     }
 
@@ -163,7 +171,7 @@ impl<'a> Columns<'a> {
                     self.collect_cell(*cell, through, found);
                 }
             }
-            Origin::Values(_) => {}
+            Origin::Values(_) | Origin::Array(..) => {}
         }
     }
 
@@ -336,7 +344,10 @@ impl<'a> Columns<'a> {
         let entry = self.entry(place)?;
         match &entry.source {
             Source::Table(_) => (self.sharded(place)?.column == name).then_some(Column::Key(place)),
-            Source::Rows(_) if entry.renamed => None,
+            Source::Rows(inner) if entry.renamed => {
+                let cell = self.renamed(*inner, &entry.columns, name)?;
+                Some(Column::Output { place, cell })
+            }
             Source::Rows(inner) => {
                 let cell = self.cell(*inner, Selector::Name(name))?;
                 Some(Column::Output { place, cell })
@@ -365,7 +376,14 @@ impl<'a> Columns<'a> {
 
     fn find(&mut self, scope: ScopeId, selector: Selector<'a>) -> Option<Origin<'a>> {
         match (&self.scope(scope)?.outputs, selector) {
-            (Outputs::Unknown, _) | (Outputs::Values(_), Selector::Name(_)) => None,
+            (Outputs::Unknown, _)
+            | (Outputs::Values(_) | Outputs::Arrays(_), Selector::Name(_)) => None,
+            (Outputs::Arrays(columns), Selector::Position(position)) => {
+                Some(Origin::Array(columns.iter().collect(), position))
+            }
+            (Outputs::List(outputs), Selector::Position(position)) if self.whole => {
+                self.new_row(scope, outputs, position)
+            }
             (Outputs::List(outputs), Selector::Name(name)) => {
                 self.listed(scope, outputs, name).map(Origin::Column)
             }
@@ -374,8 +392,8 @@ impl<'a> Columns<'a> {
                     Output::Column { column, .. } => {
                         self.resolve(scope, column).map(Origin::Column)
                     }
-                    Output::Value(value) => Some(Origin::Values(vec![value])),
-                    Output::Star(_) => None,
+                    Output::Value(value) => Some(Origin::Values(vec![Cow::Borrowed(value)])),
+                    Output::Star(_) | Output::Cast(..) | Output::Array(_) => None,
                 }
             }
             (Outputs::Branches(branches), selector) => {
@@ -390,7 +408,8 @@ impl<'a> Columns<'a> {
                 cells.map(Origin::Cells)
             }
             (Outputs::Values(rows), Selector::Position(position)) => {
-                let values: Option<Vec<_>> = rows.iter().map(|row| row.get(position)).collect();
+                let values = rows.iter().map(|row| row.get(position).map(Cow::Borrowed));
+                let values: Option<Vec<_>> = values.collect();
                 values.map(Origin::Values)
             }
         }
@@ -405,7 +424,9 @@ impl<'a> Columns<'a> {
                 Output::Column { name: own, column } if own == name => {
                     Some(self.resolve(scope, column)?)
                 }
-                Output::Column { .. } | Output::Value(_) => None,
+                Output::Column { .. } | Output::Value(_) | Output::Cast(..) | Output::Array(_) => {
+                    None
+                }
                 Output::Star(None) => match self.unqualified_in(scope, name, &all) {
                     Named::One(column) => Some(column),
                     Named::None => None,
@@ -430,13 +451,16 @@ impl<'a> Columns<'a> {
                 Outputs::List(outputs) => {
                     let is_it = |output: &Output| match output {
                         Output::Column { name: own, .. } => own == name,
-                        Output::Star(_) | Output::Value(_) => false,
+                        Output::Star(_)
+                        | Output::Value(_)
+                        | Output::Cast(..)
+                        | Output::Array(_) => false,
                     };
                     let mut positions = (0..).zip(outputs).filter(|(_, output)| is_it(output));
                     let (position, _) = positions.next()?;
                     return positions.next().is_none().then_some(position);
                 }
-                Outputs::Unknown | Outputs::Values(_) => return None,
+                Outputs::Unknown | Outputs::Values(_) | Outputs::Arrays(_) => return None,
             }
         }
         None
@@ -489,7 +513,7 @@ fn visible<'s>(
 fn outputs_without_star(outputs: &[Output], position: usize) -> Option<&Output> {
     let before = outputs.get(..position)?;
     let plain = before.iter().all(|output| match output {
-        Output::Column { .. } | Output::Value(_) => true,
+        Output::Column { .. } | Output::Value(_) | Output::Cast(..) | Output::Array(_) => true,
         Output::Star(_) => false,
     });
     outputs.get(position).filter(|_| plain)

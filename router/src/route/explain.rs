@@ -4,7 +4,9 @@ use std::fmt;
 
 use topology::{Key, KeyType, Snapshot, hash};
 
-use super::{Hint, KeySource, NoParameters, Origin, Parameters, Plan, Refusal, Target, parameter};
+use super::{
+    Hint, KeySource, NoParameters, Origin, Parameters, Plan, Refusal, Target, Unnested, parameter,
+};
 use crate::query::Hints;
 
 /// The name of the answer's only column, as EXPLAIN's.
@@ -138,12 +140,8 @@ fn headline(decided: &Result<Decision, Refusal>, plan: &Plan, snapshot: &Snapsho
 fn unknown(plan: &Plan) -> String {
     let numbers: Vec<String> = sources(plan)
         .iter()
-        .filter_map(|source| match source {
-            KeySource::Literal(_) => None,
-            KeySource::Parameter(number) | KeySource::ArrayParameter(number) => {
-                Some(format!("${}", u32::from(*number) + 1))
-            }
-        })
+        .filter_map(KeySource::parameter)
+        .map(|number| format!("${}", u32::from(number) + 1))
         .take(MAX_KEYS)
         .collect();
     format!("by parameter {}", numbers.join(", "))
@@ -207,18 +205,13 @@ fn keys(question: Question<'_>, snapshot: &Snapshot, lines: &mut Vec<String>) {
         show(placed(&key, "hint", snapshot));
     }
     for source in sources(plan) {
-        match source {
-            KeySource::Literal(key) => show(placed(key, "literal", snapshot)),
-            KeySource::Parameter(number) | KeySource::ArrayParameter(number) => {
-                let from = format!("parameter ${}", u32::from(*number) + 1);
-                let known = params.is_some_and(|params| {
-                    let mut each = |key: &Key<'_>| show(placed(key, &from, snapshot));
-                    each_value(source, *key_type, params, &mut each).is_some()
-                });
-                if !known {
-                    show(format!("  Key: by {from}"));
-                }
-            }
+        let from = match source.parameter() {
+            None => "literal".to_owned(),
+            Some(number) => format!("parameter ${}", u32::from(number) + 1),
+        };
+        let mut each = |key: &Key<'_>| show(placed(key, &from, snapshot));
+        if each_value(source, *key_type, params, &mut each).is_none() {
+            show(format!("  Key: by {from}"));
         }
     }
     if left_out > 0 {
@@ -230,19 +223,22 @@ fn keys(question: Question<'_>, snapshot: &Snapshot, lines: &mut Vec<String>) {
 fn each_value(
     source: &KeySource,
     key_type: KeyType,
-    params: &dyn Parameters,
+    params: Option<&dyn Parameters>,
     each: &mut dyn FnMut(&Key<'_>),
 ) -> Option<()> {
     match source {
         KeySource::Literal(key) => each(key),
         KeySource::Parameter(number) => {
-            let value = params.get(*number)?;
+            let value = params?.get(*number)?;
             if let Some(key) = parameter::key(*number, &value, key_type).ok()? {
                 each(&key);
             }
         }
-        KeySource::ArrayParameter(number) => {
-            let value = params.get(*number)?;
+        KeySource::ArrayParameter(number)
+        | KeySource::Unnested(Unnested {
+            parameter: number, ..
+        }) => {
+            let value = params?.get(*number)?;
             let mut take = |key: &Key<'_>| {
                 each(key);
                 Ok(())

@@ -96,12 +96,16 @@ impl ShardedInsert<'_> {
             Pending::Checked(key) => return Ok(Some(key)),
             Pending::Output(cell) => cell,
         };
-        match (pins.cell(cell), pins.origin(cell)) {
+        match (pins.cell(cell), pins.base(cell)) {
             (None, _) => Err(not_pinned(&key)),
-            (Some(_), Some(Origin::Values(values))) => match check(values, &key)? {
-                Pending::Checked(key) => Ok(Some(key)),
-                Pending::Output(_) | Pending::Nothing => Ok(None),
-            },
+            (Some(_), Some(Origin::Values(values))) => {
+                let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
+                match check(&values, &key)? {
+                    Pending::Checked(key) => Ok(Some(key)),
+                    Pending::Output(_) | Pending::Nothing => Ok(None),
+                }
+            }
+            (Some(_), Some(Origin::Array(..))) => Ok(Some(key)),
             (Some(Nulls::Never), _) => Ok(None),
             (Some(Nulls::Perhaps), _) => Err(Refusal::unsupported(format!(
                 "the query may give NULL for shard key \"{}\" of table \"{}\"",

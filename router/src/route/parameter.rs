@@ -91,11 +91,44 @@ pub(super) fn each_key(
     key_type: KeyType,
     take: &mut dyn FnMut(&Key<'_>) -> Result<(), Refusal>,
 ) -> Result<(), Refusal> {
-    let wrong_type = |oid| Refusal::parameter_type(number, oid, key_type);
-    let invalid = |error| match error {
+    each_element(number, parameter, key_type, &mut |key| {
+        key.map_or(Ok(()), &mut *take)
+    })
+}
+
+/// How many elements an array parameter of any type has; a NULL array has none.
+pub(super) fn array_length(number: u16, parameter: &Parameter<'_>) -> Result<usize, Refusal> {
+    let invalid = |error| invalid(number, error);
+    let Some(bytes) = parameter.value else {
+        return Ok(0);
+    };
+    if parameter.binary {
+        let elements = BinaryElements::try_new(bytes).map_err(invalid)?;
+        let all: Result<Vec<_>, _> = elements.collect();
+        return Ok(all.map_err(invalid)?.len());
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::malformed_array(number))?;
+    let elements = TextElements::try_new(text).map_err(invalid)?;
+    let all: Result<Vec<_>, _> = elements.collect();
+    Ok(all.map_err(invalid)?.len())
+}
+
+fn invalid(number: u16, error: InvalidArray) -> Refusal {
+    match error {
         InvalidArray::Malformed => Refusal::malformed_array(number),
         InvalidArray::Shape => Refusal::array_shape(),
-    };
+    }
+}
+
+/// Gives each element of an array parameter to `take`, NULL as none; a NULL array has none.
+pub(super) fn each_element(
+    number: u16,
+    parameter: &Parameter<'_>,
+    key_type: KeyType,
+    take: &mut dyn FnMut(Option<&Key<'_>>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let wrong_type = |oid| Refusal::parameter_type(number, oid, key_type);
+    let invalid = |error| invalid(number, error);
     let declared = element_oid(parameter.type_oid).ok_or_else(|| wrong_type(parameter.type_oid))?;
     reading(declared, key_type).ok_or_else(|| wrong_type(parameter.type_oid))?;
     let Some(bytes) = parameter.value else {
@@ -106,16 +139,21 @@ pub(super) fn each_key(
         let found = elements.element_oid;
         let reading = reading(found, key_type).ok_or_else(|| wrong_type(found))?;
         for element in elements {
-            if let Some(element) = element.map_err(invalid)? {
-                take(&read(number, element, reading == Reading::AsKey, key_type)?)?;
+            match element.map_err(invalid)? {
+                Some(element) => {
+                    let binary = reading == Reading::AsKey;
+                    take(Some(&read(number, element, binary, key_type)?))?;
+                }
+                None => take(None)?,
             }
         }
         return Ok(());
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Refusal::malformed_array(number))?;
     for element in TextElements::try_new(text).map_err(invalid)? {
-        if let Some(element) = element.map_err(invalid)? {
-            take(&read(number, element.as_bytes(), false, key_type)?)?;
+        match element.map_err(invalid)? {
+            Some(element) => take(Some(&read(number, element.as_bytes(), false, key_type)?))?,
+            None => take(None)?,
         }
     }
     Ok(())

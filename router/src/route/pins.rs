@@ -4,6 +4,7 @@
 //! Facts go in one direction. A fact of a scope pins entries of that scope only, those it restricts:
 //! `NOT EXISTS (... WHERE inner.key = outer.key AND inner.key = 5)` says nothing about `outer`.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
@@ -102,7 +103,7 @@ impl<'a> Pins<'a> {
         query: ScopeId,
         position: usize,
     ) -> Option<CellId> {
-        let cell = self.columns.output_at(query, position)?;
+        let cell = self.columns.new_rows_at(query, position)?;
         self.rules.push(Rule {
             targets: vec![target],
             by: By::Cell(cell),
@@ -115,10 +116,13 @@ impl<'a> Pins<'a> {
         for origin in self.columns.origins() {
             let nulls = match origin {
                 Origin::Values(values) => {
-                    let usable = self
-                        .sources
-                        .push_among(values.iter().copied(), self.key_type)?;
+                    let among = values.iter().map(|value| &**value);
+                    let usable = self.sources.push_among(among, self.key_type)?;
                     usable.then(|| nulls_among(values))
+                }
+                Origin::Array(columns, at) => {
+                    let usable = self.sources.push_unnested(columns, *at, self.key_type)?;
+                    usable.then_some(Nulls::Perhaps)
                 }
                 Origin::Column(_) | Origin::Cells(_) => None,
             };
@@ -143,9 +147,9 @@ impl<'a> Pins<'a> {
         self.cells.get(cell.index()).copied().flatten()
     }
 
-    /// Where an output's values come from.
-    pub(super) fn origin(&self, cell: CellId) -> Option<&Origin<'a>> {
-        self.columns.origin(cell)
+    /// Where an output's values come from, if each of its rows has one of them.
+    pub(super) fn base(&self, cell: CellId) -> Option<&Origin<'a>> {
+        self.columns.base(cell)
     }
 
     pub(super) fn into_sources(self) -> Sources {
@@ -252,7 +256,7 @@ impl<'a> Pins<'a> {
             let nulls = match origin {
                 Origin::Column(column) => self.nulls_of(column),
                 Origin::Cells(cells) => all_of(cells.iter().map(|cell| self.cell(*cell))),
-                Origin::Values(_) => None,
+                Origin::Values(_) | Origin::Array(..) => None,
             };
             if let (Some(nulls), Some(cell)) = (nulls, self.cells.get_mut(index)) {
                 *cell = Some(nulls);
@@ -370,8 +374,8 @@ fn all_of(parts: impl IntoIterator<Item = Option<Nulls>>) -> Option<Nulls> {
 }
 
 /// What a parameter is, is only known with each execution.
-fn nulls_among(values: &[&Value]) -> Nulls {
-    let constant = values.iter().all(|value| match value {
+fn nulls_among(values: &[Cow<'_, Value>]) -> Nulls {
+    let constant = values.iter().all(|value| match &**value {
         Value::Integer(_) | Value::Text(_) | Value::Cast(..) => true,
         Value::Null | Value::Parameter(..) | Value::Default | Value::Other => false,
     });

@@ -3,7 +3,7 @@
 
 use topology::{Key, KeyType, ShardIndex, Snapshot, Token, hash};
 
-use super::{KeyColumn, KeySource, Parameters, Plan, Refusal, Target, parameter};
+use super::{KeyColumn, KeySource, Parameters, Plan, Refusal, Target, parameter, unnest};
 
 /// See [`super::resolve`].
 pub(super) fn by_key(
@@ -101,7 +101,7 @@ fn any(hint: Option<&Key<'_>>, snapshot: &Snapshot) -> Result<Target, Refusal> {
     }
 }
 
-fn owner(key: &Key<'_>, snapshot: &Snapshot) -> Option<(ShardIndex, Token)> {
+pub(super) fn owner(key: &Key<'_>, snapshot: &Snapshot) -> Option<(ShardIndex, Token)> {
     let token = hash::token_of(key);
     snapshot
         .ring()
@@ -159,6 +159,10 @@ impl<'a> Lookup<'a> {
                         .ok_or_else(|| Refusal::no_parameter(*number))?;
                     let key_type = self.key_type;
                     parameter::each_key(*number, &value, key_type, &mut |key| self.take(key))?;
+                }
+                KeySource::Unnested(unnested) => {
+                    let key = (self.key_type, inserts);
+                    unnest::each_key(unnested, params, key, &mut |key| self.take(key))?;
                 }
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn read(value: &Value, key_type: KeyType) -> Result<Reading, Refusal>
     literal(text, key_type).map(Reading::Key)
 }
 
-fn usable(cast: Option<Family>, key_type: KeyType) -> Option<()> {
+pub(super) fn usable(cast: Option<Family>, key_type: KeyType) -> Option<()> {
     match (cast, key_type) {
         (None, _)
         | (Some(Family::Integer), KeyType::Bigint)
@@ -48,7 +48,7 @@ fn usable(cast: Option<Family>, key_type: KeyType) -> Option<()> {
     }
 }
 
-fn literal(text: &str, key_type: KeyType) -> Result<KeySource, Refusal> {
+pub(super) fn literal(text: &str, key_type: KeyType) -> Result<KeySource, Refusal> {
     Key::from_text(key_type, text.as_bytes())
         .map(|key| KeySource::Literal(key.into_owned()))
         .map_err(|error| Refusal::literal(&error))
@@ -129,7 +129,7 @@ impl Sources {
     }
 }
 
-fn malformed() -> Refusal {
+pub(super) fn malformed() -> Refusal {
     Refusal::unsupported("array constant of shard keys can't be read")
         .hint("write the keys as a list: IN (...)")
 }

@@ -87,7 +87,7 @@ impl Session {
         let seen = self.expected.forget_unsent();
         self.batch.undo(&seen.undone, &mut self.statements);
         let rewind = self.attachment.as_mut().and_then(|it| it.rewind.take());
-        let in_block = self.transaction.is_block();
+        let in_block = self.transaction.is_block() && !self.is_implicit();
         self.flight = Flight::default();
         self.transaction = match rewind {
             Some(preamble) => {

@@ -42,6 +42,11 @@ pub(super) fn column_of(class: &Class) -> Option<&str> {
 
 /// The RowDescription of such a statement; empty for any other, whose answer has no rows.
 pub(super) fn heading(class: &Class) -> Result<Bytes, wire::EncodeError> {
+    heading_in(class, Format::Text)
+}
+
+/// As [`heading`], of values in a format.
+pub(super) fn heading_in(class: &Class, format: Format) -> Result<Bytes, wire::EncodeError> {
     let mut out = BytesMut::new();
     if let Some(name) = column_of(class) {
         let column = Column {
@@ -51,7 +56,7 @@ pub(super) fn heading(class: &Class) -> Result<Bytes, wire::EncodeError> {
             type_oid: type_of(class),
             type_bytes: if type_of(class) == INT8_OID { 8 } else { -1 },
             type_modifier: -1,
-            format: Format::Text,
+            format,
         };
         encode::row_description(&mut out, &[column])?;
     }

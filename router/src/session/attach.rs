@@ -1,8 +1,9 @@
 //! Gives a session the backend that its statement needs, and takes it away when the transaction is
 //! over.
 //!
-//! A transaction stays on one shard and one backend (I5). One that has only done what every shard
-//! does alike may still move to the shard of its first keyed statement.
+//! A transaction has one backend on each of its shards (I5); `several` has those of the others. One
+//! that has only done what every shard does alike may still move to the shard of its first keyed
+//! statement.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::expect::{Answer, Guarded, Outdated, Seen};
 use super::extended::Portal;
 use super::patience::{Imposed, given_up};
 use super::relay::{self, RelayError, exchange};
+use super::several::Ties;
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
@@ -33,12 +35,30 @@ pub(super) struct Attachment {
     /// Set while nothing has been answered since it was chosen by a key: as `movable`, should what
     /// comes first be refused.
     pub(super) rewind: Option<Option<Preamble>>,
+    /// What ties its transaction to those of other shards.
+    pub(super) ties: Ties,
     /// Whether messages of the extended protocol were sent that no Sync has followed yet.
     pub(super) unsynced: bool,
     /// Whether it is of a replica, where only statements with a permit go.
     pub(super) on_replica: bool,
     /// Whether it was outside a transaction when it last was ready.
-    idle: bool,
+    pub(super) idle: bool,
+}
+
+impl Attachment {
+    /// The transaction stays: what opened and shaped it is kept for other shards only.
+    pub(super) fn pin(&mut self) {
+        if let Some(Some(preamble)) = self.movable.take() {
+            self.ties.script = Some(preamble);
+        }
+    }
+
+    /// What came first was answered, and is not done anew.
+    pub(super) fn keep(&mut self) {
+        if let Some(Some(preamble)) = self.rewind.take() {
+            self.ties.script = Some(preamble);
+        }
+    }
 }
 
 /// Why a statement does not run: the client is told, or its session ends.
@@ -92,6 +112,9 @@ impl Session {
         // Every statement passes here, so that none passes a hold.
         self.check_hold(serving, target)?;
         self.attach_to(serving, target).await?;
+        if self.flight.now_writes {
+            self.note_writer(serving).await?;
+        }
         self.flight.note(serving.snapshot.epoch(), target);
         Ok(())
     }
@@ -110,14 +133,16 @@ impl Session {
         if let Some(attachment) = &mut self.attachment {
             let wanted = serving.snapshot.shard(index).map(|shard| &shard.id);
             if wanted == Some(&attachment.shard) {
-                if let Some(movable) = attachment.movable.take() {
-                    // What else is in the batch is not told from what was sent.
-                    attachment.rewind = Some(movable).filter(|_| !attachment.unsynced);
+                // What else is in the batch is not told from what was sent.
+                if attachment.unsynced {
+                    attachment.pin();
+                } else if let Some(movable) = attachment.movable.take() {
+                    attachment.rewind = Some(movable);
                 }
                 return Ok(());
             }
             if attachment.movable.is_none() || self.transaction == Transaction::Failed {
-                return Err(crosses_shards(&attachment.shard, wanted).into());
+                return Box::pin(self.go_to(serving, index)).await;
             }
             Box::pin(self.move_away()).await?;
         }
@@ -148,8 +173,9 @@ impl Session {
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
                 // Whoever called it off wants no other shard's.
-                Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
-                Err(error) => last = error,
+                Err(Stopped::Told(error @ Error::Cancelled)) => return Err(error.into()),
+                Err(Stopped::Told(error)) => last = error,
+                Err(stopped) => return Err(stopped),
             }
         }
         Err(last.into())
@@ -170,6 +196,7 @@ impl Session {
             shard,
             movable,
             rewind: None,
+            ties: Ties::default(),
             unsynced: false,
             on_replica: false,
             idle: true,
@@ -209,8 +236,10 @@ impl Session {
         if wait {
             Box::pin(self.settle(before)).await?;
         }
-        if let Some(attachment) = &mut self.attachment {
-            attachment.rewind = rewind.filter(|_| is_chosen_by_key);
+        if let Some(attachment) = &mut self.attachment
+            && is_chosen_by_key
+        {
+            attachment.rewind = rewind;
         }
         Ok(())
     }
@@ -331,7 +360,6 @@ impl Session {
         if seen.is_taken_back() {
             self.client.outbound.truncate(unread);
         } else {
-            attachment.rewind = None;
             self.batch.answered();
         }
         // The schema was changed by another router, or on the shard itself.
@@ -341,6 +369,9 @@ impl Session {
             None => {}
         }
         follow(lease, &seen);
+        if !seen.is_taken_back() {
+            attachment.keep();
+        }
         self.batch.undo(&seen.undone, &mut self.statements);
         Ok(seen)
     }
@@ -373,7 +404,8 @@ impl Session {
             .attachment
             .as_ref()
             .map(|attachment| attachment.shard.clone());
-        let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed);
+        let in_block = matches!(self.transaction, Transaction::Open | Transaction::Failed)
+            && !self.is_implicit();
         let flight = std::mem::take(&mut self.flight);
         // A copy whose end was not sent commits nothing, however it is given up.
         let late_in_copy =
@@ -440,7 +472,7 @@ impl Session {
     /// The backend holds something, such as a portal, that could not be had elsewhere.
     pub(super) fn stay(&mut self) {
         if let Some(attachment) = &mut self.attachment {
-            attachment.movable = None;
+            attachment.pin();
         }
     }
 
@@ -449,7 +481,7 @@ impl Session {
         if let Some(attachment) = &mut self.attachment
             && effect.pins()
         {
-            attachment.movable = None;
+            attachment.pin();
         }
         self.flight.ends |= effect.ends();
         self.flight.effects.push(effect);
@@ -500,6 +532,10 @@ impl Session {
             {
                 attachment.movable = None;
             }
+            let count = attachment.ties.record(effect);
+            if let Some(company) = &mut self.company {
+                company.follow(effect, count);
+            }
         }
     }
 
@@ -522,6 +558,8 @@ impl Session {
         // It is closed whether a cancel was aimed at it or not.
         let _unaimed = self.cancel.detach();
         self.attachment = None;
+        // Nothing of the transaction can be committed any more, on no shard.
+        self.company = None;
         self.portals.clear();
     }
 }
@@ -535,6 +573,10 @@ pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
             lease.unnamed = None;
         }
     }
+    if seen.undescribed {
+        // What it holds was not compared with what clients were told.
+        lease.forbid_reuse();
+    }
     for id in &seen.unclosed {
         if lease
             .prepared
@@ -545,13 +587,4 @@ pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
             lease.forbid_reuse();
         }
     }
-}
-
-fn crosses_shards(held: &ShardId, wanted: Option<&ShardId>) -> Error {
-    let wanted = wanted.map_or("none", ShardId::as_str);
-    Error::Refused(Refusal {
-        sqlstate: "0A000",
-        message: format!("the transaction is on shard {held} and cannot go on on shard {wanted}"),
-        hint: Some("keep a transaction to the keys of one shard".to_owned()),
-    })
 }

@@ -12,6 +12,7 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
 use super::expect::Answer;
+use super::extended::has_changed;
 use super::prepared::{Parsed, Prepared};
 use super::simple::{may_write, syntax_refusal};
 use super::state::Transaction;
@@ -70,12 +71,11 @@ impl Session {
     ) -> Result<(), Stopped> {
         let name = Bytes::copy_from_slice(prepare.name.as_bytes());
         self.may_name(&name)?;
-        let prepared = self
-            .front
-            .statements
-            .named(self.parsed(serving, prepare, sql)?);
+        let parsed = self.parsed(serving, prepare, sql)?;
+        let version = self.front.core.schema.version();
+        let prepared = self.front.statements.named(parsed, version);
         self.attach(serving, Target::Any).await?;
-        self.ensure_prepared(&prepared, true);
+        self.prepare(&prepared, true)?;
         let complete = local::complete("PREPARE");
         self.expected.local(complete, None);
         wire::frontend::encode::sync(&mut self.outbound);
@@ -110,6 +110,7 @@ impl Session {
             parameter_types: types.into(),
             planned: Some(planned),
             settings: Arc::clone(self.settings.in_force()),
+            promised: None,
         })
     }
 
@@ -128,13 +129,16 @@ impl Session {
         let renamed: String = parts.into_iter().flatten().collect();
         self.attach(serving, target).await?;
         if !self.holds(prepared.id) {
-            self.ensure_prepared(&prepared, true);
+            self.prepare(&prepared, true)?;
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.drop_answer(Answer::Ready);
             let seen = self.exchange().await?;
             if seen.error {
                 self.finish(&seen);
                 return Err(Stopped::Answered);
+            }
+            if prepared.has_changed() {
+                return Err(has_changed().into());
             }
         }
         self.flight.ends = self.transaction == Transaction::Idle;
@@ -169,7 +173,7 @@ impl Session {
         } else {
             statement
         };
-        self.flight.writes = may_write(plan, inner);
+        self.flight.note_writes(may_write(plan, inner));
         self.place(hinted, plan, &arguments, serving)
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn is_control(class: &Class) -> bool {
     )
 }
 
+/// Whether a statement of this class ends a transaction as a whole.
+#[must_use]
+pub(super) fn ends(class: &Class) -> bool {
+    matches!(class, Class::Commit { .. } | Class::Rollback { .. })
+}
+
 /// Whether a statement of this class is still heard in a failed transaction.
 #[must_use]
 pub(super) fn is_exit(class: &Class) -> bool {

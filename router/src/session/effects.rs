@@ -30,6 +30,8 @@ pub(super) enum Effect {
     Discard,
     /// It does something to the transaction that is not repeated elsewhere.
     Pins,
+    /// SET CONSTRAINTS, and its text.
+    Constraints(Arc<str>),
     /// COPY FROM STDIN: what follows its Execute is data.
     CopyIn,
 }
@@ -47,7 +49,8 @@ impl Effect {
             Class::Release(name) => Self::Release(name.clone(), sql.into()),
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
             Class::DiscardAll => Self::Discard,
-            Class::Begin { .. } | Class::SetConstraints | Class::DeclareCursor { .. } => Self::Pins,
+            Class::SetConstraints => Self::Constraints(sql.into()),
+            Class::Begin { .. } | Class::DeclareCursor { .. } => Self::Pins,
             Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
         }
@@ -89,7 +92,12 @@ impl Effect {
     pub(super) fn pins(&self) -> bool {
         matches!(
             self,
-            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn
+            Self::Commit
+                | Self::Rollback
+                | Self::Discard
+                | Self::Pins
+                | Self::Constraints(_)
+                | Self::CopyIn
         )
     }
 
@@ -105,13 +113,13 @@ impl Effect {
         matches!(self, Self::Commit | Self::Rollback | Self::RollbackTo(_))
     }
 
-    /// Adds the statement to what has to be repeated when the transaction moves; false when it
-    /// cannot be.
+    /// Adds the statement to what has to be repeated when the transaction moves, or goes on on
+    /// another shard as well; false when it cannot be.
     #[must_use]
     pub(super) fn record(&self, preamble: &mut Preamble) -> bool {
         match self {
             Self::None => true,
-            Self::Set(_, sql) | Self::Reset(_, sql) => preamble.push(sql),
+            Self::Set(_, sql) | Self::Reset(_, sql) | Self::Constraints(sql) => preamble.push(sql),
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
@@ -140,6 +148,7 @@ impl Effect {
             | Self::Release(..)
             | Self::RollbackTo(_)
             | Self::Pins
+            | Self::Constraints(_)
             | Self::CopyIn => false,
         }
     }
@@ -147,7 +156,7 @@ impl Effect {
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Pins | Self::CopyIn => {}
+            Self::None | Self::Pins | Self::Constraints(_) | Self::CopyIn => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Discard => settings.discard(),

@@ -4,9 +4,12 @@
 //! itself puts between them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use topology::ShardId;
 
+use super::shape::Shape;
 use crate::moving::{self, Said};
 
 /// What a message's answer ends with.
@@ -48,6 +51,15 @@ struct Entry {
     /// The change of the session's statements that its message made, which is undone if an error
     /// keeps the message from being done.
     change: Option<u64>,
+    /// Whose rows are described.
+    described: Option<Box<Described>>,
+}
+
+/// A statement that a shard describes.
+#[derive(Debug)]
+struct Described {
+    shape: Arc<Shape>,
+    shard: ShardId,
 }
 
 impl Entry {
@@ -111,6 +123,8 @@ pub(super) struct Seen {
     pub unprepared: Vec<u64>,
     /// Statements that the backend still has, because their Close was skipped.
     pub unclosed: Vec<u64>,
+    /// Whether the backend may hold a statement that it was asked to describe and has not.
+    pub undescribed: bool,
     /// Changes of the session's statements to undo, in the order in which they were made.
     pub undone: Vec<u64>,
     /// What a guard has said of rows that are being moved.
@@ -142,6 +156,8 @@ impl Seen {
             },
             Expected::Replace(_) | Expected::Local(_) => {}
         }
+        let is_own = matches!(entry.expected, Expected::Drop(_));
+        self.undescribed |= is_own && entry.described.is_some();
         self.undone.extend(entry.change);
     }
 
@@ -203,6 +219,27 @@ impl Expectations {
         self.push(Expected::Forward(answer), Some(change));
     }
 
+    /// A Describe of a prepared statement is being sent: what the shard says is compared with what
+    /// was said before. The client reads it too where it has asked.
+    pub(super) fn describe(&mut self, is_asked: bool, shape: Option<&Arc<Shape>>, shard: &ShardId) {
+        let expected = if is_asked {
+            Expected::Forward(Answer::Describe)
+        } else {
+            Expected::Drop(Answer::Describe)
+        };
+        let described = shape.map(|shape| {
+            Box::new(Described {
+                shape: Arc::clone(shape),
+                shard: shard.clone(),
+            })
+        });
+        self.push_entry(Entry {
+            expected,
+            change: None,
+            described,
+        });
+    }
+
     /// Nobody reads the answer to a message that is being sent.
     pub(super) fn drop_answer(&mut self, answer: Answer) {
         self.push(Expected::Drop(answer), None);
@@ -220,7 +257,14 @@ impl Expectations {
     }
 
     fn push(&mut self, expected: Expected, change: Option<u64>) {
-        let entry = Entry { expected, change };
+        self.push_entry(Entry {
+            expected,
+            change,
+            described: None,
+        });
+    }
+
+    fn push_entry(&mut self, entry: Entry) {
         self.skipping = self.skipping && !entry.is_ready();
         if self.skipping {
             self.seen.skip(&entry);
@@ -338,7 +382,14 @@ impl Expectations {
             self.seen.completed += 1;
         }
         if ends(answer, tag)? {
-            self.queue.pop_front();
+            if let Some(Entry {
+                described: Some(it),
+                ..
+            }) = self.queue.pop_front()
+                && !it.shape.note(&it.shard, tag, body)
+            {
+                self.seen.outdated = Some(Outdated::Plans);
+            }
             if tag == b'Z' {
                 self.seen.status = body.first().copied();
             }

@@ -14,10 +14,10 @@ use super::client::Frame;
 use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
-use super::prepared::{Parsed, Prepared};
+use super::prepared::{Parsed, Prepared, reads_cursor};
+use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
-use crate::cache::Planned;
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
@@ -28,6 +28,7 @@ mod again;
 mod bind;
 mod changes;
 mod steps;
+mod together;
 
 use again::Kept;
 use changes::Changes;
@@ -75,6 +76,8 @@ pub(super) enum Portal {
     Everywhere(Arc<Prepared>),
     /// Of a statement whose answer, and the description of it, are known.
     Answered(Bytes, Bytes),
+    /// Of a statement that several shards run, each its part.
+    Split(Arc<Split>),
     /// On the session's backend.
     Remote(Effect),
     /// Was one of the first two, and has been executed.
@@ -110,7 +113,7 @@ impl Session {
             tag::BIND => self.bind_in_turn(frame).await,
             tag::DESCRIBE => self.on_describe(frame).await,
             tag::EXECUTE => self.on_execute(frame).await,
-            tag::CLOSE => self.on_close(frame),
+            tag::CLOSE => self.on_close(frame).await,
             _ => Box::pin(self.on_flush()).await,
         };
         let handled = match handled {
@@ -154,13 +157,14 @@ impl Session {
             parameter_types: parse.parameter_types.iter().collect(),
             planned,
             settings: Arc::clone(self.settings.in_force()),
+            promised: None,
         };
         let named = !name.is_empty();
         let statements = &self.front.statements;
         // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
         let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
         let prepared = if shared {
-            statements.named(parsed)
+            statements.named(parsed, self.front.core.schema.version())
         } else {
             statements.unnamed(parsed)
         };
@@ -187,7 +191,11 @@ impl Session {
             && !Arc::ptr_eq(&known.settings, settings)
             && !known.settings.read_alike(settings)
         {
-            *known = self.front.statements.named(known.under(settings));
+            let version = self.front.core.schema.version();
+            *known = self.front.statements.named(known.under(settings), version);
+        }
+        if known.has_changed() {
+            return Err(has_changed().into());
         }
         Ok(Arc::clone(known))
     }
@@ -243,10 +251,11 @@ impl Session {
                     named: !name.is_empty(),
                 })
             }
-            TargetKind::Portal => match self.portal(name) {
+            TargetKind::Portal => match self.seek(name).await? {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
                 Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
+                Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
                     self.step(Step::Local(heading, None))
@@ -262,7 +271,7 @@ impl Session {
     async fn on_execute(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
-        let portal = self.portal(name).ok_or_else(|| no_portal(name))?;
+        let portal = self.seek(name).await?.ok_or_else(|| no_portal(name))?;
         if !matches!(portal, Portal::Remote(_))
             && let Some(known) = self.portals.get_mut(name)
         {
@@ -280,10 +289,26 @@ impl Session {
                 Ok(())
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
+            Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Spent => Err(spent(name).into()),
         }
+    }
+
+    /// As [`Self::portal`], wherever in the transaction it is.
+    async fn seek(&mut self, name: &[u8]) -> Result<Option<Portal>, Stopped> {
+        if self.company.is_some() {
+            Box::pin(self.seek_portal(name)).await?;
+        }
+        Ok(self.portal(name))
+    }
+
+    async fn seek_and_remove(&mut self, name: &[u8]) -> Result<Option<Portal>, Stopped> {
+        if self.company.is_some() {
+            Box::pin(self.seek_portal(name)).await?;
+        }
+        Ok(self.portals.remove(name))
     }
 
     /// A portal of that name. One that the router does not know may be an SQL cursor on the backend
@@ -315,6 +340,12 @@ impl Session {
             let frames = self.run_sharding(call, &serving).await?;
             return self.step(Step::Local(frames, None));
         }
+        if self.company.is_some()
+            && control::ends(&statement.class)
+            && let Some(frames) = Box::pin(self.finish_together(&statement.class)).await?
+        {
+            return self.step(Step::Local(frames, None));
+        }
         match self.run_locally(&statement.class, prepared.sql())? {
             Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),
@@ -344,7 +375,7 @@ impl Session {
         self.step(Step::Local(frames, None))
     }
 
-    fn on_close(&mut self, frame: &Frame) -> Result<(), Stopped> {
+    async fn on_close(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let named = Named::decode_close(frame.body())?;
         let name = named.name.as_bytes();
         let complete = local::frames(encode::close_complete);
@@ -357,13 +388,17 @@ impl Session {
                 });
                 self.step(Step::Local(complete, change))
             }
-            TargetKind::Portal => match self.portals.remove(name) {
+            TargetKind::Portal => match self.seek_and_remove(name).await? {
                 Some(Portal::Remote(_)) => {
                     self.forward_to_portal(frame, Answer::ClosePortal);
                     Ok(())
                 }
                 Some(
-                    Portal::Local(_) | Portal::Everywhere(_) | Portal::Answered(..) | Portal::Spent,
+                    Portal::Local(_)
+                    | Portal::Everywhere(_)
+                    | Portal::Split(_)
+                    | Portal::Answered(..)
+                    | Portal::Spent,
                 )
                 | None => self.step(Step::Local(complete, None)),
             },
@@ -389,6 +424,11 @@ impl Session {
         }
         // After an error nothing of what came before it is answered any more.
         self.drop_deferred();
+        if self.is_implicit() {
+            Box::pin(self.sync_together()).await?;
+            self.answer_ready().await?;
+            return Ok(None);
+        }
         let synced = self.attachment.is_some();
         if let Some(attachment) = &mut self.attachment {
             attachment.unsynced = false;
@@ -477,9 +517,13 @@ impl Session {
     }
 }
 
-fn reads_cursor(planned: &Planned) -> bool {
-    let first = planned.analysis.statements.first();
-    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
+/// What PostgreSQL says of a statement whose rows have another form than when it was prepared.
+pub(super) fn has_changed() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: "cached plan must not change result type".to_owned(),
+        hint: None,
+    }
 }
 
 fn no_portal(name: &[u8]) -> Refusal {

@@ -63,6 +63,7 @@ impl Session {
             settings,
             statements: ByName::default(),
             attachment: None,
+            company: None,
             outbound: BytesMut::new(),
             expected: Expectations::default(),
             flight: Flight::default(),

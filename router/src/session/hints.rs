@@ -1,5 +1,5 @@
-//! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`, and
-//! `SET sharding.consistency`. The router answers these itself; no shard hears of them.
+//! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`,
+//! `SET sharding.consistency`, and whether on several shards: `SET sharding.cross_shard_writes`. The router answers these itself; no shard hears of them.
 //!
 //! Their values follow transactions and savepoints as PostgreSQL's own settings do.
 
@@ -22,6 +22,7 @@ pub(super) enum HintName {
     Key,
     Shard,
     Consistency,
+    CrossShardWrites,
 }
 
 impl HintName {
@@ -32,6 +33,7 @@ impl HintName {
             "sharding.key" => Some(Self::Key),
             "sharding.shard" => Some(Self::Shard),
             "sharding.consistency" => Some(Self::Consistency),
+            "sharding.cross_shard_writes" => Some(Self::CrossShardWrites),
             _ => None,
         }
     }
@@ -41,6 +43,7 @@ impl HintName {
             Self::Key => "sharding.key",
             Self::Shard => "sharding.shard",
             Self::Consistency => "sharding.consistency",
+            Self::CrossShardWrites => "sharding.cross_shard_writes",
         }
     }
 
@@ -49,6 +52,8 @@ impl HintName {
         match self {
             Self::Key | Self::Shard => "",
             Self::Consistency => "strong",
+            // As the configuration says.
+            Self::CrossShardWrites => "",
         }
     }
 
@@ -57,6 +62,7 @@ impl HintName {
             Self::Key => &mut hints.shard_key,
             Self::Shard => &mut hints.shard,
             Self::Consistency => &mut hints.consistency,
+            Self::CrossShardWrites => &mut hints.cross_shard_writes,
         }
     }
 }
@@ -209,13 +215,25 @@ impl Session {
                     HintName::Key => &hints.shard_key,
                     HintName::Shard => &hints.shard,
                     HintName::Consistency => &hints.consistency,
+                    HintName::CrossShardWrites => &hints.cross_shard_writes,
                 };
-                let value = value.as_deref().unwrap_or(name.default());
+                let default = match name {
+                    HintName::CrossShardWrites => on_or_off(self.may_write_across()),
+                    name => name.default(),
+                };
+                let value = value.as_deref().unwrap_or(default);
                 let mut out = answers::rows([value])?;
                 encode::command_complete(&mut out, "SHOW");
                 Ok(out.freeze())
             }
         }
+    }
+
+    /// Whether a transaction may write on several shards.
+    pub(super) fn may_write_across(&self) -> bool {
+        let switched = self.settings.hints.current().cross_shard_writes.as_deref();
+        let default = self.front.core.config.sharding.cross_shard_writes;
+        switched.map_or(default, |word| word == "on")
     }
 
     /// The hints of a statement, and whose they are: those of its comments, else the session's.
@@ -269,13 +287,37 @@ fn usable<'a>(name: HintName, shown: &str, value: &'a str) -> Result<Option<&'a 
     }
     let value = Some(value).filter(|value| !value.is_empty());
     check_word(name, value)?;
+    if name == HintName::CrossShardWrites {
+        return value.map(switch).transpose();
+    }
     Ok(value)
+}
+
+/// What PostgreSQL takes for a boolean, as it shows it.
+fn switch<'a>(value: &str) -> Result<&'a str, Refusal> {
+    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is(&["on", "true", "yes", "1", "t", "y"]) {
+        return Ok("on");
+    }
+    if is(&["off", "false", "no", "0", "f", "n"]) {
+        return Ok("off");
+    }
+    Err(Refusal {
+        sqlstate: "22023",
+        message: "parameter \"sharding.cross_shard_writes\" requires a Boolean value".to_owned(),
+        hint: None,
+    })
+}
+
+fn on_or_off(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
 }
 
 /// Refuses a word for the freshness of reads that is none.
 fn check_word(name: HintName, value: Option<&str>) -> Result<(), Refusal> {
     match (name, value) {
-        (HintName::Key | HintName::Shard, _) | (HintName::Consistency, None) => Ok(()),
+        (HintName::Key | HintName::Shard | HintName::CrossShardWrites, _)
+        | (HintName::Consistency, None) => Ok(()),
         (HintName::Consistency, Some(word)) if CONSISTENCIES.contains(&word) => Ok(()),
         (HintName::Consistency, Some(word)) => {
             let word: String = word.chars().take(64).collect();

@@ -12,6 +12,7 @@ use super::attach::Stopped;
 use super::client::ClientError;
 use crate::error::Error;
 use crate::hold;
+use crate::pool;
 use crate::route::Target;
 use crate::view::Serving;
 
@@ -41,6 +42,12 @@ impl Session {
         let held = match stopped {
             Stopped::Told(Error::Hold(hold::Error::Held(held))) => Some(held),
             Stopped::Told(Error::Moving(error)) if self.may_repeat(&error) => None,
+            // The topology that sent it there is not in force any more.
+            Stopped::Told(Error::Pool(pool::Error::Retired { .. }))
+                if self.attachment.is_none() =>
+            {
+                return Ok(());
+            }
             stopped => return Err(stopped),
         };
         // What has been done so far can be done again elsewhere, and keeps no backend meanwhile.

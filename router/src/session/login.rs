@@ -184,9 +184,12 @@ async fn admit(
         .into());
     }
     match front.core.config.pgwire.auth {
-        AuthMethod::Trust => {}
+        AuthMethod::Trust => must_be_enabled(front, user).await?,
         AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
-        AuthMethod::Cert => must_be_certified(user, certified)?,
+        AuthMethod::Cert => {
+            must_be_certified(user, certified)?;
+            must_be_enabled(front, user).await?;
+        }
     }
     if is_console(parameters) {
         operator::may_enter(front, user)?;
@@ -286,6 +289,20 @@ fn must_be_certified(user: &str, certified: Option<&str>) -> Result<(), Refusal>
     Err(Refusal {
         sqlstate: "28000",
         message,
+        hint: None,
+    })
+}
+
+/// A user that was disabled is not let in, whatever else it shows.
+async fn must_be_enabled(front: &Front, user: &str) -> Result<(), Refusal> {
+    front.users.first_reading().await;
+    if !front.users.is_disabled(user) {
+        return Ok(());
+    }
+    tracing::info!(user, "login failed: the user is disabled");
+    Err(Refusal {
+        sqlstate: "28000",
+        message: format!("role \"{user}\" is not permitted to log in"),
         hint: None,
     })
 }

@@ -80,6 +80,11 @@ impl Clock {
         Patience(both.min_by_key(|(at, _)| *at))
     }
 
+    /// How long one statement may take.
+    pub(super) fn query_limit(&self) -> Option<Duration> {
+        self.limits.query
+    }
+
     /// The limit of an answer of the shard that begins now; none where nothing is limited.
     pub(super) fn answer_limit(
         &self,

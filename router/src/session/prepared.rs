@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use super::shape::{Form, Shape};
 use crate::cache::Planned;
 use crate::pool::settings::Settings;
-use crate::query::Statement;
+use crate::query::{Class, Statement};
 
 /// A statement that a client prepared.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Prepared {
     pub planned: Option<Arc<Planned>>,
     /// The settings under which backends parse it: the constants in it are read under them, once.
     pub settings: Arc<Settings>,
+    /// What clients were told of its rows; none where that depends on a cursor.
+    pub(super) shape: Option<Arc<Shape>>,
 }
 
 /// What a client's Parse says, and under which settings.
@@ -41,6 +44,8 @@ pub struct Parsed {
     pub planned: Option<Arc<Planned>>,
     /// See [`Prepared::settings`].
     pub settings: Arc<Settings>,
+    /// What the client was told of its rows when it was parsed under other settings.
+    pub(super) promised: Option<Form>,
 }
 
 impl Prepared {
@@ -50,7 +55,9 @@ impl Prepared {
             parameter_types,
             planned,
             settings,
+            promised,
         } = parsed;
+        let reads_cursor = planned.as_deref().is_some_and(reads_cursor);
         Self {
             id,
             definition,
@@ -58,7 +65,26 @@ impl Prepared {
             server_name: format!("router_{id}").into(),
             planned,
             settings,
+            shape: (!reads_cursor).then(|| Arc::new(Shape::promised(promised))),
         }
+    }
+
+    /// Whether its rows have another form than clients were told.
+    #[must_use]
+    pub(super) fn has_changed(&self) -> bool {
+        self.shape
+            .as_deref()
+            .is_some_and(|shape| shape.has_changed())
+    }
+
+    /// Whether a client may have been told of its rows.
+    #[must_use]
+    pub(super) fn is_described(&self) -> bool {
+        self.form().is_some()
+    }
+
+    fn form(&self) -> Option<&Form> {
+        self.shape.as_deref().and_then(Shape::form)
     }
 
     /// The same to be parsed under other settings.
@@ -69,6 +95,7 @@ impl Prepared {
             parameter_types: Arc::clone(&self.parameter_types),
             planned: self.planned.clone(),
             settings: Arc::clone(settings),
+            promised: self.form().cloned(),
         }
     }
 
@@ -100,16 +127,26 @@ impl Prepared {
     }
 }
 
-/// What makes two statements one: equal definitions, parsed under settings that read them alike.
+/// Whether a statement reads a cursor: what it returns is not told from its text.
+pub(super) fn reads_cursor(planned: &Planned) -> bool {
+    let first = planned.analysis.statements.first();
+    first.is_some_and(|statement| matches!(statement.class, Class::Cursor(_)))
+}
+
+/// What makes two statements one: equal definitions, parsed under settings that read them alike,
+/// of which clients were promised the same.
 #[derive(Debug)]
 struct Identity {
     definition: Bytes,
     settings: Arc<Settings>,
+    promised: Option<Form>,
 }
 
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
-        self.definition == other.definition && self.settings.read_alike(&other.settings)
+        self.definition == other.definition
+            && self.settings.read_alike(&other.settings)
+            && self.promised == other.promised
     }
 }
 
@@ -119,6 +156,7 @@ impl Hash for Identity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.definition.hash(state);
         self.settings.of_reading().for_each(|one| one.hash(state));
+        self.promised.hash(state);
     }
 }
 
@@ -127,7 +165,14 @@ impl Hash for Identity {
 #[derive(Debug, Default)]
 pub struct Statements {
     next_id: AtomicU64,
-    known: Mutex<HashMap<Identity, Weak<Prepared>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    statements: HashMap<Identity, Weak<Prepared>>,
+    /// The version of the schema under which all of them were made.
+    version: u64,
 }
 
 impl Statements {
@@ -142,15 +187,26 @@ impl Statements {
         Arc::new(Prepared::new(id, parsed))
     }
 
-    /// The statement of this definition, made if nobody holds it.
+    /// The statement of this definition at this version of the schema, made if nobody holds it.
     #[must_use]
-    pub fn named(&self, parsed: Parsed) -> Arc<Prepared> {
+    pub fn named(&self, parsed: Parsed, version: u64) -> Arc<Prepared> {
         let identity = Identity {
             definition: parsed.definition.clone(),
             settings: Arc::clone(&parsed.settings),
+            promised: parsed.promised.clone(),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prepared) = known.get(&identity).and_then(Weak::upgrade) {
+        if known.version != version {
+            // Whoever prepares a statement after a change of the schema gets one that backends
+            // parse anew, as PostgreSQL's own would be.
+            *known = Known {
+                version,
+                ..Known::default()
+            };
+        }
+        let known = &mut known.statements;
+        let shared = known.get(&identity).and_then(Weak::upgrade);
+        if let Some(prepared) = shared.filter(|prepared| !prepared.has_changed()) {
             return prepared;
         }
         if known.len() % Self::SWEEP_EVERY == Self::SWEEP_EVERY - 1 {
@@ -167,6 +223,7 @@ impl Statements {
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .statements
             .clear();
     }
 }
@@ -185,33 +242,67 @@ mod tests {
             parameter_types: Arc::new([]),
             planned: None,
             settings: Arc::new(under),
+            promised: None,
         }
     }
 
     #[test]
     fn equal_statements_are_one_while_somebody_holds_it() {
         let all = Statements::default();
-        let one = all.named(parsed("SELECT 1", &[]));
-        assert_eq!(all.named(parsed("SELECT 1", &[])).id, one.id);
-        assert_ne!(all.named(parsed("SELECT 2", &[])).id, one.id);
+        let one = all.named(parsed("SELECT 1", &[]), 0);
+        assert_eq!(all.named(parsed("SELECT 1", &[]), 0).id, one.id);
+        assert_ne!(all.named(parsed("SELECT 2", &[]), 0).id, one.id);
         assert_ne!(all.unnamed(parsed("SELECT 1", &[])).id, one.id);
     }
 
     #[test]
     fn what_is_read_under_other_settings_is_another_statement() {
         let all = Statements::default();
-        let one = all.named(parsed("SELECT 1", &[("TimeZone", "UTC")]));
+        let one = all.named(parsed("SELECT 1", &[("TimeZone", "UTC")]), 0);
         let named = [("TimeZone", "UTC"), ("application_name", "psql")];
-        assert_eq!(all.named(parsed("SELECT 1", &named)).id, one.id);
+        assert_eq!(all.named(parsed("SELECT 1", &named), 0).id, one.id);
         let other = [("TimeZone", "Asia/Tokyo")];
-        assert_ne!(all.named(parsed("SELECT 1", &other)).id, one.id);
+        assert_ne!(all.named(parsed("SELECT 1", &other), 0).id, one.id);
+    }
+
+    #[test]
+    fn what_was_told_under_other_settings_still_holds() {
+        let all = Statements::default();
+        let one = all.named(parsed("SELECT 1", &[]), 0);
+        let under = Arc::clone(&parsed("", &[("search_path", "a")]).settings);
+        assert!(!all.named(one.under(&under), 0).is_described());
+        let shard = topology::ShardId::try_new("one").unwrap();
+        one.shape.as_ref().unwrap().note(&shard, b'n', b"");
+        let other = all.named(one.under(&under), 0);
+        assert!(other.is_described() && other.id != one.id);
+        assert_eq!(all.named(one.under(&under), 0).id, other.id);
+        assert_ne!(
+            all.named(parsed("SELECT 1", &[("search_path", "a")]), 0).id,
+            other.id
+        );
+    }
+
+    #[test]
+    fn nobody_is_given_a_statement_whose_rows_have_changed() {
+        let all = Statements::default();
+        let one = all.named(parsed("SELECT 1", &[]), 0);
+        let shard = topology::ShardId::try_new("one").unwrap();
+        let shape = one.shape.as_ref().unwrap();
+        shape.note(&shard, b'n', b"");
+        assert_eq!(all.named(parsed("SELECT 1", &[]), 0).id, one.id);
+        shape.note(&shard, b'T', b"\0\0");
+        assert_ne!(all.named(parsed("SELECT 1", &[]), 0).id, one.id);
     }
 
     #[test]
     fn what_is_prepared_after_a_change_of_the_schema_is_parsed_anew() {
         let all = Statements::default();
-        let before = all.named(parsed("SELECT 1", &[]));
+        let before = all.named(parsed("SELECT 1", &[]), 0);
         all.forget_all();
-        assert_ne!(all.named(parsed("SELECT 1", &[])).id, before.id);
+        let after = all.named(parsed("SELECT 1", &[]), 0);
+        assert_ne!(after.id, before.id);
+        let last = all.named(parsed("SELECT 1", &[]), 1);
+        assert_ne!(last.id, after.id);
+        assert_eq!(all.named(parsed("SELECT 1", &[]), 1).id, last.id);
     }
 }

@@ -118,7 +118,7 @@ impl Session {
         located: Located,
         frame: &Frame,
     ) -> Result<(), Stopped> {
-        self.flight.writes = located.writes;
+        self.flight.note_writes(located.writes);
         self.attach_reader(serving, located.target, located.permit)
             .await?;
         self.flight.ends = self.transaction == Transaction::Idle;
@@ -138,6 +138,11 @@ impl Session {
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
             return self.answer_in_rows(class, &frames).await;
+        }
+        if self.company.is_some() {
+            if let Some(frames) = Box::pin(self.run_together(class)).await? {
+                return self.answer_locally(&frames).await;
+            }
         }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
@@ -163,12 +168,25 @@ impl Session {
             // A failed transaction answers everything with the same error, or ends.
             _ if failed || is_neutral(class) => Target::Any,
             Some(plan) => {
-                self.flight.writes = may_write(plan, statement);
-                self.place(statement, plan, &NoParameters, serving)?
+                self.flight.note_writes(may_write(plan, statement));
+                match self.place(statement, plan, &NoParameters, serving) {
+                    Ok(target) => target,
+                    Err(refusal) => {
+                        let text = (sql, &refusal);
+                        let which = (statement, plan);
+                        let split = self.split_of(which, text, &NoParameters, serving)?;
+                        let split = split.ok_or(refusal)?;
+                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
+                        return self.answer_locally(&frames).await;
+                    }
+                }
             }
             None => Target::Any,
         };
         self.attach_reader(serving, target, permit).await?;
+        if let Class::DeclareCursor { name, .. } = class {
+            self.note_cursor(name);
+        }
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await
@@ -193,14 +211,16 @@ impl Session {
             )
             .into());
         }
+        if self.company.is_some() && statements.iter().any(|it| is_neutral(&it.class)) {
+            let what = "transaction control, settings and cursors of a transaction on several shards";
+            return Err(alone(what).into());
+        }
         if plans.contains(&Plan::Everywhere) {
             return self.run_ddl_script(serving, statements, plans, sql).await;
         }
         let (target, effects) = self.survey(serving, statements, plans, sql)?;
         self.attach(serving, target).await?;
-        if let Some(attachment) = &mut self.attachment {
-            attachment.movable = None;
-        }
+        self.stay();
         self.flight.ends = self.transaction == Transaction::Idle;
         effects
             .into_iter()
@@ -228,7 +248,7 @@ impl Session {
                 let anew = (settings.search_path() != self.settings.search_path())
                     .then(|| plan_under(statement, serving, &settings));
                 let plan = anew.as_ref().unwrap_or(plan);
-                self.flight.writes |= may_write(plan, statement);
+                self.flight.note_writes(self.flight.writes || may_write(plan, statement));
                 let next = self.place(statement, plan, &NoParameters, serving)?;
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
@@ -278,8 +298,6 @@ impl Session {
         }
         let core = &self.front.core;
         let outcome = everywhere::run(core, serving, self.settings.committed(), &change).await;
-        // Even a part of the shards is enough for statements to no longer fit their tables.
-        self.front.statements.forget_all();
         match outcome {
             Ok(frames) => Ok(frames),
             Err(everywhere::Failure::Own(error)) => Err(error.into()),

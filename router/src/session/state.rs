@@ -85,20 +85,41 @@ impl Preamble {
         self.savepoints.iter().any(|(known, _)| **known == *name)
     }
 
-    /// Forgets a savepoint but keeps what came after it.
+    /// Forgets a savepoint but keeps what came after it; a savepoint after which nothing else came
+    /// is as if it had never been.
     #[must_use]
     pub(super) fn release(&mut self, name: &str, sql: &str) -> bool {
-        match self
-            .savepoints
-            .iter()
-            .rposition(|(known, _)| **known == *name)
-        {
-            Some(at) => {
-                self.savepoints.truncate(at);
-                self.push(sql)
-            }
-            None => false,
+        let mut known = self.savepoints.iter();
+        let Some(at) = known.rposition(|(known, _)| **known == *name) else {
+            return false;
+        };
+        let within = self.savepoints.split_off(at);
+        let first = within.first().map_or(0, |(_, statement)| *statement);
+        if self.statements.len() - first == within.len() {
+            self.statements.truncate(first);
+            return true;
         }
+        self.push(sql)
+    }
+
+    /// How many statements there are.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// The statements after the first ones, as one query string; none where there are no more.
+    #[must_use]
+    pub(super) fn since(&self, count: usize) -> Option<String> {
+        let rest = self.statements.get(count..)?;
+        (!rest.is_empty()).then(|| rest.join("\n;"))
+    }
+
+    /// Whether one of the statements has this word in it, which is in lower case.
+    #[must_use]
+    pub(super) fn mentions(&self, word: &str) -> bool {
+        let mut statements = self.statements.iter();
+        statements.any(|sql| sql.to_ascii_lowercase().contains(word))
     }
 
     /// What a chained transaction begins with.
@@ -241,6 +262,19 @@ impl SessionSettings {
             kept: Arc::clone(&self.committed),
             in_force: Arc::clone(&self.committed),
         })
+    }
+
+    /// Whether a setting has another value only until the transaction ends.
+    #[must_use]
+    pub(super) fn is_local(&self, name: &str) -> bool {
+        let changed = self.changed.as_ref();
+        changed.is_some_and(|changed| changed.kept.text(name) != changed.in_force.text(name))
+    }
+
+    /// Whether the transaction has changed any.
+    #[must_use]
+    pub(super) fn is_changed(&self) -> bool {
+        self.changed.is_some()
     }
 
     /// What the start-up packet asked for.

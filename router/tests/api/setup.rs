@@ -105,6 +105,7 @@ impl Router {
         .unwrap();
         let core = Arc::new(Core {
             store: Arc::new(MemoryStore::new()),
+            ids: router::ids::Ids::new(Arc::new(MemoryStore::new())),
             managers: Managers::new(Arc::new(MemoryStore::new()), None, None),
             schema: Schema::default(),
             cache: Cache::new(1_000),
@@ -114,6 +115,11 @@ impl Router {
             moving,
             metrics,
             replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
+            twopc: router::twopc::TwoPhase::register(
+                topology::records::Incarnation(1),
+                &registry,
+            )
+            .unwrap(),
         });
         Self {
             shards,

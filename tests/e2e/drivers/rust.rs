@@ -200,11 +200,14 @@ async fn tokio_postgres_transactions_have_savepoints(cluster: &Cluster) -> Outco
     let insert = "INSERT INTO rs_tx (k, n) VALUES ($1, $2)";
     transaction.execute(insert, &[&here, &1]).await?;
     let savepoint = transaction.savepoint("a").await?;
-    let elsewhere = savepoint.execute(insert, &[&there, &1]).await;
-    let error = elsewhere.err().context("it was run on a second shard")?;
-    same!(error.code().map(SqlState::code), Some("0A000"));
+    savepoint.execute(insert, &[&there, &1]).await?;
+    let again = savepoint.execute(insert, &[&there, &1]).await;
+    let error = again.err().context("the key was inserted twice")?;
+    same!(error.code().map(SqlState::code), Some("23505"));
     savepoint.rollback().await?;
     transaction.commit().await?;
+    let row = client.query_opt("SELECT n FROM rs_tx WHERE k = $1", &[&there]).await?;
+    anyhow::ensure!(row.is_none(), "it was rolled back on the second shard");
     let transaction = client.transaction().await?;
     transaction
         .execute("DELETE FROM rs_tx WHERE k = $1", &[&here])

@@ -22,6 +22,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_key_may_stand_on_either_side_in_any_disguise,
         values_that_are_no_key_are_refused_as_postgresql_refuses_them,
         null_is_no_key,
+        new_rows_of_arrays_go_to_the_shard_of_their_keys,
     )
     .into()
 }
@@ -338,5 +339,58 @@ async fn null_is_no_key(cluster: &Cluster) -> Outcome {
         .await?;
     same!(column(&answer)?, [""; 0]);
     same!(status(&answer)?, 'I');
+    Ok(())
+}
+
+async fn new_rows_of_arrays_go_to_the_shard_of_their_keys(cluster: &Cluster) -> Outcome {
+    cluster
+        .create("unnested", "k bigint NOT NULL, v text", ("k", "bigint"))
+        .await?;
+    let client = cluster.router(0)?.client().await?;
+    let arrays = "INSERT INTO unnested (k, v) SELECT * FROM unnest($1::bigint[], $2::text[])";
+    let mut keys = Vec::new();
+    for shard in ["shard-1", "shard-2"] {
+        let key = cluster.key_on(shard, 1).await?;
+        let all = [key, cluster.key_on(shard, key + 1).await?];
+        let inserted = client
+            .execute(arrays, &[&&all[..], &&["a", "b"][..]])
+            .await?;
+        same!(inserted, 2);
+        let (first, second) = (all[0], all[1]);
+        for select in [
+            format!(
+                "SELECT * FROM unnest('{{{first},{second}}}'::bigint[], '{{c,d}}'::varchar(9)[])"
+            ),
+            format!("SELECT * FROM unnest(ARRAY[{first},{second}], ARRAY['e', 'f'])"),
+            format!("SELECT unnest(ARRAY[{first},{second}]), 'g'"),
+            format!(
+                "SELECT p0::BIGINT, p1::VARCHAR FROM (VALUES ({first}, 'h', 0), ({second}, 'i', 1)) \
+                 AS imp_sen(p0, p1, sen_counter) ORDER BY sen_counter"
+            ),
+        ] {
+            let insert = format!("INSERT INTO unnested (k, v) {select}");
+            // The second time by the form of the text, which is known then.
+            for _ in 0..2 {
+                same!(client.execute(&insert, &[]).await?, 2, "{insert}");
+                client.batch_execute(&insert).await?;
+            }
+        }
+        keys.extend(all);
+    }
+    for (shard, own) in ["shard-1", "shard-2"].into_iter().zip(keys.chunks(2)) {
+        let count = format!(
+            "SELECT count(*), count(*) FILTER (WHERE k IN ({}, {})) FROM unnested",
+            own[0], own[1]
+        );
+        same!(cluster.shard(shard)?.psql(&count).await?, "34|34");
+    }
+    let several = client.execute(arrays, &[&&keys[..], &&["a"; 4][..]]).await;
+    let code = super::refused(several)?.code().code().to_owned();
+    same!(code, "0A000");
+    // The router refuses a row without a key, as the table would.
+    let shorter = client
+        .execute(arrays, &[&&keys[..1], &&["a", "b"][..]])
+        .await;
+    same!(super::refused(shorter)?.code().code(), "23502");
     Ok(())
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
+use serde_json::json;
 use tests::Cluster;
 use tests::pg::Address;
 use tests::program::ROUTER_USER;
 use tests::raw::{GSSENC_REQUEST, Raw, SSL_REQUEST, message, startup, tags};
+use tests::{http, wait};
 use tokio_postgres::error::SqlState;
 
 use super::{sqlstate, status};
@@ -25,6 +27,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         an_unknown_database_is_refused,
         a_startup_without_a_user_is_refused,
         startup_parameters_are_in_force,
+        a_disabled_user_is_not_trusted_either,
     )
     .into()
 }
@@ -180,4 +183,25 @@ async fn startup_parameters_are_in_force(cluster: &Cluster) -> Outcome {
         same!(shown, [value], "{setting}");
     }
     Ok(())
+}
+
+async fn a_disabled_user_is_not_trusted_either(cluster: &Cluster) -> Outcome {
+    let mut address = cluster.router(0)?.address();
+    address.user = "dormant".to_owned();
+    let connected = async |address: &Address| Raw::connect(address).await.map(drop);
+    connected(&address).await?;
+    let users = cluster.manager(0)?.api("/users");
+    let body = json!({ "name": "dormant", "password": "long-enough-for-it", "enabled": false });
+    http::post(&users, &body).await?.expect(201)?;
+    wait::until("a refused login", wait::SETTLE, async || {
+        let error = connected(&address).await.err().context("let in")?;
+        anyhow::ensure!(error.to_string().contains("28000"), "{error}");
+        Ok(())
+    })
+    .await?;
+    let enabled = json!({ "enabled": true });
+    http::patch(&format!("{users}/dormant"), &enabled)
+        .await?
+        .expect(200)?;
+    wait::until("a login", wait::SETTLE, async || connected(&address).await).await
 }

@@ -15,7 +15,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         answers_come_in_the_order_of_the_requests,
         many_requests_may_be_sent_before_the_first_answer_is_read,
         concurrent_requests_of_a_driver_are_pipelined,
-        a_batch_over_two_shards_is_refused_and_the_session_goes_on,
+        a_batch_over_two_shards_is_one_transaction,
         a_portal_is_read_in_parts,
         a_message_may_come_byte_by_byte,
     )
@@ -100,7 +100,7 @@ async fn concurrent_requests_of_a_driver_are_pipelined(cluster: &Cluster) -> Out
     Ok(())
 }
 
-async fn a_batch_over_two_shards_is_refused_and_the_session_goes_on(cluster: &Cluster) -> Outcome {
+async fn a_batch_over_two_shards_is_one_transaction(cluster: &Cluster) -> Outcome {
     cluster
         .create("batched", "k bigint PRIMARY KEY", ("k", "bigint"))
         .await?;
@@ -119,9 +119,9 @@ async fn a_batch_over_two_shards_is_refused_and_the_session_goes_on(cluster: &Cl
         .concat()
     };
     // What stands before one Sync is one transaction.
-    let batch = [insert(keys[0]), insert(keys[1]), sync()].concat();
+    let batch = [insert(keys[0]), insert(keys[1]), insert(keys[0]), sync()].concat();
     let answer = router.exchange(&batch).await?;
-    same!(sqlstate(&answer).as_deref(), Some("0A000"), "{answer:?}");
+    same!(sqlstate(&answer).as_deref(), Some("23505"), "{answer:?}");
     same!(status(&answer)?, 'I');
     for shard in &cluster.shards {
         same!(shard.psql("SELECT count(*) FROM batched").await?, "0");

@@ -1,4 +1,4 @@
-//! Transactions: one shard and one backend each (I5), with PostgreSQL's own states.
+//! Transactions on one shard, with PostgreSQL's own states; `transactions` has those on several.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use tests::raw::{Raw, bind, execute, parse, sync, tags, terminate};
 use tests::{Cluster, wait};
 
-use super::{column, error_of, refused, sqlstate, status};
+use super::{column, refused, sqlstate, status};
 use crate::suite::{Outcome, Suite, same, shared};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -14,7 +14,6 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_transaction_is_committed_or_rolled_back_as_a_whole,
         the_status_byte_follows_the_transaction,
         savepoints_undo_a_part,
-        a_transaction_over_two_shards_is_refused,
         a_transaction_keeps_its_backend,
         a_statement_without_a_key_may_come_before_the_first_key,
         several_statements_in_one_query_are_one_transaction,
@@ -114,40 +113,6 @@ async fn savepoints_undo_a_part(cluster: &Cluster) -> Outcome {
         .query("SELECT v FROM tx_savepoint WHERE k = 7 ORDER BY v")
         .await?;
     same!(column(&rows)?, ["1", "3"]);
-    Ok(())
-}
-
-async fn a_transaction_over_two_shards_is_refused(cluster: &Cluster) -> Outcome {
-    cluster
-        .create("tx_cross", "k bigint PRIMARY KEY", ("k", "bigint"))
-        .await?;
-    let (here, there) = (
-        cluster.key_on("shard-1", 1).await?,
-        cluster.key_on("shard-2", 1).await?,
-    );
-    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
-    router.query("BEGIN").await?;
-    router
-        .query(&format!("INSERT INTO tx_cross (k) VALUES ({here})"))
-        .await?;
-    let answer = router
-        .query(&format!("INSERT INTO tx_cross (k) VALUES ({there})"))
-        .await?;
-    let (code, text) = error_of(&answer)?;
-    same!(code, "0A000", "{text}");
-    anyhow::ensure!(text.contains("shard"), "the reason is not named: {text}");
-    same!(status(&answer)?, 'E');
-    same!(status(&router.query("COMMIT").await?)?, 'I');
-    for shard in &cluster.shards {
-        same!(shard.psql("SELECT count(*) FROM tx_cross").await?, "0");
-    }
-    // The same in two transactions is nothing special.
-    for key in [here, there] {
-        let done = router
-            .query(&format!("INSERT INTO tx_cross (k) VALUES ({key})"))
-            .await?;
-        same!(sqlstate(&done), None);
-    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -20,6 +21,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         those_who_wait_for_a_backend_are_served_in_order,
         waiting_has_an_end_and_the_line_a_limit,
         a_cancel_ends_a_wait_for_a_backend,
+        a_client_that_leaves_gives_up_its_place,
+        who_waits_for_a_shard_that_leaves_is_told_at_once,
         a_copy_that_takes_too_long_is_ended,
         a_client_beyond_the_limit_is_refused_and_the_others_go_on,
         a_session_or_transaction_that_idles_too_long_is_closed,
@@ -338,5 +341,86 @@ async fn a_shard_that_answers_no_cancel_is_given_up() -> Outcome {
     same!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
     same!(status(&answer)?, 'I');
     same!(column(&session.query("SELECT 1").await?)?, ["1"]);
+    Ok(())
+}
+
+async fn a_client_that_leaves_gives_up_its_place() -> Outcome {
+    let cluster = one_shard(json!({
+        "sharding": { "max_connections": 1, "checkout_timeout": "60s" },
+    }))
+    .await?;
+    let router = cluster.router(0)?;
+    let mut waiter = Raw::connect(&router.address()).await?;
+    let mut holder = Raw::connect(&router.address()).await?;
+    holder.query("BEGIN").await?;
+    holder.query("SELECT 1").await?;
+    waiter.send(&tests::raw::query("SELECT 1")).await?;
+    wait_for_waiting(&cluster, 1).await?;
+    drop(waiter);
+    wait_for_waiting(&cluster, 0).await
+}
+
+async fn who_waits_for_a_shard_that_leaves_is_told_at_once() -> Outcome {
+    let cluster = Cluster::start(Plan {
+        spares: 1,
+        router_config: json!({
+            "sharding": { "max_connections": 1, "checkout_timeout": "60s" },
+        }),
+        ..Plan::default()
+    })
+    .await?;
+    cluster
+        .create("leaving", "k bigint", ("k", "bigint"))
+        .await?;
+    // It gets no keys before a plan moves some there, so that it can be removed.
+    let spare = cluster.spares.first().context("a spare server")?;
+    spare.psql("CREATE TABLE leaving (k bigint)").await?;
+    let shard = json!({ "name": "shard-9", "primary_endpoint": spare.endpoint() });
+    cluster.post_when_led("/shards", &shard).await?;
+    cluster.settle().await?;
+    let router = cluster.router(0)?.address();
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let mut session = Raw::connect(&router).await?;
+        session.query("SET sharding.shard = 'shard-9'").await?;
+        sessions.push(session);
+    }
+    let [holder, simple, extended] = sessions.as_mut_slice() else {
+        anyhow::bail!("three sessions");
+    };
+    holder.query("BEGIN").await?;
+    same!(column(&holder.query("SELECT 1").await?)?, ["1"]);
+    simple.send(&tests::raw::query("SELECT 2")).await?;
+    let batch = [
+        tests::raw::parse("", "SELECT 3", &[]),
+        tests::raw::bind("", "", false, &[]),
+        tests::raw::execute("", 0),
+        tests::raw::sync(),
+    ];
+    extended.send(&batch.concat()).await?;
+    wait::until("a line", wait::SETTLE, async || {
+        let metrics = cluster.router(0)?.program.metrics().await?;
+        let mut lines = metrics.lines();
+        let line = lines
+            .find(|line| line.starts_with("shard_connections_waiting") && line.contains("shard-9"));
+        anyhow::ensure!(line.is_some_and(|line| line.ends_with(" 2")), "{line:?}");
+        Ok(())
+    })
+    .await?;
+    let shard = cluster.manager(0)?.api("/shards/shard-9");
+    tests::http::delete(&shard).await?.expect(204)?;
+    // Each is routed anew, and told that its shard is not there.
+    let began = Instant::now();
+    for session in [simple, extended] {
+        let answer = session.until_ready().await?;
+        let (_, text) = error_of(&answer)?;
+        anyhow::ensure!(text.contains("shard-9"), "{answer:?}");
+        same!(status(&answer)?, 'I');
+    }
+    anyhow::ensure!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
     Ok(())
 }

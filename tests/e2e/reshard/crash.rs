@@ -6,15 +6,15 @@ use std::sync::Arc;
 use libtest_mimic::Trial;
 
 use super::ground::{Case, End, Ground};
-use crate::suite::{Outcome, Suite, long};
+use crate::suite::{Outcome, Suite, alone, long};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    long!(suite:
-        the_leader_dies_in_each_phase_of_a_job,
+    let mut trials = Vec::from(alone!(suite: the_leader_dies_in_each_phase_of_a_job));
+    trials.extend(long!(suite:
         torture_by_deaths_with_another_manager_at_hand,
         torture_by_deaths_of_the_only_manager,
-    )
-    .into()
+    ));
+    trials
 }
 
 /// From the start of a job to its cutover.

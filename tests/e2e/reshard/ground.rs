@@ -2,16 +2,17 @@
 //! The managers need the feature `manager/failpoints`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::Cluster;
 use tests::cluster::Plan;
 use tests::folder::Folder;
 use tokio::time::{Instant, sleep};
 
-use super::job::{self, ask, begin, find, is_at};
+use super::job::{self, is_at};
 use super::load::{self, Load};
 use super::remains;
 use crate::suite::{Outcome, same};
@@ -53,14 +54,17 @@ impl Case {
 #[derive(Debug)]
 pub(crate) struct Ground {
     cluster: Cluster,
+    /// The file with the deaths to come.
     failpoints: PathBuf,
+    _folder: Arc<Folder>,
     /// The shard that the next job takes vnodes from.
     at: usize,
 }
 
 impl Ground {
     pub(crate) async fn start(managers: usize) -> anyhow::Result<Self> {
-        let failpoints = Folder::shared()?.fresh("failpoints");
+        let folder = Folder::shared()?;
+        let failpoints = folder.fresh("failpoints");
         let cluster = Cluster::start(Plan {
             managers,
             routers: 2,
@@ -76,6 +80,7 @@ impl Ground {
         Ok(Self {
             cluster,
             failpoints,
+            _folder: folder,
             at: 0,
         })
     }
@@ -99,17 +104,48 @@ impl Ground {
         Ok(revived)
     }
 
+    /// Starts a job, whoever dies over it.
+    async fn begin(&mut self, path: &str, body: Value) -> anyhow::Result<String> {
+        let before = job::ids(&self.cluster).await?;
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match job::try_to_begin(&self.cluster, path, body.clone(), &before).await {
+                Ok(id) => return Ok(id),
+                Err(error) => anyhow::ensure!(Instant::now() < deadline, "{error:#}"),
+            }
+            self.revive(true).await?;
+            sleep(job::RETRY).await;
+        }
+    }
+
+    /// Asks a job for something, whoever dies over it.
+    async fn ask(&mut self, job: &str, request: &str) -> Outcome {
+        let deadline = Instant::now() + LIMIT;
+        let mut is_again = false;
+        while !job::try_to_ask(&self.cluster, job, request, is_again).await? {
+            is_again = true;
+            anyhow::ensure!(Instant::now() < deadline, "no {request}");
+            self.revive(true).await?;
+            sleep(job::RETRY).await;
+        }
+        Ok(())
+    }
+
     /// Sees a job through to a status, deaths included.
     async fn see_through(&mut self, job: &str, status: &str) -> Outcome {
         let deadline = Instant::now() + LIMIT;
         loop {
             self.revive(true).await?;
-            let found = find(&self.cluster, job).await?;
-            if is_at(&found, status)? {
-                self.thaw()?;
-                return Ok(());
+            let found = job::try_to_find(&self.cluster, job).await;
+            if let Ok(found) = &found
+                && is_at(found, status)?
+            {
+                return self.thaw();
             }
-            anyhow::ensure!(Instant::now() < deadline, "not {status} in time: {found:#}");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "not {status} in time: {found:#?}"
+            );
             sleep(Duration::from_millis(50)).await;
         }
     }
@@ -140,7 +176,7 @@ impl Ground {
         if !case.is_late {
             self.arm(case)?;
         }
-        let id = begin(&self.cluster, "move", job::some_vnodes(from, to, 24)).await?;
+        let id = self.begin("move", job::some_vnodes(from, to, 24)).await?;
         self.see_through(&id, "completed").await?;
         if case.is_late {
             // What the mirrors' streams begin with at the flip is over by then.
@@ -151,7 +187,7 @@ impl Ground {
             End::Finish => ("finish", "completed"),
             End::Rollback => ("rollback", "rolled_back"),
         };
-        ask(&self.cluster, &id, request).await?;
+        self.ask(&id, request).await?;
         self.see_through(&id, status).await?;
         if case.end == End::Finish {
             self.at = 1 - self.at;

@@ -11,6 +11,9 @@ use tokio::time::{Instant, sleep};
 /// How long a job may take on a busy machine, faults included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How long is waited before something is asked again.
+pub(crate) const RETRY: Duration = Duration::from_millis(100);
+
 /// A budget for tests that are not about the pause: a busy machine does not use it up.
 pub(crate) const CALM_PAUSE_MS: u64 = 2_000;
 
@@ -26,57 +29,78 @@ pub(crate) fn some_vnodes(from: &str, to: &str, count: u32) -> Value {
 }
 
 /// Starts a job, on whichever manager answers, and gives its id.
-pub(crate) async fn begin(
+pub(crate) async fn begin(cluster: &Cluster, path: &str, body: Value) -> anyhow::Result<String> {
+    let before = ids(cluster).await?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_to_begin(cluster, path, body.clone(), &before).await {
+            Ok(id) => return Ok(id),
+            Err(error) => anyhow::ensure!(Instant::now() < deadline, "{path} not begun: {error:#}"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Asks once for a job; finds it if it was recorded without an answer, beside those of `before`.
+pub(crate) async fn try_to_begin(
     cluster: &Cluster,
     path: &str,
     mut body: Value,
+    before: &[String],
 ) -> anyhow::Result<String> {
     if body.get("max_pause_ms").is_none() {
         body["max_pause_ms"] = json!(CALM_PAUSE_MS);
     }
-    let before = ids(cluster).await?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let sent = send(cluster, &format!("/reshard/{path}"), &body).await;
-        if let Ok(answer) = &sent
-            && answer.status == 202
-        {
-            let id = answer.json()?["id"].as_str().map(str::to_owned);
-            return id.context("a job has an id");
-        }
-        // The manager may have died between its record and its answer.
-        if let Some(new) = ids(cluster).await?.iter().find(|id| !before.contains(id)) {
-            return Ok(new.clone());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "{path} not begun: {sent:?}");
-        sleep(Duration::from_millis(100)).await;
+    let sent = send(cluster, &format!("/reshard/{path}"), &body).await;
+    if let Ok(answer) = &sent
+        && answer.status == 202
+    {
+        let id = answer.json()?["id"].as_str().map(str::to_owned);
+        return id.context("a job has an id");
     }
+    // The manager may have died between its record and its answer.
+    let listed = listed(&read_once(cluster, "/reshard/jobs").await?);
+    let new = listed.into_iter().find(|id| !before.contains(id));
+    new.with_context(|| format!("{sent:?}"))
 }
 
 /// Asks a job for something, on whichever manager answers.
 pub(crate) async fn ask(cluster: &Cluster, job: &str, request: &str) -> anyhow::Result<()> {
-    let path = format!("/reshard/jobs/{job}/{request}");
     let deadline = Instant::now() + PATIENCE;
     let mut is_again = false;
-    loop {
-        let sent = send(cluster, &path, &json!({})).await;
-        match &sent {
-            Ok(answer) if answer.status == 200 => return Ok(()),
-            // An earlier one, whose answer was lost, has been recorded.
-            Ok(answer) if answer.status == 409 && is_again => return Ok(()),
-            Ok(answer) if answer.status.is_client_error() => {
-                anyhow::bail!("{request}: {answer:?}")
-            }
-            Ok(_) | Err(_) => is_again = true,
-        }
-        anyhow::ensure!(Instant::now() < deadline, "no {request}: {sent:?}");
-        sleep(Duration::from_millis(100)).await;
+    while !try_to_ask(cluster, job, request, is_again).await? {
+        is_again = true;
+        anyhow::ensure!(Instant::now() < deadline, "no {request}");
+        sleep(RETRY).await;
+    }
+    Ok(())
+}
+
+/// Asks once; whether it is recorded, by this or, if it `is_again`, an earlier asking.
+pub(crate) async fn try_to_ask(
+    cluster: &Cluster,
+    job: &str,
+    request: &str,
+    is_again: bool,
+) -> anyhow::Result<bool> {
+    let path = format!("/reshard/jobs/{job}/{request}");
+    match send(cluster, &path, &json!({})).await {
+        Ok(answer) if answer.status == 200 => Ok(true),
+        // An earlier one, whose answer was lost, has been recorded.
+        Ok(answer) if answer.status == 409 && is_again => Ok(true),
+        Ok(answer) if answer.status.is_client_error() => anyhow::bail!("{request}: {answer:?}"),
+        Ok(_) | Err(_) => Ok(false),
     }
 }
 
 /// A job as any manager shows it.
 pub(crate) async fn find(cluster: &Cluster, job: &str) -> anyhow::Result<Value> {
     read(cluster, &format!("/reshard/jobs/{job}")).await
+}
+
+/// As [`find`], asking once.
+pub(crate) async fn try_to_find(cluster: &Cluster, job: &str) -> anyhow::Result<Value> {
+    read_once(cluster, &format!("/reshard/jobs/{job}")).await
 }
 
 /// Waits until a job has a status and is settled.
@@ -144,32 +168,36 @@ pub(crate) async fn begin_and_pause(
     Ok(job)
 }
 
-async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
-    let all = read(cluster, "/reshard/jobs").await?;
+/// The jobs that there are.
+pub(crate) async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    Ok(listed(&read(cluster, "/reshard/jobs").await?))
+}
+
+fn listed(all: &Value) -> Vec<String> {
     let jobs = all["jobs"].as_array().into_iter().flatten();
-    Ok(jobs
-        .filter_map(|job| job["id"].as_str().map(str::to_owned))
-        .collect())
+    jobs.filter_map(|job| job["id"].as_str().map(str::to_owned))
+        .collect()
+}
+
+async fn read(cluster: &Cluster, path: &str) -> anyhow::Result<Value> {
+    wait::until(path, PATIENCE, || read_once(cluster, path)).await
 }
 
 /// The first manager that runs and is not frozen answers.
-async fn read(cluster: &Cluster, path: &str) -> anyhow::Result<Value> {
-    wait::until(path, PATIENCE, async || {
-        let mut last = anyhow::anyhow!("no manager runs");
-        for manager in running(cluster) {
-            let url = manager.api(path);
-            let asked = tokio::time::timeout(wait::SETTLE, http::get(&url));
-            match asked.await.unwrap_or_else(|late| Err(late.into())) {
-                Ok(answer) => match answer.expect(200) {
-                    Ok(value) => return Ok(value),
-                    Err(error) => last = error,
-                },
+async fn read_once(cluster: &Cluster, path: &str) -> anyhow::Result<Value> {
+    let mut last = anyhow::anyhow!("no manager runs");
+    for manager in running(cluster) {
+        let url = manager.api(path);
+        let asked = tokio::time::timeout(wait::SETTLE, http::get(&url));
+        match asked.await.unwrap_or_else(|late| Err(late.into())) {
+            Ok(answer) => match answer.expect(200) {
+                Ok(value) => return Ok(value),
                 Err(error) => last = error,
-            }
+            },
+            Err(error) => last = error,
         }
-        Err(last)
-    })
-    .await
+    }
+    Err(last)
 }
 
 async fn send(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Answer> {

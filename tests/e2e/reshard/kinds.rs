@@ -21,10 +21,10 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     trials
 }
 
-async fn start() -> anyhow::Result<Cluster> {
+async fn start(spares: usize) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(Plan {
         shards: 2,
-        spares: 1,
+        spares,
         routers: 2,
         ..Plan::default()
     })
@@ -64,7 +64,7 @@ async fn run(cluster: &Cluster, path: &str, body: Value, end: &str) -> anyhow::R
 }
 
 async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
-    let cluster = start().await?;
+    let cluster = start(1).await?;
     let third = third(&cluster)?;
     let split = |targets: Value| json!({ "source_shard_id": "shard-1", "target_shards": targets });
     let back_and_forth = json!([{ "id": "shard-2" }, third]);
@@ -107,7 +107,7 @@ async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
 const CUTOVERS: usize = 40;
 
 async fn torture_by_many_cutovers_tells_their_pauses() -> Outcome {
-    let cluster = start().await?;
+    let cluster = start(0).await?;
     let mut pauses = Vec::new();
     let mut attempts = 0;
     for number in 0..CUTOVERS / 2 {

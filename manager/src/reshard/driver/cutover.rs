@@ -16,18 +16,23 @@ use crate::reshard::schema;
 const ACKS_LIMIT: Duration = Duration::from_millis(20);
 /// How often it is looked whether they have.
 const ACKS_INTERVAL: Duration = Duration::from_millis(1);
-/// What of the pause is kept for opening the new owner and for the record.
-const RESERVE: Duration = Duration::from_millis(15);
+/// What of the pause is at least kept for opening the new owner and for the record.
+const RESERVE: Duration = Duration::from_millis(10);
 /// How long taking a cutover back may wait for writers.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Hands {
-    /// What the fence and the drain may still take.
-    fn budget(&self) -> Result<Duration, Trouble> {
-        let since = self.hold.as_ref().map(|hold| hold.since);
-        let end = since.unwrap_or_else(Instant::now) + self.options.max_pause();
-        let left = end.saturating_duration_since(Instant::now());
-        let left = left.saturating_sub(RESERVE.min(self.options.max_pause() / 4));
+    /// What is left of the pause, but for what follows: the writes of the hold told how long one
+    /// more write takes.
+    fn budget(&self, opens: bool) -> Result<Duration, Trouble> {
+        let now = Instant::now();
+        let (since, write) = self
+            .hold
+            .map_or((now, Duration::ZERO), |hold| (hold.since, hold.write));
+        let reserve = if opens { write + RESERVE } else { write };
+        let end = since + self.options.max_pause();
+        let left = end.saturating_duration_since(now);
+        let left = left.saturating_sub(reserve.min(self.options.max_pause() / 3));
         if left.is_zero() {
             let limit = self.options.max_pause();
             return Err(Trouble::passing(format!(
@@ -44,7 +49,7 @@ impl Hands {
 
     pub(super) async fn await_acks(&mut self) -> Result<(), Trouble> {
         let wanted = self.fence_epoch();
-        let deadline = Instant::now() + ACKS_LIMIT.min(self.budget()?);
+        let deadline = Instant::now() + ACKS_LIMIT.min(self.budget(true)?);
         while Instant::now() < deadline {
             let listed = timeout(ACKS_LIMIT, routers::list(self.context.store.as_ref())).await;
             let Ok(Ok(listed)) = listed else { break };
@@ -61,25 +66,26 @@ impl Hands {
     }
 
     pub(super) async fn fence(&mut self) -> Result<(), Trouble> {
-        let epoch = self.fence_epoch();
+        let (epoch, term, budget) = (self.fence_epoch(), self.term, self.budget(true)?);
+        let mut fences = Vec::new();
         for owner in self.owners() {
-            let budget = self.budget()?;
             let mut session = self.ready(&owner).await?;
             let guarded = self.guarded(&owner);
-            let hash = self.hashes.get(&owner).map(String::as_str);
-            let term = self.term;
-            let fencing = fence::fence(&mut session, term, &guarded, (epoch, hash), budget);
-            match timeout(budget, fencing).await {
-                Ok(fenced) => drop(fenced?),
-                Err(_) => return Err(Trouble::passing("the fence took too long")),
-            }
-            self.ready.push(session);
+            let hash = self.hashes.get(&owner).cloned();
+            fences.push(async move {
+                let schema = (epoch, hash.as_deref());
+                fence::fence(&mut session, term, &guarded, schema, budget).await?;
+                Ok::<_, Trouble>(session)
+            });
         }
+        let fenced = timeout(budget, futures_util::future::try_join_all(fences)).await;
+        let sessions = fenced.map_err(|_| Trouble::passing("the fence took too long"))?;
+        self.ready.extend(sessions?);
         Ok(())
     }
 
     pub(super) async fn drain(&mut self) -> Result<(), Trouble> {
-        let (epoch, budget) = (self.fence_epoch(), self.budget()?);
+        let (epoch, budget) = (self.fence_epoch(), self.budget(true)?);
         let Some(streams) = &self.streams else {
             return Err(Trouble::passing("the streams do not run"));
         };
@@ -89,12 +95,21 @@ impl Hands {
                 Err(_) => return Err(Trouble::passing("the mirrors did not drain in time")),
             }
         }
-        self.freeze().await?;
-        self.carry_sequences().await
+        let budget = self.budget(true)?;
+        let late = |_| Trouble::passing("the end of the drain took too long");
+        timeout(budget, async {
+            self.freeze().await?;
+            self.carry_sequences().await
+        })
+        .await
+        .map_err(late)?
     }
 
     /// Sequences are not in the log: the mirrors' go on where the owners' have stopped.
     async fn carry_sequences(&mut self) -> Result<(), Trouble> {
+        if !self.has_sequences {
+            return Ok(());
+        }
         let names = table_names(&self.leg.tables);
         for flow in self.flows() {
             let from = self.ready(&flow.from).await?;
@@ -105,20 +120,40 @@ impl Hands {
         Ok(())
     }
 
+    /// Opens the mirrors as the last thing before the flip.
+    pub(super) async fn open_mirrors(&mut self) -> Result<(), Trouble> {
+        let budget = self.budget(false)?;
+        let late = |_| Trouble::passing("opening the new owner took too long");
+        let opened = timeout(budget, self.open(self.mirrors())).await;
+        opened.map_err(late)??;
+        // The flip is not sent when it would come too late.
+        self.budget(false).map(drop)
+    }
+
     pub(super) async fn open(&mut self, shards: BTreeSet<ShardId>) -> Result<(), Trouble> {
+        let mut openings = Vec::new();
         for shard in shards {
             let mut session = self.ready(&shard).await?;
-            fence::open(&mut session, self.term, &self.leg.id).await?;
-            self.ready.push(session);
+            let (term, leg) = (self.term, self.leg.id.clone());
+            openings.push(async move {
+                fence::open(&mut session, term, &leg).await?;
+                Ok::<_, Trouble>(session)
+            });
         }
+        let opened = futures_util::future::try_join_all(openings).await?;
+        self.ready.extend(opened);
         Ok(())
     }
 
     pub(super) async fn close(&mut self) -> Result<(), Trouble> {
         let epoch = self.fence_epoch();
         for shard in self.mirrors() {
+            // Through the only session that can have opened it: what it says stays true.
             let mut session = self.ready(&shard).await?;
-            fence::close(&mut session, self.term, &self.leg.id, epoch, CLOSE_LIMIT).await?;
+            let state = fence::state(&session, &self.leg.id).await?;
+            if state.is_none_or(|epoch| epoch == Epoch(0)) {
+                fence::close(&mut session, self.term, &self.leg.id, epoch, CLOSE_LIMIT).await?;
+            }
             self.ready.push(session);
         }
         Ok(())

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use topology::store::Revision;
 use topology::{Shard, ShardId, Term};
 
 use super::streams::Streams;
 use super::verify::Exact;
-use super::{Context, Trouble, rest};
+use super::{Context, Report, Trouble, rest};
 use crate::reshard::flow::{Flow, Ranges};
 use crate::reshard::guard::Guarded;
 use crate::reshard::leg::Leg;
@@ -26,6 +27,8 @@ pub(super) struct Hold {
     pub(super) since: Instant,
     pub(super) at: SystemTime,
     pub(super) to: Side,
+    /// How long its record took to be written.
+    pub(super) write: Duration,
 }
 
 /// All that a step may need.
@@ -46,12 +49,15 @@ pub(super) struct Hands {
     pub(super) verified: Option<Side>,
     /// Sessions that can take a snapshot within a cutover.
     pub(super) freezers: Vec<(ShardId, Freezer)>,
+    /// Whether the tables take values from sequences.
+    pub(super) has_sequences: bool,
     /// The snapshots that they took.
     pub(super) frozen: Vec<(ShardId, Frozen)>,
     /// The comparison of them.
     pub(super) exact: Option<Exact>,
     /// Why the present cutover is being taken back.
     pub(super) reason: Option<String>,
+    report: watch::Sender<Report>,
 }
 
 impl Hands {
@@ -61,6 +67,7 @@ impl Hands {
         (leg, seen): (Leg, Revision),
         options: Options,
         progress: Arc<Progress>,
+        report: watch::Sender<Report>,
     ) -> Self {
         Self {
             context,
@@ -75,14 +82,20 @@ impl Hands {
             hashes: HashMap::new(),
             verified: None,
             freezers: Vec::new(),
+            has_sequences: true,
             frozen: Vec::new(),
             exact: None,
             reason: None,
+            report,
         }
     }
 
-    pub(super) fn leg(&self) -> &Leg {
-        &self.leg
+    /// Tells whoever runs the job how its leg is.
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Report)) {
+        self.report.send_modify(|report| {
+            report.leg.clone_from(&self.leg);
+            change(report);
+        });
     }
 
     /// Keeps what the record has to say of a step that was not done.
@@ -100,14 +113,20 @@ impl Hands {
             Step::Preflight => self.preflight().await,
             Step::Prepare => self.prepare().await,
             Step::Discard => self.discard().await,
-            Step::Copy => self.copy().await,
+            Step::Copy => {
+                let watch = self.wal_watch();
+                tokio::select! {
+                    copied = self.copy() => copied,
+                    overrun = watch.overrun() => Err(overrun),
+                }
+            }
             Step::Follow => self.follow(machine).await,
             Step::Verify => self.verify().await,
             Step::Stay => self.stay().await,
             Step::AwaitAcks => self.await_acks().await,
             Step::Fence => self.fence().await,
             Step::Drain => self.drain().await,
-            Step::Open => self.open(self.mirrors()).await,
+            Step::Open => self.open_mirrors().await,
             Step::Close | Step::CloseUnrecorded => self.close().await,
             Step::Unfence | Step::UnfenceUnrecorded => self.open(self.owners()).await,
             Step::StopStreams => self.stop_streams().await,
@@ -185,12 +204,20 @@ impl Hands {
         Ok(sessions.open_writer(&shard, &self.leg.id, purpose).await?)
     }
 
+    /// The one session of the leg on a shard by which fences are opened and closed: what an
+    /// earlier one was asked and has not done, such as opening one, is not done any more.
+    pub(super) async fn alone(&self, shard: &ShardId) -> Result<Session, Trouble> {
+        let shard = self.shard(shard)?;
+        let sessions = &self.context.sessions;
+        Ok(sessions.open_alone(&shard, &self.leg.id, "cutover").await?)
+    }
+
     /// A session that was made ready before, or a new one. Whoever is done with it gives it back.
     pub(super) async fn ready(&mut self, shard: &ShardId) -> Result<Session, Trouble> {
         let found = self.ready.iter().position(|ready| ready.shard() == shard);
         match found.map(|at| self.ready.swap_remove(at)) {
             Some(session) if !session.is_closed() => Ok(session),
-            Some(_) | None => self.session(shard, "cutover").await,
+            Some(_) | None => self.alone(shard).await,
         }
     }
 }

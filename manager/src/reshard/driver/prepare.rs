@@ -8,6 +8,7 @@ use topology::{Epoch, Placement, Snapshot, TableName, numbers};
 use super::Trouble;
 use super::hands::Hands;
 use crate::control::moves::sharded_tables;
+use crate::reshard::copy::governor::govern;
 use crate::reshard::copy::{self, Order, Rates, Throttle, copy_leg};
 use crate::reshard::flow::{MovedTable, Ranges};
 use crate::reshard::guard::install::{self, Initial};
@@ -140,6 +141,21 @@ impl Hands {
             rows: self.options.throttle.rows_per_second,
             bytes: self.options.throttle.bytes_per_second,
         }));
+        let mut watched = Vec::new();
+        for id in self.everywhere() {
+            watched.push(self.session(&id, "governor").await?);
+        }
+        let limits = self.context.settings.copy_limits;
+        let governed = govern(Arc::clone(&throttle), watched, limits);
+        let copying = self.copy_rows(throttle);
+        tokio::select! {
+            copied = copying => copied?,
+            never = governed => match never {},
+        }
+        self.complete().await
+    }
+
+    async fn copy_rows(&self, throttle: Arc<Throttle>) -> Result<(), Trouble> {
         for owner in self.owners() {
             self.publish(&owner).await?;
             let shard = self.shard(&owner)?;
@@ -171,6 +187,11 @@ impl Hands {
             tracing::info!(leg = %self.leg.id, rows = copied.rows, bytes = copied.bytes,
                 seconds = copied.elapsed.as_secs_f64(), "rows copied");
         }
+        Ok(())
+    }
+
+    /// Makes of the mirrors' tables, which have all rows now, what the owners' are.
+    async fn complete(&self) -> Result<(), Trouble> {
         for flow in self.flows() {
             let (source, target) = (self.shard(&flow.from)?, self.shard(&flow.to)?);
             let (source, target) = (&source, &target);

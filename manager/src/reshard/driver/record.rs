@@ -27,11 +27,14 @@ impl Hands {
         let was = self.leg.phase;
         if matches!(phase, Phase::Cleaning(_)) {
             // Nothing is removed before it is known whether all of it arrived.
-            if let Err(trouble) = self.settle_exact().await {
-                return Err(Trouble::passing(trouble.text));
-            }
-            if phase.owner() == Side::To && self.leg.is_unequal() {
-                return Err(Trouble::passing("the two sides differ: nothing is removed"));
+            if was == Phase::Following(Side::To) {
+                self.run_streams().await?;
+                self.certify().await?;
+                if self.leg.is_unequal() {
+                    return Err(Trouble::passing("the two sides differ: nothing is removed"));
+                }
+            } else {
+                self.settle_exact().await?;
             }
         }
         let owners: Vec<_> = self.owners().into_iter().collect();
@@ -47,6 +50,7 @@ impl Hands {
                     since: Instant::now(),
                     at: SystemTime::now(),
                     to: owner.other(),
+                    write: Duration::ZERO,
                 });
             }
             Phase::Planned
@@ -60,6 +64,9 @@ impl Hands {
         let effect = self.effect(phase);
         let applied = self.write(leg, effect, action(was, phase)).await?;
         tracing::info!(leg = %self.leg.id, ?phase, epoch = %applied.epoch, "leg recorded");
+        if let (Phase::Holding(_), Some(hold)) = (phase, &mut self.hold) {
+            hold.write = hold.since.elapsed();
+        }
         if is_flip(was, phase) {
             self.begin_exact(&owners);
         }
@@ -107,6 +114,7 @@ impl Hands {
         };
         let pause = hold.since.elapsed();
         let is_aborted = matches!(was, Phase::Aborting(_));
+        self.context.metrics.cutover(pause, is_aborted);
         let error = is_aborted.then(|| self.reason.take().unwrap_or_default());
         tracing::info!(leg = %self.leg.id, ?phase, pause_ms = pause.as_secs_f64() * 1e3,
             error, "cutover ended");
@@ -159,6 +167,7 @@ impl Hands {
         let applied = self.context.writer.write_reshard(&write).await?;
         self.leg = with_epochs(leg, applied.epoch);
         self.seen = applied.revision;
+        self.tell(|_| {});
         Ok(applied)
     }
 }

@@ -1,5 +1,6 @@
 //! The streams of a leg: from each owner to its mirrors.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,16 +66,7 @@ impl Hands {
     /// what its way back needs.
     pub(super) async fn follow(&mut self, machine: Machine) -> Result<(), Trouble> {
         let owner = self.leg.phase.owner();
-        if self
-            .streams
-            .as_ref()
-            .is_none_or(|streams| streams.owner != owner)
-        {
-            if let Some(old) = self.streams.take() {
-                old.stop().await;
-            }
-            self.streams = Some(self.start_streams()?);
-        }
+        self.run_streams().await?;
         let settle = self.context.settings.settle;
         let near = self.options.max_pause() / 2;
         self.watch_over(async |streams: &Streams| {
@@ -97,7 +89,21 @@ impl Hands {
         Ok(())
     }
 
-    /// Does something with the running streams, while telling how far they are.
+    /// Makes sure that the streams from the present owner run.
+    pub(super) async fn run_streams(&mut self) -> Result<(), Trouble> {
+        let owner = self.leg.phase.owner();
+        let runs = self.streams.as_ref().is_some_and(|s| s.owner == owner);
+        if !runs {
+            if let Some(old) = self.streams.take() {
+                old.stop().await;
+            }
+            self.streams = Some(self.start_streams()?);
+        }
+        Ok(())
+    }
+
+    /// Does something with the running streams, while telling how far they are and watching what
+    /// log they hold back.
     pub(super) async fn watch_over(
         &self,
         work: impl AsyncFnOnce(&Streams) -> Result<(), Trouble>,
@@ -107,12 +113,13 @@ impl Hands {
         };
         tokio::select! {
             done = work(streams) => done,
-            overrun = self.tell_lag(streams) => Err(overrun),
+            overrun = self.wal_watch().overrun() => Err(overrun),
+            never = self.tell_lag(streams) => match never {},
         }
     }
 
-    /// Tells how far behind the streams are; ends when an owner keeps too much of its log.
-    async fn tell_lag(&self, streams: &Streams) -> Trouble {
+    /// Tells how far behind the streams are.
+    async fn tell_lag(&self, streams: &Streams) -> Infallible {
         loop {
             let positions = streams.follows.iter().map(|(_, follow)| follow.position());
             let (mut bytes, mut lag) = (0, Duration::ZERO);
@@ -123,14 +130,6 @@ impl Hands {
             self.progress.lag_bytes.set(bytes);
             let millis = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
             self.progress.lag_ms.set(millis);
-            if bytes > self.context.settings.max_wal_retained {
-                let text = format!(
-                    "an owner keeps {bytes} bytes of its log for the stream, more than the limit \
-                     of {}",
-                    self.context.settings.max_wal_retained
-                );
-                return Trouble::lasting(text);
-            }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
@@ -168,7 +167,9 @@ impl Hands {
 
     /// Streams and nothing else, until one of them stops for good.
     pub(super) async fn stay(&mut self) -> Result<(), Trouble> {
-        self.settle_exact().await?;
+        if self.leg.phase.owner() == Side::To {
+            self.certify().await?;
+        }
         self.watch_over(async |streams: &Streams| Err(Trouble::from(streams.error().await)))
             .await
     }

@@ -9,17 +9,22 @@ use topology::{Shard, ShardId};
 
 use super::Trouble;
 use super::hands::Hands;
+use super::prepare::table_names;
 use crate::control::moves::Effect;
+use crate::reshard::api::Certificate;
 use crate::reshard::copy::{Rates, Throttle};
 use crate::reshard::flow::Bounds;
 use crate::reshard::guard::fence;
 use crate::reshard::machine::Side;
+use crate::reshard::schema;
 use crate::reshard::verify::freeze::{Followed, Freezer, Frozen, at_one_moment};
 use crate::reshard::verify::{self, Comparison, Order, compare};
 
 /// What a certificate says of the moment that was compared.
 const BEFORE: &str = "before the hold";
 const EXACT: &str = "at the cutover";
+/// Where the comparison at the cutover was lost, with the manager that made it for instance.
+const AFTER: &str = "after the cutover";
 
 /// A comparison of the rows at a cutover, on its way.
 #[derive(Debug)]
@@ -38,16 +43,23 @@ impl Hands {
     pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
         self.still_fits()?;
         let owner = self.leg.phase.owner();
-        if self.verified != Some(owner) {
-            self.compare_before().await?;
+        // Rows that were found different at the cutover are what an operator goes back for.
+        if self.verified != Some(owner) && !self.leg.is_unequal() {
+            let difference = self.compare_while_written(BEFORE).await?;
+            if let Some(difference) = difference {
+                return Err(Trouble::lasting(difference));
+            }
             self.verified = Some(owner);
         }
         self.await_long_transactions().await?;
         self.make_ready().await
     }
 
-    /// Compares both sides as of one position, while clients write.
-    async fn compare_before(&mut self) -> Result<(), Trouble> {
+    /// Compares both sides as of one position, while clients write; tells how they differ.
+    async fn compare_while_written(
+        &mut self,
+        instant: &'static str,
+    ) -> Result<Option<String>, Trouble> {
         let config = self.context.sessions.config().clone();
         let owners = self.sides(&self.owners().into_iter().collect::<Vec<_>>())?;
         let mirrors = self.sides(&self.mirrors().into_iter().collect::<Vec<_>>())?;
@@ -76,7 +88,7 @@ impl Hands {
         )
         .await?;
         drop(moment);
-        self.judge(&compared, BEFORE).await
+        self.judge(&compared, instant).await
     }
 
     fn comparison(&self, owners: Vec<verify::Side>, mirrors: Vec<verify::Side>) -> Order {
@@ -90,29 +102,25 @@ impl Hands {
         }
     }
 
-    /// Keeps what a comparison says, and stops the leg when the sides differ.
-    async fn judge(&mut self, compared: &Comparison, instant: &str) -> Result<(), Trouble> {
+    /// Keeps what a comparison says, and tells how the sides differ if they do.
+    async fn judge(
+        &mut self,
+        compared: &Comparison,
+        instant: &str,
+    ) -> Result<Option<String>, Trouble> {
         let certificate = compared.certificate(instant);
         tracing::info!(leg = %self.leg.id, instant, equal = certificate.is_equal,
             rows = certificate.rows, "sides compared");
+        self.context.metrics.compared(certificate.is_equal);
         let mut leg = self.leg.clone();
         let (is_equal, digest) = (certificate.is_equal, certificate.digest.clone());
         leg.keep_certificate(certificate);
-        self.write(leg, Effect::None, "verify_leg").await?;
-        if is_equal {
-            return Ok(());
+        let difference = (!is_equal).then(|| difference(compared, instant, &digest));
+        if instant != BEFORE {
+            leg.failure.clone_from(&difference);
         }
-        let differing = compared.tables.iter().flat_map(|table| {
-            let name = table.name.to_string();
-            let keys = table.differing.iter();
-            keys.map(move |one| format!("{name} key {} ({:?})", one.key, one.kind))
-        });
-        let shown: Vec<String> = differing.take(10).collect();
-        let text = format!(
-            "the two sides differ {instant}: {} (digest {digest})",
-            shown.join(", ")
-        );
-        Err(Trouble::lasting(text))
+        self.write(leg, Effect::None, "verify_leg").await?;
+        Ok(difference)
     }
 
     fn sides(&self, shards: &[ShardId]) -> Result<Vec<(Shard, Bounds)>, Trouble> {
@@ -125,9 +133,10 @@ impl Hands {
         self.ready.clear();
         self.freezers.clear();
         self.hashes.clear();
+        self.has_sequences = false;
         let config = self.context.sessions.config().clone();
         for id in self.everywhere() {
-            let session = self.session(&id, "cutover").await?;
+            let session = self.alone(&id).await?;
             self.ready.push(session);
             let shard = self.shard(&id)?;
             let freezer = Freezer::connect(&config, &shard, &self.leg.id).await?;
@@ -136,6 +145,8 @@ impl Hands {
         for owner in self.owners() {
             let session = self.ready(&owner).await?;
             let hash = fence::schema_hash(&session, &self.guarded(&owner)).await?;
+            let names = table_names(&self.leg.tables);
+            self.has_sequences |= schema::has_sequences(&session, &names).await?;
             self.ready.push(session);
             let is_first = self.leg.phase.owner() == Side::From;
             let prepared = self.leg.schema_hash.as_ref().filter(|_| is_first);
@@ -185,6 +196,24 @@ impl Hands {
         self.exact = Some(Exact { task });
     }
 
+    /// Makes sure that all rows were compared since they have their new owner. A difference is kept
+    /// with the leg and ends nothing: the streams are the way back.
+    pub(super) async fn certify(&mut self) -> Result<(), Trouble> {
+        self.settle_exact().await?;
+        let is_before = |last: &Certificate| last.instant == BEFORE;
+        if self.leg.certificates.last().is_none_or(is_before) {
+            let difference = self.compare_while_written(AFTER).await?;
+            self.lament(difference.as_deref());
+        }
+        Ok(())
+    }
+
+    fn lament(&self, difference: Option<&str>) {
+        if let Some(difference) = difference {
+            tracing::error!(leg = %self.leg.id, difference, "rows differ after a cutover");
+        }
+    }
+
     /// Waits for the comparison at the cutover, if there was one, and keeps what it says.
     pub(super) async fn settle_exact(&mut self) -> Result<(), Trouble> {
         let Some(exact) = &mut self.exact else {
@@ -193,7 +222,11 @@ impl Hands {
         let compared = (&mut exact.task).await;
         self.exact = None;
         match compared {
-            Ok(Ok(compared)) => self.judge(&compared, EXACT).await,
+            Ok(Ok(compared)) => {
+                let difference = self.judge(&compared, EXACT).await?;
+                self.lament(difference.as_deref());
+                Ok(())
+            }
             Ok(Err(error)) => {
                 tracing::error!(leg = %self.leg.id, error = error_chain(&error),
                     "rows at the cutover not compared");
@@ -202,6 +235,18 @@ impl Hands {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Some of the rows that differ.
+fn difference(compared: &Comparison, instant: &str, digest: &str) -> String {
+    let differing = compared.tables.iter().flat_map(|table| {
+        let name = table.name.to_string();
+        let keys = table.differing.iter();
+        keys.map(move |one| format!("{name} key {} ({:?})", one.key, one.kind))
+    });
+    let shown: Vec<String> = differing.take(10).collect();
+    let shown = shown.join(", ");
+    format!("the two sides differ {instant}: {shown} (digest {digest})")
 }
 
 fn unthrottled() -> Arc<Throttle> {

@@ -8,6 +8,26 @@ CREATE TABLE IF NOT EXISTS vg.leg (tag text PRIMARY KEY, since timestamptz NOT N
 -- Tables that were created here and still lack their keys and indexes; '*' is the whole database.
 CREATE TABLE IF NOT EXISTS vg.unfinished (name text PRIMARY KEY);
 
+-- Transactions on several shards that were decided here: the row's commit is the decision.
+CREATE TABLE IF NOT EXISTS vg.decision (gid text PRIMARY KEY, committed boolean NOT NULL,
+  decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp());
+
+-- Decides that the present transaction commits, and with it what is prepared elsewhere. Such a
+-- commit must be on disk before anybody acts by it, whatever the session has set.
+CREATE OR REPLACE FUNCTION vg.decide(wanted text) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog AS $vg$
+BEGIN
+  PERFORM pg_catalog.set_config('synchronous_commit', CASE
+    WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply'
+    ELSE 'on' END, true);
+  INSERT INTO vg.decision (gid, committed) VALUES (wanted, true) ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION USING ERRCODE = '40001',
+      MESSAGE = 'the transaction was rolled back: its commit took too long',
+      HINT = 'retry the transaction';
+  END IF;
+END $vg$;
+
 CREATE OR REPLACE FUNCTION vg.enter(wanted bigint) RETURNS void LANGUAGE plpgsql AS $vg$
 DECLARE
   present bigint;

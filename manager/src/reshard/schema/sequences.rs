@@ -24,6 +24,15 @@ const VALUES: &str = "\
     JOIN pg_catalog.pg_class c ON c.oid = s.oid \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
 
+/// Whether there are any, of which [`carry_sequences`] would have to know.
+///
+/// # Errors
+/// What PostgreSQL or the network says.
+pub async fn has_sequences(session: &Session, tables: &[TableName]) -> Result<bool, Error> {
+    let names: Vec<String> = tables.iter().map(identifier::quoted).collect();
+    Ok(!values(session, &names).await?.is_empty())
+}
+
 /// Raises those of `to` that are below those of `from`; never lowers one. Call it once `from` is
 /// fenced and before `to` is open. Sequences with another increment are the operator's: shards
 /// have them offset from each other. Returns how many were raised.

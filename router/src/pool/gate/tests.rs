@@ -100,3 +100,19 @@ async fn a_close_that_is_given_up_leaves_the_gate_open() {
     drop(busy);
     assert!(gate.enter(PATIENCE, &metrics).now_or_never().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retired_gate_sends_those_who_wait_away_and_lets_others_only_find_what_is_free() {
+    let (gate, metrics) = (Gate::new(1, 100), counters());
+    let busy = gate.enter(PATIENCE, &metrics).await.unwrap();
+    let waiter = gate.enter(PATIENCE, &metrics);
+    tokio::pin!(waiter);
+    assert!((&mut waiter).now_or_never().is_none());
+    gate.retire();
+    assert_eq!(waiter.now_or_never().unwrap().unwrap_err(), Turned::Retired);
+    let late = gate.enter(PATIENCE, &metrics).now_or_never().unwrap();
+    assert_eq!(late.unwrap_err(), Turned::Retired);
+    assert_eq!((gate.waiting().0, metrics.waiting.get()), (0, 0));
+    drop(busy);
+    assert!(gate.enter(PATIENCE, &metrics).await.is_ok());
+}

@@ -28,6 +28,7 @@ fn cursor(word: &'static str, name: Option<&str>) -> Class {
 
 fn declare(hold: bool) -> Class {
     Class::DeclareCursor {
+        name: "c".to_owned(),
         hold,
         query: Box::new(class("select 1")),
     }

@@ -26,7 +26,14 @@ fn a_sub_select_hands_out_its_columns() {
         ("select k from t order by v", "k"),
         ("values (1, 'a'), (2, 'b')", "(1, 'a'), (2, 'b')"),
         ("select k from t union select k from u", "[2, 3]"),
-        ("select k::text from t", "?"),
+        ("select k::text from t", "k::Text"),
+        ("select k::numeric from t", "?"),
+        (
+            "select unnest($1::bigint[]), unnest($2)",
+            "array Parameter(0, Some(Integer)) of Parameter(0), \
+             array Parameter(1, None) of Parameter(1)",
+        ),
+        ("select unnest($1, $2)", "?"),
         ("with c as (select k from t) select * from c", "*"),
     ] {
         assert_eq!(

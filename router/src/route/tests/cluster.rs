@@ -146,6 +146,7 @@ pub(super) fn entry(name: &str) -> Entry {
         name: Some(table_ref(name).name),
         aliased: false,
         renamed: false,
+        columns: Vec::new(),
         nullable: false,
         hidden_by: None,
         source: Source::Table(table_ref(name)),

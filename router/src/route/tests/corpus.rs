@@ -7,7 +7,7 @@ use topology::{Key, Snapshot};
 
 use super::cluster::snapshot;
 use crate::query::analyze;
-use crate::route::{KeySource, Plan, plan};
+use crate::route::{KeySource, Plan, Unnested, plan};
 
 const CORPUS: &str = include_str!("../../../testdata/routes.txt");
 
@@ -103,6 +103,15 @@ fn shown(sources: &[KeySource]) -> String {
             }
             KeySource::Parameter(number) => write!(all, " ${}", number + 1),
             KeySource::ArrayParameter(number) => write!(all, " ${}[]", number + 1),
+            KeySource::Unnested(unnested) => {
+                let Unnested {
+                    parameter,
+                    beside,
+                    longest,
+                } = unnested;
+                let beside: Vec<_> = beside.iter().map(|number| number + 1).collect();
+                write!(all, " ${}[new, beside {beside:?} {longest}]", parameter + 1)
+            }
         }
         .unwrap();
         all

@@ -5,7 +5,8 @@ use topology::{Key, KeyType, Snapshot};
 
 use super::cluster::{neighbours, owner, snapshot};
 use crate::route::{
-    KeyColumn, KeySource, NoParameters, Parameter, Parameters, Plan, Refusal, Target, resolve,
+    KeyColumn, KeySource, NoParameters, Parameter, Parameters, Plan, Refusal, Target, Unnested,
+    resolve,
 };
 
 const INT4: u32 = 23;
@@ -355,4 +356,53 @@ proptest! {
     fn no_array_brings_it_down(key_type in key_types(), text_form in r#"[{}",\\ a1-9NULL\[\]=]{0,24}"#) {
         let _outcome = resolve(&array(key_type), &text(&text_form), None, &snapshot());
     }
+}
+
+fn unnested(beside: &[u16], longest: usize) -> Plan {
+    Plan::Key {
+        key_type: KeyType::Bigint,
+        sources: vec![KeySource::Unnested(Unnested {
+            parameter: 0,
+            beside: beside.into(),
+            longest,
+        })],
+        writes: true,
+        inserts: Some(KeyColumn {
+            table: "t".to_owned(),
+            column: "k".to_owned(),
+        }),
+    }
+}
+
+#[test]
+fn an_array_of_new_keys_is_as_long_as_those_beside_it_and_has_no_null() {
+    let arrays = |first: &'static str, second: &'static str| {
+        Bound(vec![
+            (Some(first.as_bytes().to_vec()), false, 0),
+            (Some(second.as_bytes().to_vec()), false, 0),
+        ])
+    };
+    let found =
+        |plan: &Plan, first, second| resolve(plan, &arrays(first, second), None, &snapshot());
+    let wanted = owner(&Key::Bigint(42));
+    for second in ["{a,b}", "{a}", "{}", "{NULL,\"b,c\"}"] {
+        let plan = unnested(&[1], 2);
+        assert_eq!(
+            shard_of(found(&plan, "{42,42}", second)),
+            wanted,
+            "{second}"
+        );
+    }
+    for (first, second) in [("{42}", "{a,b}"), ("{42,NULL}", "{a}"), ("{}", "{a}")] {
+        assert_eq!(state(found(&unnested(&[1], 0), first, second)), "23502");
+    }
+    assert_eq!(state(found(&unnested(&[], 2), "{42}", "{}")), "23502");
+    assert_eq!(found(&unnested(&[1], 0), "{}", "{}"), Ok(Target::Any));
+    assert_eq!(
+        state(found(&unnested(&[1], 0), "{42}", "{{a},{b}}")),
+        "0A000"
+    );
+    let missing = Bound(vec![(Some(b"{42}".to_vec()), false, 0)]);
+    let found = resolve(&unnested(&[1], 0), &missing, None, &snapshot());
+    assert!(found.is_err(), "{found:?}");
 }

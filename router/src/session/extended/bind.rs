@@ -9,6 +9,7 @@ use wire::frontend::Bind;
 use super::Portal;
 use super::steps::Step;
 use crate::error::Error;
+use crate::pool;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -58,7 +59,9 @@ impl Session {
         let mut since = None;
         loop {
             match self.on_bind(frame).await {
-                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                Err(
+                    held @ Stopped::Told(Error::Hold(_) | Error::Pool(pool::Error::Retired { .. })),
+                ) => {
                     let bytes = frame.bytes().len();
                     Box::pin(self.wait_out(held, bytes, &mut since)).await?;
                 }
@@ -75,11 +78,14 @@ impl Session {
         let prepared = self.statement(name).await?;
         let serving = self.front.core.view.load();
         let effect = self.effect_of(&prepared, bind)?;
-        let destination = self.destination_of(&prepared, bind, &serving)?;
+        let destination = match self.ids_for(&prepared, bind).await? {
+            Some(answered) => Destination::Here(answered),
+            None => self.destination_of(&prepared, bind, &serving)?,
+        };
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..)) {
+                if !matches!(opened, Portal::Answered(..) | Portal::Split(_)) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -88,10 +94,18 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
+        if self.company.is_some() {
+            self.seek_cursor_of(&prepared).await?;
+        }
         self.attach_reader(&serving, target, permit).await?;
+        if let Some(Class::DeclareCursor { name, .. }) = prepared.statement().map(|it| &it.class) {
+            self.note_cursor(name);
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
-        self.ensure_prepared(&prepared, named);
+        if !self.is_prepared(&prepared, named) {
+            Box::pin(self.prepare_alike(&prepared, named)).await?;
+        }
         if named {
             let server_name = prepared.server_name.as_bytes();
             wire::frontend::bind_renamed(&mut self.outbound, frame.body(), server_name)?;
@@ -105,6 +119,22 @@ impl Session {
         }
         self.portals.insert(portal, Portal::Remote(effect));
         Ok(())
+    }
+
+    /// The answer to a statement that asks for ids alone; none for others.
+    async fn ids_for(
+        &mut self,
+        prepared: &Prepared,
+        bind: Bind<'_>,
+    ) -> Result<Option<Portal>, Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(None);
+        };
+        let Class::Sharding(_) = &statement.class else {
+            return Ok(None);
+        };
+        let format = bind.result_formats.of(0);
+        Box::pin(self.bound_ids(&statement.class, format)).await
     }
 
     fn effect_of(&self, prepared: &Prepared, bind: Bind<'_>) -> Result<Effect, Refusal> {
@@ -168,7 +198,9 @@ impl Session {
             Class::DiscardAll => self.settings.is_startup(),
             class => is_housekeeping(class),
         };
+        let together = self.company.is_some() && control::ends(class);
         let here = own
+            || together
             || hints::named_by(class).is_some()
             || matches!(class, Class::Sharding(_))
             || (self.attachment.is_none() && is_answered_here(class));
@@ -193,12 +225,20 @@ impl Session {
         if *plan == Plan::Everywhere {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
-        self.flight.writes |= may_write(plan, statement);
+        self.flight.note_writes(may_write(plan, statement));
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,
         };
-        let target = self.place(statement, plan, &bound, serving)?;
+        let target = match self.place(statement, plan, &bound, serving) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let text = (prepared.sql(), &refusal);
+                let split = self.split_of((statement, plan), text, &bound, serving)?;
+                let split = split.ok_or(refusal)?.bound(prepared, bind);
+                return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+            }
+        };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
     }

@@ -73,12 +73,16 @@ mod tests {
     use crate::session::prepared::Parsed;
 
     fn prepared(all: &Statements, sql: &'static str) -> Arc<Prepared> {
-        all.named(Parsed {
-            definition: Bytes::from_static(sql.as_bytes()),
-            parameter_types: Arc::new([]),
-            planned: None,
-            settings: Arc::default(),
-        })
+        all.named(
+            Parsed {
+                definition: Bytes::from_static(sql.as_bytes()),
+                parameter_types: Arc::new([]),
+                planned: None,
+                settings: Arc::default(),
+                promised: None,
+            },
+            0,
+        )
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use wire::backend::encode;
 use wire::frontend::TargetKind;
 
+use super::has_changed;
 use crate::route::Target;
 use crate::session::attach::Stopped;
 use crate::session::effects::Effect;
@@ -32,6 +33,18 @@ pub(super) enum Step {
     Local(Bytes, Option<u64>),
 }
 
+impl Step {
+    /// Whether the client asks itself for what the router would ask of a statement.
+    fn is_described_by(&self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Parse { prepared, .. }, Self::Describe { prepared: next, .. }) => {
+                prepared.id == next.id
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Bytes for the backend that a batch may pile up before they are sent.
 const MAX_OUTBOUND_BYTES: usize = 64 << 10;
 
@@ -42,7 +55,7 @@ impl Session {
     /// Does a step, or puts it off until there is a backend.
     pub(super) fn step(&mut self, step: Step) -> Result<(), Stopped> {
         if self.attachment.is_some() {
-            return self.run_step(step);
+            return self.run_step(step, false);
         }
         self.batch.deferred.push(step);
         Ok(())
@@ -50,13 +63,17 @@ impl Session {
 
     /// Does what was put off, on the backend that there is now.
     pub(super) fn run_deferred(&mut self) -> Result<(), Stopped> {
-        for step in std::mem::take(&mut self.batch.deferred) {
-            self.run_step(step)?;
+        let mut steps = std::mem::take(&mut self.batch.deferred)
+            .into_iter()
+            .peekable();
+        while let Some(step) = steps.next() {
+            let is_described_next = steps.peek().is_some_and(|next| step.is_described_by(next));
+            self.run_step(step, is_described_next)?;
         }
         Ok(())
     }
 
-    fn run_step(&mut self, step: Step) -> Result<(), Stopped> {
+    fn run_step(&mut self, step: Step, is_described_next: bool) -> Result<(), Stopped> {
         match step {
             Step::Local(frames, change) => self.expected.local(frames, change),
             Step::Parse {
@@ -85,33 +102,36 @@ impl Session {
                 self.expected.forward_change(answer, change);
                 self.note_prepared(prepared.id);
                 self.mark_unsynced();
+                if !is_described_next {
+                    self.describe(&prepared, true, false)?;
+                }
             }
             Step::Describe { prepared, named } => {
-                self.ensure_prepared(&prepared, named);
-                let name = if named {
-                    prepared.server_name.as_bytes()
-                } else {
-                    b""
-                };
-                let out = &mut self.outbound;
-                wire::frontend::encode::describe(out, TargetKind::Statement, name)?;
-                self.expected.forward(Answer::Describe);
+                self.prepare(&prepared, named)?;
+                self.describe(&prepared, named, true)?;
                 self.mark_unsynced();
             }
         }
         Ok(())
     }
 
-    /// Makes sure that the backend holds a statement.
-    pub(in crate::session) fn ensure_prepared(&mut self, prepared: &Prepared, named: bool) {
-        let held = if named {
-            self.holds(prepared.id)
-        } else {
-            let attachment = self.attachment.as_ref();
-            attachment.is_some_and(|attachment| attachment.lease.unnamed == Some(prepared.id))
-        };
-        if held {
-            return;
+    /// Whether the backend holds a statement.
+    pub(super) fn is_prepared(&mut self, prepared: &Prepared, named: bool) -> bool {
+        if named {
+            return self.holds(prepared.id);
+        }
+        let attachment = self.attachment.as_ref();
+        attachment.is_some_and(|attachment| attachment.lease.unnamed == Some(prepared.id))
+    }
+
+    /// Has the backend hold a statement, unless it does, and describe it.
+    pub(in crate::session) fn prepare(
+        &mut self,
+        prepared: &Prepared,
+        named: bool,
+    ) -> Result<(), Stopped> {
+        if self.is_prepared(prepared, named) {
+            return Ok(());
         }
         let name = if named { &*prepared.server_name } else { "" };
         prepared.put_parse(&mut self.outbound, name);
@@ -121,6 +141,55 @@ impl Session {
         } else {
             self.note_unnamed(prepared.id);
         }
+        if named || prepared.is_described() {
+            self.describe(prepared, named, false)?;
+        }
+        Ok(())
+    }
+
+    /// Has the backend hold a statement, whose rows must have the form that clients were told:
+    /// known before anything of it is run, for what is run may commit.
+    pub(super) async fn prepare_alike(
+        &mut self,
+        prepared: &Prepared,
+        named: bool,
+    ) -> Result<(), Stopped> {
+        self.prepare(prepared, named)?;
+        if !prepared.is_described() {
+            return Ok(());
+        }
+        self.mark_unsynced();
+        let has_begun = !self.flight.effects.is_empty();
+        let attachment = self.attachment.as_mut();
+        let rewind = attachment.and_then(|it| it.rewind.take());
+        self.flush_to_go_on().await?;
+        if let Some(attachment) = &mut self.attachment {
+            // Nothing was run but what can be run elsewhere as well.
+            attachment.rewind = rewind.filter(|_| !has_begun);
+        }
+        if prepared.has_changed() {
+            return Err(has_changed().into());
+        }
+        Ok(())
+    }
+
+    /// Sends a Describe of a statement that the backend holds.
+    fn describe(
+        &mut self,
+        prepared: &Prepared,
+        named: bool,
+        is_asked: bool,
+    ) -> Result<(), Stopped> {
+        let (Some(attachment), true) = (&self.attachment, is_asked || prepared.shape.is_some())
+        else {
+            return Ok(());
+        };
+        let name = if named { &*prepared.server_name } else { "" };
+        let out = &mut self.outbound;
+        wire::frontend::encode::describe(out, TargetKind::Statement, name.as_bytes())?;
+        let shape = prepared.shape.as_ref();
+        self.expected.describe(is_asked, shape, &attachment.shard);
+        Ok(())
     }
 
     /// Whether the backend holds a named statement; it counts as used.
@@ -264,7 +333,7 @@ impl Session {
     }
 
     /// Ends with a Sync of the router's own what was sent without one.
-    async fn sync_silently(&mut self) -> Result<Seen, Stopped> {
+    pub(super) async fn sync_silently(&mut self) -> Result<Seen, Stopped> {
         if let Some(attachment) = &mut self.attachment
             && std::mem::take(&mut attachment.unsynced)
         {
@@ -314,6 +383,9 @@ impl Session {
         let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
         if !unsynced && self.expected.is_empty() {
             return Ok(());
+        }
+        if self.is_implicit() {
+            return Ok(Box::pin(self.sync_together()).await?);
         }
         self.flight.ends |= self.transaction == Transaction::Idle;
         let seen = self.sync_silently().await?;

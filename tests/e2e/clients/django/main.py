@@ -85,12 +85,8 @@ def write():
 def joins():
     for key in KEYS:
         rows = [Order(row=uuid.UUID(int=key * 10 + n), customer_id=key, amount=n) for n in range(3)]
-        # From 5.2 on its INSERT reads arrays by UNNEST, in which the router sees no key.
-        if django.VERSION < (5, 2):
-            Order.objects.bulk_create(rows)
-        else:
-            for order in rows:
-                order.save(force_insert=True)
+        # From 5.2 on its INSERT reads arrays by UNNEST.
+        Order.objects.bulk_create(rows)
         orders = Order.objects.filter(customer_id=key)
         step("bulk", orders.count(), orders.aggregate(Sum("amount")))
         # The key of both tables is shown by the condition and the join.

@@ -44,6 +44,24 @@ class Token(Base):
     v = sa.Column(sa.Text)
 
 
+class Row(Base):
+    __tablename__ = f"sqlalchemy_{DRIVER}_rows"
+    k = sa.Column(sa.BigInteger, primary_key=True, autoincrement=False)
+    v = sa.Column(sa.Text, primary_key=True)
+
+
+# Many rows in one statement; in their order, SQLAlchemy 2 inserts from VALUES with a counter.
+SORTED = {"sort_by_parameter_order": True} if sa.__version__ >= "2" else {}
+
+
+def many(key):
+    rows = Row.__table__
+    values = [{"k": key, "v": f"{key} {n}"} for n in range(20)]
+    if SORTED:
+        return sa.insert(rows).returning(rows.c.v, **SORTED), values
+    return sa.insert(rows).values(values).returning(rows.c.v), ()
+
+
 def step(name, *facts):
     print(f"{name}:", *map(repr, facts))
 
@@ -72,6 +90,9 @@ def scenario():
             session.add(item(key))
             session.flush()
             session.execute(sa.update(Item).where(Item.k == key).values(v="new"))
+    for key in KEYS:
+        with engine.begin() as connection:
+            step("many", connection.execute(*many(key)).scalars().all())
     for key in KEYS:
         with orm.Session(engine) as session:
             step("get", shown(session.get(Item, key)))
@@ -143,6 +164,8 @@ async def concurrent():
     for key in KEYS:
         async with AsyncSession(engine) as session, session.begin():
             session.add(item(key))
+        async with engine.begin() as connection:
+            step("many", (await connection.execute(*many(key))).scalars().all())
         async with AsyncSession(engine) as session, session.begin():
             (await session.get(Item, key)).v = "changed"
         async with AsyncSession(engine) as session:

@@ -6,7 +6,7 @@
 /// line is removed before, so that the next process dies at the next one, and at last none.
 /// `freeze before:fence` stops the process there until it is told to continue.
 #[cfg(feature = "failpoints")]
-pub(super) fn pass(moment: &str, step: &str) {
+pub fn pass(moment: &str, step: &str) {
     let wanted = std::env::var("SHARDING_FAILPOINT").unwrap_or_default();
     let (first, file, rest) = first_in_file().unwrap_or_default();
     if is_here(&first, moment, step) {
@@ -47,4 +47,4 @@ fn first_in_file() -> Option<(String, String, String)> {
 
 /// Nothing.
 #[cfg(not(feature = "failpoints"))]
-pub(super) fn pass(_moment: &str, _step: &str) {}
+pub fn pass(_moment: &str, _step: &str) {}

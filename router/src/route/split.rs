@@ -1,0 +1,207 @@
+//! A write whose rows lie on several shards: which shards run it, and which rows each of them gets.
+//!
+//! It can be split where the sharded table that it writes to is the only one that it reads, so that
+//! what it does to a row depends on nothing that another shard has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
+
+use super::resolve::owner;
+use super::tables::{Kind, Sharded, Tables};
+use super::values::{Reading, read};
+use super::{KeySource, Parameters, Plan, Refusal, parameter, unnest};
+use crate::query::{Class, Data, Insert, NewRows, Source, Statement, WriteKind};
+
+/// What one shard runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The shard.
+    pub index: ShardIndex,
+    /// The token of a key that is there, where keys decided.
+    pub token: Option<Token>,
+    /// The rows of VALUES that are its own, by their places; none when it runs the statement as it
+    /// is.
+    pub rows: Option<Vec<usize>>,
+}
+
+/// Splits a statement that was refused since it needs rows of several shards, or since it shows no
+/// key; none when it can't be split. The parts are in the order of the shards, so that two
+/// statements wait for each other on the first shard that they share and not crosswise.
+///
+/// # Errors
+/// The [`Refusal`] of a key that can't be read.
+pub fn split(
+    (statement, plan): (&Statement, &Plan),
+    refusal: &Refusal,
+    params: &dyn Parameters,
+    snapshot: &Snapshot,
+    search_path: &[&str],
+) -> Result<Option<Vec<Part>>, Refusal> {
+    let is_for_lack_of_a_key =
+        matches!(plan, Plan::NeedsHint { refusal: own, .. } if own == refusal);
+    if !is_for_lack_of_a_key && *refusal != Refusal::several_shards() {
+        return Ok(None);
+    }
+    let tables = Tables::new(snapshot, search_path);
+    let (sources, key_type) = match plan {
+        Plan::Key {
+            sources,
+            key_type,
+            writes: true,
+            ..
+        } => (Some(sources), *key_type),
+        Plan::NeedsHint {
+            key_type,
+            writes: true,
+            ..
+        } => (None, *key_type),
+        Plan::Key { .. }
+        | Plan::NeedsHint { .. }
+        | Plan::Any { .. }
+        | Plan::Home(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::Refused(_) => return Ok(None),
+    };
+    match &statement.class {
+        Class::Insert(data) => {
+            let Some((table, WriteKind::Insert(insert))) = only_write(data, tables) else {
+                return Ok(None);
+            };
+            by_rows(table, insert, params, snapshot)
+        }
+        Class::Update(data) | Class::Delete(data) if statement.functions.is_empty() => {
+            if only_write(data, tables).is_none() {
+                return Ok(None);
+            }
+            match sources {
+                Some(sources) => by_keys(sources, key_type, params, snapshot).map(Some),
+                None => Ok(Some(on_all(snapshot))),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The table and the kind of the only write, if its target is the only sharded table and all others
+/// are on every shard.
+fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'a WriteKind)> {
+    let [write] = data.writes.as_slice() else {
+        return None;
+    };
+    if data.opaque.is_some() || data.locks_rows || write.scope.0 != 0 {
+        return None;
+    }
+    let mut found = None;
+    for (number, scope) in data.scopes.iter().enumerate() {
+        for (place, entry) in scope.entries.iter().enumerate() {
+            let table = match &entry.source {
+                Source::Table(table) => table,
+                Source::Rows(_) => continue,
+                Source::Opaque => return None,
+            };
+            match tables.kind(table) {
+                Kind::Sharded(sharded) if (number, place) == (0, 0) => found = Some(sharded),
+                Kind::Reference(_) => {}
+                Kind::Sharded(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => {
+                    return None;
+                }
+            }
+        }
+    }
+    found.map(|table| (table, &write.kind))
+}
+
+/// The rows of VALUES by their keys.
+fn by_rows(
+    table: Sharded<'_>,
+    insert: &Insert,
+    params: &dyn Parameters,
+    snapshot: &Snapshot,
+) -> Result<Option<Vec<Part>>, Refusal> {
+    let column = table.key_column();
+    let (NewRows::Values(rows), Some(columns)) = (&insert.rows, &insert.columns) else {
+        return Ok(None);
+    };
+    let Some(position) = columns.iter().position(|name| *name == column.column) else {
+        return Ok(None);
+    };
+    let mut parts: BTreeMap<ShardIndex, Part> = BTreeMap::new();
+    for (number, row) in rows.iter().enumerate() {
+        let Some(value) = row.get(position) else {
+            return Ok(None);
+        };
+        let found = match read(value, table.key_type)? {
+            Reading::Key(KeySource::Literal(key)) => owner(&key, snapshot),
+            Reading::Key(KeySource::Parameter(number)) => {
+                let given = params.get(number);
+                let given = given.ok_or_else(|| Refusal::no_parameter(number))?;
+                let key = parameter::key(number, &given, table.key_type)?;
+                let key = key.ok_or_else(|| Refusal::null_key(&column))?;
+                owner(&key, snapshot)
+            }
+            Reading::Null => return Err(Refusal::null_key(&column)),
+            Reading::Key(KeySource::ArrayParameter(_) | KeySource::Unnested(_))
+            | Reading::Unusable => return Ok(None),
+        };
+        let (index, token) = found.ok_or_else(Refusal::no_shard)?;
+        let part = parts.entry(index).or_insert_with(|| Part {
+            index,
+            token: Some(token),
+            rows: Some(Vec::new()),
+        });
+        part.rows.get_or_insert_default().push(number);
+    }
+    Ok(Some(parts.into_values().collect()))
+}
+
+/// The shards of keys.
+fn by_keys(
+    sources: &[KeySource],
+    key_type: KeyType,
+    params: &dyn Parameters,
+    snapshot: &Snapshot,
+) -> Result<Vec<Part>, Refusal> {
+    let mut found: BTreeMap<ShardIndex, Token> = BTreeMap::new();
+    let mut take = |key: &Key<'_>| {
+        let (index, token) = owner(key, snapshot).ok_or_else(Refusal::no_shard)?;
+        found.entry(index).or_insert(token);
+        Ok(())
+    };
+    let given = |number: u16| params.get(number).ok_or_else(|| Refusal::no_parameter(number));
+    for source in sources {
+        match source {
+            KeySource::Literal(key) => take(key)?,
+            KeySource::Parameter(number) => {
+                if let Some(key) = parameter::key(*number, &given(*number)?, key_type)? {
+                    take(&key)?;
+                }
+            }
+            KeySource::ArrayParameter(number) => {
+                parameter::each_key(*number, &given(*number)?, key_type, &mut take)?;
+            }
+            KeySource::Unnested(unnested) => {
+                unnest::each_key(unnested, params, (key_type, None), &mut take)?;
+            }
+        }
+    }
+    let part = |(index, token)| Part {
+        index,
+        token: Some(token),
+        rows: None,
+    };
+    Ok(found.into_iter().map(part).collect())
+}
+
+/// Every shard that owns a part of the ring.
+fn on_all(snapshot: &Snapshot) -> Vec<Part> {
+    let vnodes = snapshot.ring().vnodes().iter();
+    let owners: BTreeSet<ShardIndex> = vnodes.map(|vnode| vnode.owner).collect();
+    let part = |index| Part {
+        index,
+        token: None,
+        rows: None,
+    };
+    owners.into_iter().map(part).collect()
+}

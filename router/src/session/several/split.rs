@@ -1,0 +1,400 @@
+//! One statement that writes rows of several shards: each shard runs its part, one after the other,
+//! and the client reads one answer.
+//!
+//! The shards are gone through in one order, so that two such statements do not each hold what the
+//! other waits for.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use topology::Epoch;
+use wire::Format;
+use wire::backend::encode;
+use wire::frontend::Bind;
+
+use super::{Company, End};
+use crate::cache::DEFAULT_SEARCH_PATH;
+use crate::error::Error;
+use crate::exec::collect::{self, Collected};
+use crate::moving;
+use crate::query::{self, Statement};
+use crate::route::{self, Parameters, Part, Plan, Refusal, Target};
+use crate::session::attach::Stopped;
+use crate::session::prepared::Prepared;
+use crate::session::state::{Preamble, Transaction};
+use crate::session::{Session, local};
+use crate::view::Serving;
+
+/// Most rows that the parts of one statement may hand out, in bytes.
+const MAX_RETURNED_BYTES: usize = 32 << 20;
+
+/// A statement in parts.
+#[derive(Debug)]
+pub(in crate::session) struct Split {
+    parts: Vec<Piece>,
+    /// What it is bound to; none in a simple query.
+    bound: Option<Bound>,
+    /// Whether it hands out rows.
+    returns: bool,
+    epoch: Epoch,
+}
+
+/// What one shard runs.
+#[derive(Debug)]
+struct Piece {
+    target: Target,
+    sql: String,
+    /// The places of its rows among all; none when they have none.
+    rows: Option<Vec<usize>>,
+}
+
+/// What a portal's statement is bound to.
+#[derive(Debug)]
+struct Bound {
+    types: Arc<[u32]>,
+    formats: Vec<Format>,
+    values: Vec<Option<Bytes>>,
+    results: Vec<Format>,
+}
+
+impl Session {
+    /// The parts of a statement that was refused since its rows are on several shards.
+    pub(in crate::session) fn split_of(
+        &mut self,
+        (statement, plan): (&Statement, &Plan),
+        (sql, refusal): (&str, &Refusal),
+        params: &dyn Parameters,
+        serving: &Serving,
+    ) -> Result<Option<Split>, Refusal> {
+        if self.hints(statement).is_some() {
+            return Ok(None);
+        }
+        let schemas: Vec<&str> = match self.settings.search_path() {
+            Some(schemas) => schemas.iter().map(String::as_str).collect(),
+            None => DEFAULT_SEARCH_PATH.to_vec(),
+        };
+        let snapshot = &serving.snapshot;
+        let parts = route::split((statement, plan), refusal, params, snapshot, &schemas)?;
+        let Some(parts) = parts else {
+            return Ok(None);
+        };
+        let max_bytes = query::MAX_STATEMENT_BYTES;
+        let piece = |part: Part| {
+            let text = match &part.rows {
+                Some(rows) => query::with_rows(sql, rows, max_bytes)?,
+                None => sql.to_owned(),
+            };
+            Some(Piece {
+                target: Target::Shard {
+                    index: part.index,
+                    token: part.token,
+                },
+                sql: text,
+                rows: part.rows,
+            })
+        };
+        let parts: Option<Vec<Piece>> = parts.into_iter().map(piece).collect();
+        Ok(parts.map(|parts| Split {
+            parts,
+            bound: None,
+            returns: query::returns_rows(sql, max_bytes),
+            epoch: snapshot.epoch(),
+        }))
+    }
+
+    /// Runs a statement in parts as a simple query; outside of a transaction block it is one.
+    pub(in crate::session) async fn query_in_parts(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+    ) -> Result<Bytes, Stopped> {
+        let begun = self.transaction == Transaction::Idle;
+        let ran = self.run_parts(serving, split).await;
+        if !begun {
+            return ran;
+        }
+        let ended = match &ran {
+            Ok(_) => self.end_together(End::Commit, false).await,
+            Err(_) => self.abandon_parts().await,
+        };
+        self.company = None;
+        self.transaction = Transaction::Idle;
+        let answer = ran?;
+        let said = without_tag(&ended?);
+        Ok([said, answer].concat().into())
+    }
+
+    async fn abandon_parts(&mut self) -> Result<Bytes, Stopped> {
+        if self.attachment.is_none() {
+            return Ok(Bytes::new());
+        }
+        self.outbound.clear();
+        if !self.expected.is_empty() {
+            // What was begun and not asked for yet ends with its connection.
+            let _seen = self.expected.forget_unsent();
+            self.close_backend();
+            return Ok(Bytes::new());
+        }
+        self.end_together(End::RollBack, false).await
+    }
+
+    /// Runs all parts within the transaction, which is begun if none is open; gives the answer.
+    pub(in crate::session) async fn run_parts(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+    ) -> Result<Bytes, Stopped> {
+        self.must_not_have_failed()?;
+        self.check_epoch(serving, split)?;
+        self.begin_implicitly().await?;
+        let mut answers = Vec::with_capacity(split.parts.len());
+        let mut bytes = 0;
+        for piece in &split.parts {
+            let collected = self.run_piece(serving, split, piece).await?;
+            bytes += collected.bytes();
+            if bytes > MAX_RETURNED_BYTES {
+                return Err(too_much().into());
+            }
+            answers.push(collected);
+        }
+        merge(split, answers)
+    }
+
+    /// Places of shards mean nothing in another topology.
+    fn check_epoch(&mut self, serving: &Serving, split: &Split) -> Result<(), Error> {
+        if serving.snapshot.epoch() == split.epoch {
+            return Ok(());
+        }
+        self.routed = split.epoch;
+        Err(Error::Moving(moving::Error::Outdated))
+    }
+
+    /// Opens a transaction of the router's own, or makes what the batch has done so far a part of
+    /// one.
+    async fn begin_implicitly(&mut self) -> Result<(), Stopped> {
+        let attachment = self.attachment.as_ref();
+        if attachment.is_some_and(|it| it.movable.is_some() || it.on_replica) {
+            self.move_away().await?;
+        }
+        if self.transaction != Transaction::Idle {
+            return Ok(());
+        }
+        let implicit = self.attachment.is_some();
+        if implicit {
+            self.settle_current(true).await?;
+            self.transaction = Transaction::Open;
+            if let Some(attachment) = &mut self.attachment {
+                attachment.ties.script = Some(Preamble::new("BEGIN"));
+            }
+        } else {
+            self.transaction = Transaction::Pending(Preamble::new("BEGIN"));
+        }
+        self.company = Some(Company::new(true).into());
+        Ok(())
+    }
+
+    async fn run_piece(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+        piece: &Piece,
+    ) -> Result<Collected, Stopped> {
+        self.flight.note_writes(true);
+        self.attach(serving, piece.target).await?;
+        let message = piece.message(split.bound.as_ref(), false)?;
+        let outcome = self.converse(message, split.epoch).await?;
+        if let Some(said) = &outcome.guarded
+            && self.is_implicit()
+            && split.bound.is_none()
+            && said.is_passing()
+        {
+            self.routed = split.epoch;
+            let code = said.code();
+            return Err(Error::Moving(moving::Error::Moved { code }).into());
+        }
+        if let Some(error) = &outcome.error {
+            self.client.outbound.extend_from_slice(error);
+            self.transaction = Transaction::Failed;
+            return Err(Stopped::Answered);
+        }
+        Ok(outcome)
+    }
+
+    /// Sends a whole request on the session's backend and keeps what comes, up to ReadyForQuery.
+    async fn converse(
+        &mut self,
+        message: BytesMut,
+        epoch: Epoch,
+    ) -> Result<Collected, Stopped> {
+        // What opens the transaction goes first.
+        let waits = !self.outbound.is_empty() || !self.expected.is_empty();
+        let unsynced = self.attachment.as_ref().is_some_and(|it| it.unsynced);
+        if waits || unsynced {
+            self.settle_current(false).await?;
+        }
+        let Some(leave) = self.front.core.view.leave(epoch) else {
+            self.routed = epoch;
+            return Err(Error::Moving(moving::Error::Outdated).into());
+        };
+        let limit = self.clock.query_limit();
+        let grace = self.front.core.config.sharding.connect_timeout;
+        let Some(attachment) = &mut self.attachment else {
+            return Err(Error::NoShard.into());
+        };
+        attachment.keep();
+        attachment.lease.unnamed = None;
+        let shard = attachment.shard.clone();
+        let asked = collect::exchange(&mut attachment.lease, message, leave, MAX_RETURNED_BYTES);
+        let collected = collect::within(asked, limit).await;
+        match collected {
+            Ok(collected) => {
+                self.flight.routed = None;
+                Ok(collected)
+            }
+            Err(error) => {
+                if let (collect::Error::Late(_), Some(attachment)) = (&error, &self.attachment) {
+                    let victim = Arc::clone(&attachment.lease.cancel);
+                    crate::exec::cancel::send(&victim, grace).await;
+                }
+                let was_implicit = self.is_implicit();
+                self.close_backend();
+                self.settings.end_transaction(false);
+                self.transaction = if was_implicit {
+                    Transaction::Idle
+                } else {
+                    Transaction::FailedPending(Preamble::new("BEGIN"))
+                };
+                Err(match error {
+                    collect::Error::Late(limit) => Error::Timeout(limit).into(),
+                    collect::Error::TooMuch => too_much().into(),
+                    collect::Error::Lost => Error::BackendLost { shard }.into(),
+                })
+            }
+        }
+    }
+
+    /// The description of what a bound statement in parts hands out.
+    pub(in crate::session) async fn describe_parts(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+    ) -> Result<Bytes, Stopped> {
+        let no_data = || local::frames(encode::no_data);
+        let (true, Some(first), Some(bound)) = (split.returns, split.parts.first(), &split.bound)
+        else {
+            return Ok(no_data());
+        };
+        self.check_epoch(serving, split)?;
+        self.begin_implicitly().await?;
+        self.flight.note_writes(false);
+        self.attach(serving, first.target).await?;
+        let message = first.message(Some(bound), true)?;
+        let collected = self.converse(message, split.epoch).await?;
+        if let Some(error) = &collected.error {
+            self.client.outbound.extend_from_slice(error);
+            self.transaction = Transaction::Failed;
+            return Err(Stopped::Answered);
+        }
+        Ok(collected.heading.unwrap_or_else(no_data))
+    }
+}
+
+impl Split {
+    /// The same, bound to the values of a Bind.
+    pub(in crate::session) fn bound(mut self, prepared: &Prepared, bind: Bind<'_>) -> Self {
+        let values = bind.parameters.iter();
+        let values = values.map(|value| value.map(Bytes::copy_from_slice));
+        self.bound = Some(Bound {
+            types: Arc::clone(&prepared.parameter_types),
+            formats: bind.formats.iter().collect(),
+            values: values.collect(),
+            results: bind.result_formats.iter().collect(),
+        });
+        self
+    }
+}
+
+impl Piece {
+    /// What is sent for it: to run it, or only to describe what it hands out.
+    fn message(&self, bound: Option<&Bound>, describe: bool) -> Result<BytesMut, Stopped> {
+        use wire::frontend::{TargetKind, encode};
+        let mut out = BytesMut::new();
+        let Some(bound) = bound else {
+            encode::query(&mut out, self.sql.as_bytes())?;
+            return Ok(out);
+        };
+        // A parameter that other rows have gets a type, so that none is missing, and no value.
+        let used = query::parameters_in(&self.sql);
+        let is_used = |at: usize| u16::try_from(at).is_ok_and(|at| used.binary_search(&at).is_ok());
+        let declared = |at: usize| bound.types.get(at).copied().unwrap_or(0);
+        let all = 0..bound.values.len();
+        let types: Vec<u32> = all
+            .map(|at| if is_used(at) { declared(at) } else { TEXT_OID })
+            .collect();
+        let values: Vec<Option<&[u8]>> = bound
+            .values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| value.as_deref().filter(|_| is_used(at)))
+            .collect();
+        encode::parse(&mut out, b"", self.sql.as_bytes(), &types)?;
+        encode::bind(&mut out, b"", b"", &bound.formats, &values, &bound.results)?;
+        if describe {
+            encode::describe(&mut out, TargetKind::Portal, b"")?;
+        } else {
+            encode::execute(&mut out, b"", 0)?;
+        }
+        encode::sync(&mut out);
+        Ok(out)
+    }
+}
+
+/// The OID of type text.
+const TEXT_OID: u32 = 25;
+
+/// One answer of several: the rows in the order of VALUES where each row has given one, and the sum
+/// of what they count.
+fn merge(split: &Split, answers: Vec<Collected>) -> Result<Bytes, Stopped> {
+    let (mut rows, mut count, mut word) = (Vec::new(), 0_u64, "INSERT 0".to_owned());
+    let mut out = BytesMut::new();
+    let is_simple = split.bound.is_none();
+    for (place, (answer, piece)) in answers.into_iter().zip(&split.parts).enumerate() {
+        if place == 0 && is_simple {
+            out.extend_from_slice(answer.heading.as_deref().unwrap_or_default());
+        }
+        let tag = String::from_utf8_lossy(&answer.tag).into_owned();
+        if let Some((verb, number)) = tag.rsplit_once(' ') {
+            verb.clone_into(&mut word);
+            count += number.parse::<u64>().unwrap_or(0);
+        }
+        let places = piece.rows.as_ref();
+        let places = places.filter(|places| places.len() == answer.rows.len());
+        for (at, row) in answer.rows.into_iter().enumerate() {
+            let place = places.and_then(|places| places.get(at)).copied();
+            rows.push((place.unwrap_or(usize::MAX), row));
+        }
+    }
+    // Stable: rows without a place keep the order of the shards.
+    rows.sort_by_key(|(place, _)| *place);
+    for (_, row) in rows {
+        out.extend_from_slice(&row);
+    }
+    encode::command_complete(&mut out, &format!("{word} {count}"));
+    Ok(out.freeze())
+}
+
+/// What was said besides the answer to a COMMIT that nobody has sent.
+fn without_tag(frames: &Bytes) -> Bytes {
+    let length = frames.len().saturating_sub(local::complete("COMMIT").len());
+    frames.slice(..length)
+}
+
+fn too_much() -> Refusal {
+    Refusal {
+        sqlstate: "54000",
+        message: format!(
+            "a write on several shards returns more than {MAX_RETURNED_BYTES} bytes of rows"
+        ),
+        hint: Some("leave RETURNING out, or write fewer rows at a time".to_owned()),
+    }
+}

@@ -1,0 +1,51 @@
+//! Transactions on several shards: they are committed together or not at all, whatever dies.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use tests::Cluster;
+use tests::raw::Raw;
+
+use crate::suite::{Outcome, Suite};
+
+mod deaths;
+mod split;
+mod together;
+
+pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    [
+        deaths::trials(suite),
+        split::trials(suite),
+        together::trials(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A key on each of the two shards.
+async fn keys(cluster: &Cluster) -> anyhow::Result<(i64, i64)> {
+    Ok((
+        cluster.key_on("shard-1", 1).await?,
+        cluster.key_on("shard-2", 1).await?,
+    ))
+}
+
+/// Sends queries one by one; each must end in the status that goes with it.
+async fn all(router: &mut Raw, queries: &[(String, char)]) -> Outcome {
+    for (sql, wanted) in queries {
+        let answer = router.query(sql).await?;
+        let status = crate::pgwire::status(&answer)?;
+        anyhow::ensure!(status == *wanted, "{sql}: {status}, {answer:?}");
+    }
+    Ok(())
+}
+
+/// Fails while something is prepared on a shard.
+async fn nothing_is_prepared(cluster: &Cluster) -> Outcome {
+    for shard in &cluster.shards {
+        let left = shard.psql("SELECT count(*) FROM pg_prepared_xacts").await?;
+        anyhow::ensure!(left == "0", "{left} prepared transactions are left");
+    }
+    Ok(())
+}
