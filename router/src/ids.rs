@@ -15,9 +15,9 @@ use platform::telemetry::error_chain;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use topology::keys;
 use topology::records::{self, DecodeError};
 use topology::store::{self, Committed, Compare, Op, Outcome, Revision, Store, Txn};
-use topology::keys;
 
 /// 2024-01-01T00:00:00Z, from which ids count.
 const EPOCH: Duration = Duration::from_secs(1_704_067_200);

@@ -38,8 +38,8 @@ pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall};
 pub use hint::{CONSISTENCIES, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
-pub use rows::{parameters_in, returns_rows, with_rows};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
+pub use rows::{parameters_in, returns_rows, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
     Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Source, TableRef, Test, Write,

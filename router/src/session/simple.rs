@@ -212,7 +212,8 @@ impl Session {
             .into());
         }
         if self.company.is_some() && statements.iter().any(|it| is_neutral(&it.class)) {
-            let what = "transaction control, settings and cursors of a transaction on several shards";
+            let what =
+                "transaction control, settings and cursors of a transaction on several shards";
             return Err(alone(what).into());
         }
         if plans.contains(&Plan::Everywhere) {
@@ -248,7 +249,8 @@ impl Session {
                 let anew = (settings.search_path() != self.settings.search_path())
                     .then(|| plan_under(statement, serving, &settings));
                 let plan = anew.as_ref().unwrap_or(plan);
-                self.flight.note_writes(self.flight.writes || may_write(plan, statement));
+                self.flight
+                    .note_writes(self.flight.writes || may_write(plan, statement));
                 let next = self.place(statement, plan, &NoParameters, serving)?;
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;

@@ -115,11 +115,8 @@ impl Router {
             moving,
             metrics,
             replicas: router::replica::metrics::Metrics::register(&registry).unwrap(),
-            twopc: router::twopc::TwoPhase::register(
-                topology::records::Incarnation(1),
-                &registry,
-            )
-            .unwrap(),
+            twopc: router::twopc::TwoPhase::register(topology::records::Incarnation(1), &registry)
+                .unwrap(),
         });
         Self {
             shards,
