@@ -214,15 +214,7 @@ async fn operations(
         sessions: Sessions::new(shards_config.clone(), tasks.clone()),
         tools: Tools::new(shards_config, config.shards_tls.clone()),
         tasks: tasks.clone(),
-        settings: reshard::driver::Settings {
-            max_wal_retained: config.resharding.max_wal_retained,
-            copy_workers: config.resharding.copy_workers,
-            copy_limits: reshard::copy::governor::Limits {
-                replica_lag: config.resharding.max_replica_lag,
-                latency: config.resharding.max_latency,
-            },
-            ..reshard::driver::Settings::default()
-        },
+        settings: job_settings(config),
         metrics: metrics.reshard.clone(),
     });
     let recovery = recovery::Recovery::new(
@@ -250,6 +242,20 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// What jobs may take of the shards.
+fn job_settings(config: &Config) -> reshard::driver::Settings {
+    let resharding = &config.resharding;
+    reshard::driver::Settings {
+        max_wal_retained: resharding.max_wal_retained,
+        copy_workers: resharding.copy_workers,
+        copy_limits: reshard::copy::governor::Limits {
+            replica_lag: resharding.max_replica_lag,
+            latency: resharding.max_latency,
+        },
+        ..reshard::driver::Settings::default()
+    }
 }
 
 /// Unique for each start, and telling where the process is.

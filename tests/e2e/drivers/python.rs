@@ -32,11 +32,7 @@ const fn client(name: &'static str, modules: &'static [&'static str]) -> Client 
 }
 
 /// What the clients of plain drivers print of what is refused.
-const REFUSED: [&str; 3] = [
-    "all shards: '0A000'",
-    "after: (1,)",
-    "end:",
-];
+const REFUSED: [&str; 3] = ["all shards: '0A000'", "after: (1,)", "end:"];
 
 async fn psycopg_sees_no_difference(cluster: &Cluster) -> Outcome {
     let psycopg = client("psycopg", &["psycopg"]);
@@ -76,11 +72,7 @@ async fn asyncpg_sees_no_difference(cluster: &Cluster) -> Outcome {
     asyncpg.is_refused(cluster, &[all, "after: 1", end]).await
 }
 
-const ORM_REFUSED: [&str; 3] = [
-    "refused: '0A000'",
-    "after: 1",
-    "end:",
-];
+const ORM_REFUSED: [&str; 3] = ["refused: '0A000'", "after: 1", "end:"];
 
 async fn sqlalchemy_over_psycopg_sees_no_difference(cluster: &Cluster) -> Outcome {
     let sqlalchemy = Client {
