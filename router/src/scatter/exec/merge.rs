@@ -40,7 +40,7 @@ pub(super) struct Merge {
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "two say what was asked for, two what has been handed out"
+    reason = "two are what was asked for, two what has come of it"
 )]
 struct CopyParts {
     binary: bool,

@@ -10,7 +10,7 @@ use super::Portal;
 use super::steps::Step;
 use crate::error::Error;
 use crate::pool;
-use crate::query::Class;
+use crate::query::{Class, Statement};
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
 use crate::scatter;
@@ -244,18 +244,29 @@ impl Session {
                     let split = split.bound(prepared, bind);
                     return Ok(Destination::Here(Portal::Split(Arc::new(split))));
                 }
-                let asked = (statement, self.is_hinted(statement));
-                // COPY and EXPLAIN are answered to simple queries only.
-                let is_query = matches!(class, Class::Select(_));
-                if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
-                    return Err(refusal.into());
-                }
-                let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
-                return Ok(Destination::Here(Portal::Scattered(scattered)));
+                return self.scattered((statement, plan), prepared, bind, refusal);
             }
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// A portal over all shards, of what was refused for one.
+    fn scattered(
+        &self,
+        (statement, plan): (&Statement, &Plan),
+        prepared: &Arc<Prepared>,
+        bind: Bind<'_>,
+        refusal: Refusal,
+    ) -> Result<Destination, Stopped> {
+        let asked = (statement, self.is_hinted(statement));
+        // COPY and EXPLAIN are answered to simple queries only.
+        let is_query = matches!(statement.class, Class::Select(_));
+        if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
+            return Err(refusal.into());
+        }
+        let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
+        Ok(Destination::Here(Portal::Scattered(scattered)))
     }
 }
 
