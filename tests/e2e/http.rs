@@ -312,7 +312,12 @@ async fn errors_have_one_form(cluster: &Cluster) -> Outcome {
             "invalid_argument",
             "division by zero",
         ),
-        ("SELECT * FROM http_errors", 501, "unsupported", ""),
+        (
+            "SELECT a.v FROM http_errors a, http_errors b",
+            501,
+            "unsupported",
+            "",
+        ),
         (
             "SELECT * FROM http_errors WHERE k = 'x'",
             400,

@@ -181,8 +181,7 @@ async fn an_array_of_keys_is_looked_at_as_a_whole(cluster: &Cluster) -> Outcome 
         [here.min(there), here.max(there)]
     );
     let sql = "UPDATE refuse_array SET v = 2 WHERE k = ANY($1)";
-    let both = super::refused(client.query(sql, &[&vec![here, there]]).await)?;
-    same!(both.code().code(), "0A000");
+    same!(client.execute(sql, &[&vec![here, there]]).await?, 2);
     Ok(())
 }
 
@@ -197,7 +196,6 @@ async fn statements_that_bind_a_session_to_a_backend_are_refused(cluster: &Clust
         "DO $$ BEGIN END $$".to_owned(),
         "COPY refuse_bind FROM '/etc/passwd'".to_owned(),
         "COPY refuse_bind FROM STDIN".to_owned(),
-        "COPY refuse_bind TO STDOUT".to_owned(),
     ];
     all_are_refused(&mut router, &statements).await
 }

@@ -211,8 +211,6 @@ async fn what_does_not_show_its_key_is_still_refused(cluster: &Cluster) -> Outco
         format!(
             "INSERT INTO unnamed_refused SELECT u.*, 1 FROM unnamed_refused u WHERE k = {here}"
         ),
-        "INSERT INTO unnamed_refused SELECT * FROM unnest('{a}'::text[], '{1}'::bigint[])"
-            .to_owned(),
     ] {
         let error = refused(client.simple_query(&sql).await)?;
         same!(error.code().code(), "0A000", "{sql}: {error}");

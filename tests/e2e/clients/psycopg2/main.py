@@ -167,7 +167,7 @@ def two_shards(connection):
     with connection, connection.cursor() as cursor:
         for key in KEYS:
             cursor.execute(SELECT, (key,))
-            step("two shards", cursor.fetchall())
+            step("two shards", len(cursor.fetchall()))
 
 
 def scenario():
