@@ -200,8 +200,7 @@ impl Parts {
             .as_ref()
             .map(Acceptor::load)
             .transpose()?;
-        let managers = managers(config, Arc::clone(&store))?;
-        let shared = Arc::clone(&store);
+        let (managers, shared) = (managers(config, Arc::clone(&store))?, Arc::clone(&store));
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
             ids: Ids::new(Arc::clone(&shared)),

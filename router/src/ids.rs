@@ -153,13 +153,13 @@ impl Ids {
 
     /// Reserves more under the number that is held, or under another one.
     async fn reserve(&self, held: &mut Option<Held>) -> Result<(), Error> {
-        if let Some(mut known) = held.take() {
-            if self.renew(&mut known).await? {
-                *held = Some(known);
-                return Ok(());
-            }
-            // Somebody else has it: what is left of the block is still ours alone.
+        if let Some(mut known) = held.take()
+            && self.renew(&mut known).await?
+        {
+            *held = Some(known);
+            return Ok(());
         }
+        // If somebody else has it, what is left of the block is still ours alone.
         *held = Some(self.claim().await?);
         Ok(())
     }

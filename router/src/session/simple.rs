@@ -139,10 +139,10 @@ impl Session {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
             return self.answer_in_rows(class, &frames).await;
         }
-        if self.company.is_some() {
-            if let Some(frames) = Box::pin(self.run_together(class)).await? {
-                return self.answer_locally(&frames).await;
-            }
+        if self.company.is_some()
+            && let Some(frames) = Box::pin(self.run_together(class)).await?
+        {
+            return self.answer_locally(&frames).await;
         }
         if let Some(frames) = self.run_locally(class, sql)? {
             return self.answer_in_rows(class, &frames).await;
