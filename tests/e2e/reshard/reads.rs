@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
+use tests::pg::Address;
 use tokio::task::JoinSet;
 
 use super::job::{ask, begin, some_vnodes, third, until};
@@ -44,6 +45,43 @@ const QUERIES: [(&str, &str); 5] = [
     ),
 ];
 
+async fn fill(cluster: &Cluster) -> Outcome {
+    let mut script = String::new();
+    for key in 0..ROWS {
+        script.push_str(&format!(
+            "INSERT INTO still (k, v) VALUES ({key}, {key});\n"
+        ));
+    }
+    for key in 0..500 {
+        script.push_str(&format!(
+            "INSERT INTO still_text (slug, v) VALUES ('s{key}', 1);\n"
+        ));
+    }
+    cluster.router(0)?.address().psql_script(&script).await?;
+    Ok(())
+}
+
+/// Asks all queries again and again: how many were answered, each rightly, and how many refused.
+async fn read_until(address: Address, stop: Arc<AtomicBool>) -> anyhow::Result<(u64, u64)> {
+    let (mut answers, mut refused) = (0_u64, 0_u64);
+    while !stop.load(Ordering::Relaxed) {
+        for (sql, expected) in QUERIES {
+            let output = address.psql_output(sql).await?;
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !output.status.success() {
+                // Whoever has waited for too long is told so, and not told anything wrong.
+                anyhow::ensure!(text.contains("being moved"), "{sql}: {text}");
+                refused += 1;
+                continue;
+            }
+            let found = String::from_utf8_lossy(&output.stdout);
+            same!(found.trim_end(), expected, "{sql}");
+            answers += 1;
+        }
+    }
+    Ok((answers, refused))
+}
+
 async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome {
     let cluster = Cluster::start(Plan {
         shards: 2,
@@ -62,41 +100,12 @@ async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome
             ("slug", "text"),
         )
         .await?;
-    let mut script = String::new();
-    for key in 0..ROWS {
-        script.push_str(&format!(
-            "INSERT INTO still (k, v) VALUES ({key}, {key});\n"
-        ));
-    }
-    for key in 0..500 {
-        script.push_str(&format!(
-            "INSERT INTO still_text (slug, v) VALUES ('s{key}', 1);\n"
-        ));
-    }
-    cluster.router(0)?.address().psql_script(&script).await?;
+    fill(&cluster).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let mut readers = JoinSet::new();
     for router in cluster.routers.iter().cycle().take(4) {
         let (address, stop) = (router.address(), Arc::clone(&stop));
-        readers.spawn(async move {
-            let (mut answers, mut refused) = (0_u64, 0_u64);
-            while !stop.load(Ordering::Relaxed) {
-                for (sql, expected) in QUERIES {
-                    let output = address.psql_output(sql).await?;
-                    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-                    if !output.status.success() {
-                        // Whoever has waited for too long is told so, and not told anything wrong.
-                        anyhow::ensure!(text.contains("being moved"), "{sql}: {text}");
-                        refused += 1;
-                        continue;
-                    }
-                    let found = String::from_utf8_lossy(&output.stdout);
-                    same!(found.trim_end(), expected, "{sql}");
-                    answers += 1;
-                }
-            }
-            Ok((answers, refused))
-        });
+        readers.spawn(read_until(address, stop));
     }
     let jobs = [
         ("move", some_vnodes("shard-1", "shard-2", 60), "finish"),

@@ -11,6 +11,7 @@ use tests::program::executable;
 use tests::raw::Raw;
 use tests::{Cluster, http};
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use super::{done, on_each, refused};
 use crate::suite::{Outcome, Suite, alone, same};
@@ -203,7 +204,8 @@ async fn commits_that_come_apart_are_seen_and_repaired() -> Outcome {
         .shard("shard-2")?
         .psql("SELECT pg_reload_conf()")
         .await?;
-    let create = tokio::spawn(async move {
+    let mut creation = JoinSet::new();
+    creation.spawn(async move {
         let refused = refused(&mut router, "CREATE TABLE apart (k bigint)").await;
         (router, refused)
     });
@@ -215,7 +217,8 @@ async fn commits_that_come_apart_are_seen_and_repaired() -> Outcome {
     .await?;
     let shard = cluster.shards.last_mut().context("a second shard")?;
     shard.kill().await?;
-    let (_, answer) = create.await?;
+    let created = creation.join_next().await.context("a creation")?;
+    let (_, answer) = created?;
     let (code, message, hint) = answer?;
     same!(code, "08007", "{message}");
     anyhow::ensure!(message.contains("shard-2"), "{message}");
