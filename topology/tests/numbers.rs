@@ -9,9 +9,9 @@ use topology::{Endpoint, Shard, ShardId, ShardState};
 fn shard(id: &str, second: u64) -> Shard {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
     Shard {
-        id: ShardId::try_new(id).unwrap(),
+        id: ShardId::try_new(id).expect("a valid id"),
         name: id.to_owned(),
-        primary_endpoint: Endpoint::try_new("postgres://db:5432/app").unwrap(),
+        primary_endpoint: Endpoint::try_new("postgres://db:5432/app").expect("a valid endpoint"),
         replicas: Vec::new(),
         state: ShardState::Active,
         weight: 1,
