@@ -13,7 +13,7 @@ use topology::watch::{Backoff, Follower};
 
 use crate::config::Config;
 use crate::forward::Forwarder;
-use crate::leader::{Candidate, Identity};
+use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
@@ -99,6 +99,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
         ..telemetry::Config::default()
     };
     let _level = telemetry::init(&log)?;
+    // The audit file is opened for each line, so that there is nothing to be opened anew; but a
+    // signal that nobody takes would end the process.
+    let _hangup = lifecycle::hangup()?;
     let running = start(&config).await?;
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
@@ -199,7 +202,9 @@ async fn operations(
             Some(tls::peer::Connector::load(files, authority)?)
         }
     };
-    let audit_file = security.audit_log_path.clone().map(audit::File::new);
+    let rotation = config.audit.rotation;
+    let audit_file = security.audit_log_path.clone();
+    let audit_file = audit_file.map(|path| audit::File::new(path, rotation));
     if let Some(file) = &audit_file {
         file.check().await;
     }
@@ -207,6 +212,7 @@ async fn operations(
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
     let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
+    let refusals = audited(config, &writer, &leader, running);
     let context = Arc::new(reshard::driver::Context {
         store: Arc::clone(&store),
         writer: Arc::clone(&writer),
@@ -247,9 +253,30 @@ async fn operations(
         health,
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),
+        refusals,
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// Starts the tasks that write to the audit log by themselves.
+fn audited(
+    config: &Config,
+    writer: &Arc<commit::Writer>,
+    leader: &leader::View,
+    running: &Running,
+) -> audit::refusals::Recorder {
+    let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let (recorder, scribe) = audit::refusals::recorder(Arc::clone(writer), leader.clone());
+    drop(tasks.spawn("refusals", scribe.run(shutdown.clone())));
+    let keeper = audit::retention::keep(
+        config.audit.retention,
+        Arc::clone(writer),
+        leader.clone(),
+        shutdown.clone(),
+    );
+    drop(tasks.spawn("audit retention", keeper));
+    recorder
 }
 
 /// Unique for each start, and telling where the process is.

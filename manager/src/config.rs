@@ -8,12 +8,14 @@ use std::time::Duration;
 use platform::config::{Section, Violations};
 use platform::tls::client::ClientConfig;
 
+mod audit;
 mod fronts;
 mod security;
 
 #[cfg(test)]
 mod tests;
 
+pub use audit::Audit;
 pub use fronts::{Grpc, Http};
 pub use security::Security;
 
@@ -33,6 +35,7 @@ pub struct Config {
     pub shards_tls: ClientConfig,
     pub resharding: Resharding,
     pub security: Security,
+    pub audit: Audit,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -126,6 +129,7 @@ impl Config {
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             resharding: Resharding::read(root),
             security: Security::read(root, env),
+            audit: Audit::read(root),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }

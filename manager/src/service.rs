@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use topology::store::Store;
 use topology::{Epoch, Snapshot, Term};
 
+use crate::audit::refusals::Recorder;
 use crate::caller::Caller;
 use crate::commit::{self, Writer, Written};
 use crate::control::Command;
@@ -22,6 +23,7 @@ use crate::reshard::session::Sessions;
 use crate::shards::Shards;
 use crate::shards::health::Health;
 
+mod audit;
 mod describe;
 mod mutate;
 mod read;
@@ -51,6 +53,8 @@ pub struct Parts {
     pub vnode_count: u32,
     /// The jobs that move rows between shards.
     pub jobs: Arc<dyn Jobs>,
+    /// Notes what is refused.
+    pub refusals: Recorder,
     /// Ends streams that would last as long as what they show.
     pub stopping: Shutdown,
     /// Where control writes run, so that a caller that goes away does not cut one short.
@@ -73,6 +77,12 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// What notes the refusals of the fronts.
+    #[must_use]
+    pub fn refusals(&self) -> Recorder {
+        self.0.refusals.clone()
     }
 
     fn duty(&self, caller: &Caller) -> Result<Duty, Error> {

@@ -36,6 +36,7 @@ fn request(term: Term, command: Command) -> Request {
         author: Author {
             actor: "alice".to_owned(),
             request_id: Some("r-1".to_owned()),
+            from: Some("10.0.0.1".to_owned()),
         },
         idempotency_key: None,
     }
@@ -70,7 +71,9 @@ impl Setup {
     }
 
     async fn audit(&self) -> Vec<audit::Entry> {
-        audit::newest(&self.store, 100).await.unwrap()
+        let page = audit::page(&self.store, &audit::Filter::default(), 100).await;
+        let entries = page.unwrap().entries.into_iter();
+        entries.map(|listed| listed.entry).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use topology::store::{MemoryStore, Store};
 use topology::watch::{Backoff, Follower};
 use tower::ServiceExt as _;
 
+use crate::audit::refusals::recorder;
 use crate::commit::Writer;
 use crate::forward::Forwarder;
 use crate::leader::{Candidate, Identity};
@@ -72,8 +73,12 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         statement_timeout: Duration::from_secs(1),
     };
     let jobs = Fake::default();
+    let writer = Arc::new(Writer::new(Arc::clone(&shared), None));
+    let (refusals, scribe) = recorder(Arc::clone(&writer), leader.clone());
+    drop(tasks.spawn("refusals", scribe.run(stop.clone())));
     let service = Service::new(Parts {
-        writer: Arc::new(Writer::new(Arc::clone(&shared), None)),
+        writer,
+        refusals,
         store: shared,
         topology,
         leader,
