@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use platform::bearer::Verifier;
 use platform::probe::{Readiness, health_router, metrics_router};
+use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, Store, etcd};
@@ -254,6 +255,7 @@ async fn operations(
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),
         refusals,
+        limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })

@@ -10,6 +10,7 @@ use platform::tls::client::ClientConfig;
 
 mod audit;
 mod fronts;
+mod limits;
 mod security;
 
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub struct Config {
     pub resharding: Resharding,
     pub security: Security,
     pub audit: Audit,
+    pub limits: platform::rates::Limits,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -130,6 +132,7 @@ impl Config {
             resharding: Resharding::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
+            limits: limits::read(root),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }

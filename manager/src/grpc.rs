@@ -5,7 +5,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use axum::routing::any;
 use platform::bearer::{self, Verifier};
-use platform::{Kind, http_error};
+use platform::{Kind, http_error, rates};
 use proto::manager::v1;
 use proto::manager::v1::audit_service_server::AuditServiceServer;
 use proto::manager::v1::reshard_service_server::ReshardServiceServer;
@@ -112,7 +112,7 @@ pub fn router(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let recorder = service.refusals();
+    let (recorder, limiter) = (service.refusals(), service.limiter());
     let api = Api(service);
     let limit = MAX_REQUEST_BYTES;
     let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
@@ -139,6 +139,7 @@ pub fn router(
         .route_service(&path_of(&v1alpha), v1alpha)
         .route_layer(from_fn(refusals::name))
         .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(limiter, rates::limit))
         .route_layer(from_fn_with_state(recorder, refusals::watch));
     let open = Router::new().route_service(&path_of(&health), health);
     Ok(guarded.merge(open).fallback(any(unknown)))

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use platform::bearer::{self, Verifier};
-use platform::http_error;
+use platform::{headers, http_error, rates};
 
 use crate::audit::refusals;
 use crate::error::Error;
@@ -69,7 +69,9 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route_layer(from_fn_with_state(metrics, count_rest))
         .route_layer(from_fn(refusals::name))
         .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(service.limiter(), rates::limit))
         .route_layer(from_fn_with_state(service.refusals(), refusals::watch))
+        .layer(from_fn(headers::secure))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(service)
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::rates::Limiter;
 use platform::{Shutdown, TaskGroup};
 use tokio::time::timeout;
 use topology::store::Store;
@@ -55,6 +56,8 @@ pub struct Parts {
     pub jobs: Arc<dyn Jobs>,
     /// Notes what is refused.
     pub refusals: Recorder,
+    /// Counts what clients ask, of both fronts together.
+    pub limiter: Limiter,
     /// Ends streams that would last as long as what they show.
     pub stopping: Shutdown,
     /// Where control writes run, so that a caller that goes away does not cut one short.
@@ -83,6 +86,12 @@ impl Service {
     #[must_use]
     pub fn refusals(&self) -> Recorder {
         self.0.refusals.clone()
+    }
+
+    /// What counts the requests of the fronts.
+    #[must_use]
+    pub fn limiter(&self) -> Limiter {
+        self.0.limiter.clone()
     }
 
     fn duty(&self, caller: &Caller) -> Result<Duty, Error> {

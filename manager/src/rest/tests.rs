@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use platform::bearer::{Verifier, sign_hs256};
+use platform::rates::{Limiter, Limits, Rate};
 use platform::{Secret, Shutdown, TaskGroup};
 use serde_json::{Value, json};
 use topology::store::{MemoryStore, Store};
@@ -40,6 +41,11 @@ impl Drop for Manager {
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+const UNLIMITED: Rate = Rate {
+    per_second: 0,
+    burst: 1,
+};
 
 /// A manager that leads.
 async fn leading() -> Manager {
@@ -79,6 +85,10 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
     let service = Service::new(Parts {
         writer,
         refusals,
+        limiter: Limiter::new(Limits {
+            requests: UNLIMITED,
+            rejections: UNLIMITED,
+        }),
         store: shared,
         topology,
         leader,
@@ -519,7 +529,7 @@ async fn a_user_lives_from_its_creation_to_its_removal() {
     let (_, all) = manager.get("/users").await;
     assert_eq!(all, json!({ "users": [found] }));
 
-    let (_, audit) = manager.get("/audit").await;
+    let (_, audit) = manager.get("/audit?result=done").await;
     let actions = audit["entries"].as_array().unwrap().iter();
     let actions: Vec<_> = actions.map(|entry| entry["action"].clone()).collect();
     assert_eq!(actions, ["alter_user", "alter_user", "create_user"]);
@@ -593,4 +603,39 @@ async fn what_is_wrong_with_a_password_is_said_without_it() {
     }
     let nothing = request(Method::PATCH, "/users/a", Some(&json!({})));
     assert_eq!(manager.send(nothing).await.0, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_on_record_and_the_log_checks_out() {
+    let secret = Secret::new(SECRET);
+    let manager = start(true, Some(Verifier::hs256(&secret))).await;
+    let token = sign_hs256(&secret, "alice", Duration::from_secs(60));
+    let as_alice = |mut request: Request<Body>| {
+        let bearer = http::HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        request
+    };
+    assert_eq!(manager.get("/shards").await.0.as_u16(), 401);
+    let body = json!({ "name": "x", "primary_endpoint": "nowhere" });
+    let wrong = as_alice(request(Method::POST, "/shards", Some(&body)));
+    assert_eq!(manager.send(wrong).await.0.as_u16(), 400);
+    let entries = loop {
+        let listing = as_alice(request(Method::GET, "/audit?result=refused", None));
+        let (_, audit) = manager.send(listing).await;
+        let entries = audit["entries"].as_array().unwrap().clone();
+        if entries.len() == 2 {
+            break entries;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(entries[1]["actor"], "anonymous");
+    assert_eq!(entries[1]["action"], "GET /api/v1/shards");
+    assert_eq!(entries[1]["detail"]["status"], 401);
+    assert_eq!(entries[0]["actor"], "alice");
+    assert_eq!(entries[0]["action"], "POST /api/v1/shards");
+    let checked = as_alice(request(Method::GET, "/audit/verify", None));
+    let (_, found) = manager.send(checked).await;
+    assert_eq!((&found["is_intact"], &found["chained"]), (&json!(true), &json!(2)));
+    let wrong = as_alice(request(Method::GET, "/audit?since=yesterday", None));
+    assert_eq!(manager.send(wrong).await.0.as_u16(), 400);
 }
