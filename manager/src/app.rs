@@ -12,7 +12,7 @@ use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
-use crate::config::Config;
+use crate::config::{Config, Resharding, Security};
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
@@ -196,19 +196,8 @@ async fn operations(
     let interval = config.shards.probe_interval;
     let gauge = metrics.shard_health.clone();
     let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
-    let tls = match &security.tls {
-        None => None,
-        Some(files) => {
-            let authority = security.tls_ca_path.as_deref();
-            Some(tls::peer::Connector::load(files, authority)?)
-        }
-    };
-    let rotation = config.audit.rotation;
-    let audit_file = security.audit_log_path.clone();
-    let audit_file = audit_file.map(|path| audit::File::new(path, rotation));
-    if let Some(file) = &audit_file {
-        file.check().await;
-    }
+    let tls = peer_tls(&config.security)?;
+    let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
@@ -221,15 +210,7 @@ async fn operations(
         sessions: Sessions::new(shards_config.clone(), tasks.clone()),
         tools: Tools::new(shards_config, config.shards_tls.clone()),
         tasks: tasks.clone(),
-        settings: reshard::driver::Settings {
-            max_wal_retained: config.resharding.max_wal_retained,
-            copy_workers: config.resharding.copy_workers,
-            copy_limits: reshard::copy::governor::Limits {
-                replica_lag: config.resharding.max_replica_lag,
-                latency: config.resharding.max_latency,
-            },
-            ..reshard::driver::Settings::default()
-        },
+        settings: driver_settings(config.resharding),
         metrics: metrics.reshard.clone(),
     });
     let recovery = recovery::Recovery::new(
@@ -259,6 +240,32 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// How the other managers are reached, where managers serve TLS.
+fn peer_tls(security: &Security) -> Result<Option<tls::peer::Connector>, tls::Error> {
+    let authority = security.tls_ca_path.as_deref();
+    let load = |files| tls::peer::Connector::load(files, authority);
+    security.tls.as_ref().map(load).transpose()
+}
+
+async fn audit_file(config: &Config) -> Option<audit::File> {
+    let path = config.security.audit_log_path.clone()?;
+    let file = audit::File::new(path, config.audit.rotation);
+    file.check().await;
+    Some(file)
+}
+
+fn driver_settings(config: Resharding) -> reshard::driver::Settings {
+    reshard::driver::Settings {
+        max_wal_retained: config.max_wal_retained,
+        copy_workers: config.copy_workers,
+        copy_limits: reshard::copy::governor::Limits {
+            replica_lag: config.max_replica_lag,
+            latency: config.max_latency,
+        },
+        ..reshard::driver::Settings::default()
+    }
 }
 
 /// Starts the tasks that write to the audit log by themselves.

@@ -200,8 +200,10 @@ impl Parts {
             .map(Acceptor::load)
             .transpose()?;
         let managers = managers(config, Arc::clone(&store))?;
+        let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
+            store: shared,
             managers,
             cache: Cache::new(config.sharding.max_cached_statements),
             schema: Schema::default(),

@@ -1,5 +1,9 @@
 //! What every front of this router shares.
 
+use std::sync::Arc;
+
+use topology::store::Store;
+
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
@@ -21,6 +25,8 @@ pub struct Core {
     /// Statements that a shard refused because their rows are being moved.
     pub moving: Moving,
     pub cache: Cache,
+    /// etcd, for what is not of the topology.
+    pub store: Arc<dyn Store>,
     /// The way to the manager that leads.
     pub managers: Managers,
     /// The columns of tables.

@@ -43,6 +43,9 @@ pub enum Error {
         /// Where it may be missing.
         missing: Vec<topology::ShardId>,
     },
+    /// The numbers of shards, by which sequences differ, are not known.
+    #[error("{0}, and sequences need them")]
+    Numbers(String),
     /// A control write that the statement asks for is not done.
     #[error(transparent)]
     Managers(#[from] managers::Error),
@@ -122,7 +125,7 @@ impl Error {
             Self::Hold(error) => error.sqlstate(),
             Self::Moving(error) => error.sqlstate(),
             Self::Managers(error) => error.sqlstate(),
-            Self::NoShard => "57P03",
+            Self::NoShard | Self::Numbers(_) => "57P03",
             Self::UnknownGroup { .. } => "42704",
             Self::Protocol(_) => "08P01",
             Self::Shard { sqlstate, .. } => sqlstate,
@@ -144,6 +147,7 @@ impl Error {
             | Self::Pool(_)
             | Self::Hold(_)
             | Self::Managers(_)
+            | Self::Numbers(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
@@ -172,6 +176,7 @@ impl Error {
                 "see what they lack with \"shardctl schema diff\", and create it with \"shardctl schema repair\"",
             ),
             Self::Pool(_)
+            | Self::Numbers(_)
             | Self::BackendLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
@@ -189,6 +194,7 @@ impl Error {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
             Self::Pool(_)
             | Self::Hold(_)
+            | Self::Numbers(_)
             | Self::BackendLost { .. }
             | Self::NoShard
             | Self::ShuttingDown => Kind::Unavailable,

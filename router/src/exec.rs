@@ -20,6 +20,7 @@ pub mod rows;
 pub mod statement;
 pub mod types;
 
+pub use exchange::error_of;
 pub use param::Param;
 pub use rows::{Column, Row, Rows, Summary};
 pub use statement::{Executor, Request};

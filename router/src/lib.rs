@@ -20,6 +20,7 @@ pub mod pool;
 pub mod query;
 pub mod replica;
 pub mod route;
+pub mod scatter;
 pub mod schema;
 pub mod session;
 pub mod stream;

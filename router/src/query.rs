@@ -31,23 +31,25 @@ mod tests;
 mod unnamed;
 mod utility;
 mod value;
+mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
-pub use functions::{Reach, UnsafeCall};
+pub use functions::{Reach, UnsafeCall, is_aggregate};
 pub use hint::{CONSISTENCIES, Hints, parameters};
-pub use parse::{MAX_STATEMENT_BYTES, SyntaxError};
+pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use rows::{parameters_in, returns_rows, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
-    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Source, TableRef, Test, Write,
-    WriteKind,
+    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Shape, Source, TableRef, Test,
+    Write, WriteKind,
 };
 pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
+pub use varying::varying;
 
 /// All statements of one query string, in order; none for an empty query.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use crate::query::{Statement, Unnamed};
 mod array;
 mod class;
 mod columns;
+mod copies;
 mod copy;
 mod data;
 mod ddl;
@@ -28,13 +29,15 @@ mod refusal;
 mod registration;
 mod resolve;
 mod split;
+pub mod spread;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod unnest;
 mod values;
 
 pub use class::check_calls;
+pub use copies::{Copies, Given, copies};
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};

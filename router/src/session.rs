@@ -46,6 +46,7 @@ mod prepared;
 mod relay;
 mod replica;
 mod roll;
+mod scatter;
 mod several;
 mod shape;
 mod sharding;

@@ -24,6 +24,7 @@ mod outage;
 mod pgwire;
 mod replicas;
 mod reshard;
+mod scatter;
 mod schema;
 mod suite;
 mod transactions;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         reshard::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
+        scatter::trials(&suite),
         outage::trials(&suite),
         transactions::trials(&suite),
         lifecycle::trials(&suite),

@@ -8,11 +8,12 @@ use crate::suite::Suite;
 
 mod crash;
 mod ground;
-mod job;
+pub(crate) mod job;
 mod kinds;
 mod ledger;
 mod load;
 mod nemesis;
+mod reads;
 mod refusals;
 mod remains;
 
@@ -21,6 +22,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         crash::trials(suite),
         kinds::trials(suite),
         nemesis::trials(suite),
+        reads::trials(suite),
         refusals::trials(suite),
     ]
     .into_iter()

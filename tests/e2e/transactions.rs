@@ -8,12 +8,14 @@ use tests::raw::Raw;
 
 use crate::suite::{Outcome, Suite};
 
+mod bank;
 mod deaths;
 mod split;
 mod together;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
+        bank::trials(suite),
         deaths::trials(suite),
         split::trials(suite),
         together::trials(suite),

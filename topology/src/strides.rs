@@ -28,7 +28,9 @@ pub fn spread(number: u16) -> String {
 DECLARE
   s record; called boolean; last bigint; first bigint; step bigint;
 BEGIN
-  FOR s IN SELECT n.nspname, c.relname, c.xmin = {NOW} AS is_new, {MODULUS} AS modulus, q.*
+  FOR s IN SELECT n.nspname, c.relname, {MODULUS} AS modulus, q.*,
+    EXISTS (SELECT FROM pg_catalog.pg_attribute a
+      WHERE a.attrelid = c.oid AND a.attname = 'last_value' AND a.xmin = {NOW}) AS is_new
     FROM pg_catalog.pg_sequence q JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE q.xmin = {NOW} AND n.nspname <> 'vg'

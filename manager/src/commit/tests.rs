@@ -371,9 +371,15 @@ async fn every_kind_of_write_continues_the_chain_of_the_audit_log() {
     assert_eq!((findings.entries, findings.chained), (11, 11));
     assert_eq!(findings.faults, []);
     let before = &setup.audit().await[0].changes[0];
-    assert_eq!((&before.before, &before.after["name"]), (&serde_json::Value::Null, &"later".into()));
+    assert_eq!(
+        (&before.before, &before.after["name"]),
+        (&serde_json::Value::Null, &"later".into())
+    );
     elect(&setup.store).await;
-    let refused = setup.writer.cut_audit(setup.term, &keeping_one(retention)).await;
+    let refused = setup
+        .writer
+        .cut_audit(setup.term, &keeping_one(retention))
+        .await;
     assert!(matches!(refused, Err(Error::Deposed { .. })), "{refused:?}");
 }
 

@@ -52,10 +52,13 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Whether nothing of it is left to be done.
+    /// Whether nothing of it is left to be done, and what it came to is recorded.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let is_failed = self.job.0.outcome == Some(Status::Failed);
+        let Some(outcome) = self.job.0.outcome else {
+            return false;
+        };
+        let is_failed = outcome == Status::Failed;
         self.legs
             .iter()
             .all(|(leg, _)| leg.phase.is_done() || (is_failed && leg.phase == Phase::Planned))

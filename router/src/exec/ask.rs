@@ -7,7 +7,7 @@ use wire::backend::{
 use wire::frontend::encode;
 
 use super::conversation::{self, Lost};
-use crate::moving;
+use crate::moving::{self, Said};
 use crate::pool::Lease;
 
 /// Longest message that is taken.
@@ -88,7 +88,7 @@ pub async fn ask(lease: &mut Lease, sql: &str) -> Result<Reply, Lost> {
 fn refused(message: conversation::Message) -> Result<Refused, Lost> {
     let diagnostic = Diagnostic::decode_error(message.body()).map_err(malformed)?;
     let sqlstate = diagnostic.code().map(|code| code.to_string());
-    let said = moving::said(message.body()).map(|said| said.error());
+    let said = moving::said(message.body()).map(Said::error);
     Ok(match said {
         Some(error) => Refused {
             sqlstate: error.sqlstate().to_owned(),

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use wire::backend::{CommandComplete, tag};
+use wire::backend::{CommandComplete, Message as Decoded, tag};
+use wire::frame::HEADER_BYTES;
 
 use super::conversation::{self, Lost};
 use crate::barrier::Leave;
@@ -41,6 +42,18 @@ pub enum Error {
 }
 
 impl Collected {
+    /// The values of its first row, as text.
+    #[must_use]
+    pub fn values(&self) -> Vec<Option<String>> {
+        let body = self.rows.first().and_then(|row| row.get(HEADER_BYTES..));
+        let row = body.and_then(|body| Decoded::decode(tag::DATA_ROW, body).ok());
+        let Some(Decoded::DataRow(row)) = row else {
+            return Vec::new();
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        row.values.iter().map(|value| value.map(text)).collect()
+    }
+
     /// How much it keeps.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -20,6 +20,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// One message of the router's own, or as it came; none when that is not what it is.
+    pub(super) fn of(frame: Bytes) -> Option<Self> {
+        Self::all_of(frame).next()
+    }
+
     /// Messages of the router's own, in place of a shard's.
     pub(super) fn all_of(mut frames: Bytes) -> impl Iterator<Item = Self> {
         std::iter::from_fn(move || {

@@ -25,6 +25,7 @@ use crate::view::Serving;
 mod in_turn;
 mod participant;
 mod register;
+mod sequences;
 mod servers;
 
 use participant::Participant;
@@ -206,6 +207,9 @@ async fn together(
     let mut all = Participants::borrow_all(pools, settings, grace).await?;
     let prepared = async {
         let answer = all.prepare(change).await?;
+        if !change.sql.is_empty() {
+            sequences::spread(core, snapshot, &mut all.members).await?;
+        }
         let epoch = all.register(core, snapshot, change).await?;
         Ok((answer, epoch))
     };

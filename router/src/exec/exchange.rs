@@ -376,7 +376,8 @@ pub(super) fn shard_error(message: &Message) -> Error {
 }
 
 /// A shard's error from the body of its ErrorResponse.
-pub(super) fn error_of(body: &[u8]) -> Error {
+#[must_use]
+pub fn error_of(body: &[u8]) -> Error {
     if let Some(said) = moving::said(body) {
         return Error::Moving(said.error());
     }

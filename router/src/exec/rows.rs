@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use topology::{ShardId, Snapshot};
 use wire::backend::{CommandComplete, DataRow, RowDescription, encode, tag};
 
@@ -19,6 +19,7 @@ use crate::exec::types::name_of;
 use crate::moving;
 use crate::route::Target;
 use crate::route::explain::{self, Explanation};
+use crate::scatter::exec::{Answer, Failure};
 
 /// PostgreSQL's id of the type text.
 const TEXT: u32 = 25;
@@ -84,6 +85,8 @@ pub struct Rows {
 #[derive(Debug)]
 enum Source {
     Shard(Box<Exchange>),
+    /// The rows of several shards.
+    Shards(Box<Answer>),
     /// Rows of the router's own.
     Own(VecDeque<Message>, Summary),
     Ended(Summary),
@@ -101,6 +104,19 @@ impl Rows {
             shard: Some(exchange.shard().clone()),
             columns: columns.into(),
             source: Source::Shard(exchange),
+            returned: 0,
+        }
+    }
+
+    /// The rows of several shards.
+    pub(super) fn scattered(core: Arc<Core>, answer: Box<Answer>) -> Self {
+        let heading = Message::of(answer.heading().clone());
+        let columns = heading.as_ref().and_then(read_columns).unwrap_or_default();
+        Self {
+            core,
+            shard: None,
+            columns: columns.into(),
+            source: Source::Shards(answer),
             returned: 0,
         }
     }
@@ -160,6 +176,7 @@ impl Rows {
     pub fn has_buffered(&self) -> bool {
         match &self.source {
             Source::Shard(exchange) => exchange.has_buffered(),
+            Source::Shards(answer) => answer.has_buffered(),
             Source::Own(..) | Source::Ended(_) | Source::Broken => true,
         }
     }
@@ -171,6 +188,10 @@ impl Rows {
     pub async fn next(&mut self) -> Result<Option<Row>, Error> {
         let exchange = match &mut self.source {
             Source::Shard(exchange) => exchange,
+            Source::Shards(answer) => {
+                let next = answer.next().await;
+                return self.next_of_shards(next);
+            }
             Source::Own(rows, summary) => {
                 let row = rows.pop_front().map(Row);
                 if row.is_none() {
@@ -204,6 +225,31 @@ impl Rows {
         }
     }
 
+    fn next_of_shards(
+        &mut self,
+        next: Result<Option<Bytes>, Failure>,
+    ) -> Result<Option<Row>, Error> {
+        match next {
+            Ok(Some(row)) => {
+                self.returned += 1;
+                Ok(Message::of(row).map(Row))
+            }
+            Ok(None) => {
+                self.source = Source::Ended(Summary {
+                    row_count: self.returned,
+                    command_tag: format!("SELECT {}", self.returned),
+                });
+                Ok(None)
+            }
+            Err(failure) => {
+                self.source = Source::Broken;
+                let error = failure.into_error();
+                count(&self.core, &error);
+                Err(error)
+            }
+        }
+    }
+
     /// Takes and forgets the rows that are left. A statement that writes is not stopped by it.
     ///
     /// # Errors
@@ -218,7 +264,7 @@ impl Rows {
     pub fn may_write(&self) -> bool {
         match &self.source {
             Source::Shard(exchange) => exchange.writes(),
-            Source::Own(..) => false,
+            Source::Own(..) | Source::Shards(_) => false,
             Source::Ended(_) | Source::Broken => true,
         }
     }
@@ -228,7 +274,7 @@ impl Rows {
     pub fn summary(&self) -> Option<&Summary> {
         match &self.source {
             Source::Ended(summary) => Some(summary),
-            Source::Shard(_) | Source::Own(..) | Source::Broken => None,
+            Source::Shard(_) | Source::Shards(_) | Source::Own(..) | Source::Broken => None,
         }
     }
 }

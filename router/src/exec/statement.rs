@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use platform::TaskGroup;
 use tokio::time::Instant;
 use topology::{Consistency, Epoch};
@@ -16,6 +16,7 @@ use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
 use wire::limits::MAX_PARAMETERS;
 
+use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::core::Core;
 use crate::error::Error;
 use crate::exec::exchange::{Exchange, Terms};
@@ -26,9 +27,11 @@ use crate::hold;
 use crate::moving;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
-use crate::query::SyntaxError;
+use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
 use crate::route::{self, Plan, Refusal, Target};
+use crate::scatter;
+use crate::scatter::exec::{self as scatter_exec, Arguments, Failure, Late, Leases, Values};
 use crate::view::Serving;
 
 /// One statement as an API was given it.
@@ -162,7 +165,13 @@ impl Executor {
         let target = match (plan, route::registration(statement)?) {
             // Its comments say what the new table is registered as.
             (Plan::Everywhere, Some(_)) => Target::Everywhere,
-            _ => hinted::target(request, planned, &params, snapshot)?,
+            _ => match hinted::target(request, planned, &params, snapshot) {
+                Ok(target) => target,
+                Err(Error::Refused(refusal)) => {
+                    return Box::pin(self.scatter(&serving, request, planned, refusal)).await;
+                }
+                Err(error) => return Err(error),
+            },
         };
         let terms = Terms {
             tasks: self.tasks.clone(),
@@ -193,6 +202,55 @@ impl Executor {
             Target::Any => self.borrow_any(&serving, &terms).await?,
         };
         self.run(exchange, request, routed).await
+    }
+
+    /// Asks all shards, where one by itself can't answer.
+    async fn scatter(
+        &self,
+        serving: &Serving,
+        request: &Request,
+        (statement, plan): (&Statement, &Plan),
+        refusal: Refusal,
+    ) -> Result<Rows, Error> {
+        let hinted = request.shard_key.is_some() || !statement.hints.is_empty();
+        let data = match &statement.class {
+            Class::Select(_) => scatter::candidate((statement, hinted), plan, &refusal),
+            _ => None,
+        };
+        let Some(data) = data else {
+            return Err(refusal.into());
+        };
+        scatter_exec::check_holds(&self.core, serving)?;
+        let limit = request
+            .timeout
+            .unwrap_or(self.core.config.http.write_timeout);
+        let text = request.sql.get(statement.location.clone());
+        let values = |types: &[u32]| values_of(&request.params, types);
+        let wanted = scatter_exec::Request {
+            text: text.unwrap_or(&request.sql),
+            data,
+            search_path: &DEFAULT_SEARCH_PATH,
+            arguments: &Arguments::default(),
+            until: Some((Instant::now() + limit, limit)),
+            copying: None,
+            late: Some(Late(&values)),
+        };
+        let grace = self.core.config.sharding.connect_timeout;
+        let borrow = async |pool: &Pool| pool.checkout().await.map_err(Error::Pool);
+        let pools = serving.active();
+        let answer = async {
+            let leases = Leases::borrow(pools, &self.settings, grace, borrow).await?;
+            scatter_exec::begin(&self.core, serving, leases, wanted).await
+        };
+        let answer = answer.await.map_err(Failure::into_error);
+        let answer = answer.map_err(|error| match error {
+            Error::Refused(mut own) if own.hint.is_none() && own.sqlstate == refusal.sqlstate => {
+                own.hint.clone_from(&refusal.hint);
+                own.into()
+            }
+            error => error,
+        })?;
+        Ok(Rows::scattered(Arc::clone(&self.core), Box::new(answer)))
     }
 
     async fn borrow(&self, pool: &Pool, terms: Terms) -> Result<Box<Exchange>, Error> {
@@ -337,6 +395,19 @@ fn output_settings() -> Settings {
     settings.insert_value("bytea_output", "hex");
     settings.insert_value("extra_float_digits", "1");
     settings
+}
+
+/// Parameters as texts of these types.
+fn values_of(params: &[Param], types: &[u32]) -> Result<Values, Refusal> {
+    let mut values = Values::with_capacity(params.len());
+    for (index, param) in params.iter().enumerate() {
+        let type_oid = types.get(index).copied().unwrap_or(0);
+        let text = param.to_text(type_oid);
+        let text = text.map_err(|invalid| invalid.refusal(index))?;
+        let bytes = text.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        values.push((wire::Format::Text, bytes));
+    }
+    Ok(values)
 }
 
 fn plan_writes(plan: &Plan) -> bool {

@@ -8,7 +8,8 @@ use pg_query::protobuf::RangeVar;
 
 use super::literal::Literals;
 use super::{
-    Data, Entry, Fact, Merged, Outputs, Scope, ScopeId, Source, UnsafeCall, Write, WriteKind, names,
+    Data, Entry, Fact, Merged, Outputs, Scope, ScopeId, Shape, Source, UnsafeCall, Write,
+    WriteKind, names,
 };
 
 /// Where an expression stands: its scope and the entries of it that can be seen from there.
@@ -49,6 +50,8 @@ pub(super) struct Builder<'a> {
     pub(super) literals: Literals<'a>,
     /// How many window functions were met, to tell whether a query level has any.
     pub(super) windows: usize,
+    /// How many aggregates were met in the present query level.
+    pub(super) aggregates: usize,
     data: Data,
     functions: Vec<UnsafeCall>,
     /// The meanings of each CTE name, the innermost last.
@@ -62,6 +65,7 @@ impl<'a> Builder<'a> {
         Self {
             literals: Literals::new(sql),
             windows: 0,
+            aggregates: 0,
             data: Data::default(),
             functions: Vec::new(),
             ctes: HashMap::new(),
@@ -164,6 +168,12 @@ impl<'a> Builder<'a> {
     pub(super) fn set_outputs(&mut self, id: ScopeId, outputs: Outputs) {
         if let Some(scope) = self.scope_mut(id) {
             scope.outputs = outputs;
+        }
+    }
+
+    pub(super) fn change_shape(&mut self, id: ScopeId, change: impl FnOnce(&mut Shape)) {
+        if let Some(scope) = self.scope_mut(id) {
+            change(&mut scope.shape);
         }
     }
 

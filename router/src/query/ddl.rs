@@ -24,6 +24,9 @@ pub struct Ddl {
     pub objections: Vec<Objection>,
     /// How several shards run it.
     pub manner: Manner,
+    /// What in it draws values from a sequence, of which each shard has its own: for a table that
+    /// is to have the same rows on all of them that will not do.
+    pub draws: Option<&'static str>,
 }
 
 /// What a schema change does to one table.
@@ -113,6 +116,7 @@ impl Ddl {
             changes: Vec::new(),
             objections: Vec::new(),
             manner: Manner::Together,
+            draws: None,
         }
     }
 
@@ -122,6 +126,7 @@ impl Ddl {
             changes,
             objections: Vec::new(),
             manner: Manner::Together,
+            draws: None,
         }
     }
 

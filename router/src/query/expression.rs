@@ -125,6 +125,7 @@ impl<'a> Builder<'a> {
         if let Some(unsafe_call) = functions::classify(call) {
             self.call(unsafe_call);
         }
+        self.aggregates += usize::from(functions::is_aggregate(call));
         self.each(&call.args, at);
         self.each(&call.agg_order, at);
         self.optional(call.agg_filter.as_deref(), at);

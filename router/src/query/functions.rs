@@ -13,7 +13,10 @@ use pg_query::protobuf::{FuncCall, Node};
 
 use super::names;
 
+mod aggregates;
 mod groups;
+
+pub use aggregates::is_aggregate;
 
 /// Where a call still gives the answer that PostgreSQL would give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

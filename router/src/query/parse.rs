@@ -50,7 +50,10 @@ impl SyntaxError {
 }
 
 /// Parses a query string.
-pub(super) fn parse(sql: &str, max_bytes: usize) -> Result<protobuf::ParseResult, SyntaxError> {
+///
+/// # Errors
+/// [`SyntaxError`] when the string is not SQL, too long or nested too deep.
+pub fn parse(sql: &str, max_bytes: usize) -> Result<protobuf::ParseResult, SyntaxError> {
     if sql.len() > max_bytes {
         return Err(SyntaxError::TooLong {
             bytes: sql.len(),

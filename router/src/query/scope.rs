@@ -48,6 +48,33 @@ pub struct Scope {
     pub facts: Vec<Fact>,
     /// What it hands to the level around it.
     pub outputs: Outputs,
+    /// What it makes of the rows that it reads.
+    pub shape: Shape,
+}
+
+/// What a query level makes of the rows that it reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact by itself, and any may go with any other"
+)]
+pub struct Shape {
+    /// Several rows become one: GROUP BY, HAVING or an aggregate.
+    pub gathers: bool,
+    /// The plain columns among what it groups by; none with grouping sets.
+    pub groups: Vec<ColumnRef>,
+    /// SELECT DISTINCT, without ON.
+    pub distinct: bool,
+    /// The plain columns among what it selects.
+    pub listed: Vec<ColumnRef>,
+    /// Whether `*` is among what it selects.
+    pub all_columns: bool,
+    /// It looks at other rows for each row: window functions, DISTINCT ON.
+    pub looks_around: bool,
+    /// It does not hand out all rows: LIMIT, OFFSET, row locks.
+    pub cuts: bool,
+    /// The sides of a set operation.
+    pub branches: Vec<ScopeId>,
 }
 
 /// One thing in FROM.

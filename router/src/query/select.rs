@@ -1,11 +1,13 @@
 //! Reads SELECT, VALUES, set operations and WITH into scopes.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause};
+use pg_query::protobuf::{
+    CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause, a_const,
+};
 
 use super::builder::{Builder, Place};
 use super::literal::scalar_family;
-use super::{ColumnRef, Family, Output, Outputs, ScopeId, Value, names, outputs};
+use super::{ColumnRef, Family, Output, Outputs, ScopeId, Shape, Value, names, outputs};
 
 /// What the level around a query does with its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,9 @@ impl<'a> Builder<'a> {
             }
         };
         let at = self.inside(scope);
+        if cuts {
+            self.change_shape(scope, |shape| shape.cuts = true);
+        }
         self.each(&select.sort_clause, at);
         self.optional(select.limit_offset.as_deref(), at);
         self.optional(select.limit_count.as_deref(), at);
@@ -88,7 +93,7 @@ impl<'a> Builder<'a> {
         if let Some(condition) = select.where_clause.as_deref() {
             self.condition(condition, at, &at.range());
         }
-        let windows = self.windows;
+        let (windows, aggregates) = (self.windows, std::mem::take(&mut self.aggregates));
         self.each(&select.target_list, at);
         self.each(&select.distinct_clause, at);
         self.each(&select.group_clause, at);
@@ -97,6 +102,11 @@ impl<'a> Builder<'a> {
         // Both number or choose rows by looking at all of them, so that a condition from outside
         // does not hold for all rows that are read.
         let looks_around = self.windows != windows || is_distinct_on(&select.distinct_clause);
+        let gathers = std::mem::replace(&mut self.aggregates, aggregates) > 0
+            || !select.group_clause.is_empty()
+            || select.having_clause.is_some();
+        let shape = self.shape(select, at, (gathers, looks_around));
+        self.change_shape(scope, |known| *known = shape);
         // Grouping sets put NULL in place of a column's value.
         if (looks_around && handing == Handing::Sifted) || has_grouping_sets(&select.group_clause) {
             return Outputs::Unknown;
@@ -105,6 +115,50 @@ impl<'a> Builder<'a> {
         outputs
             .collect::<Option<_>>()
             .map_or(Outputs::Unknown, Outputs::List)
+    }
+
+    fn shape(
+        &self,
+        select: &'a SelectStmt,
+        at: Place,
+        (gathers, looks_around): (bool, bool),
+    ) -> Shape {
+        let plain = |node: &Node| match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => names::column(column, at.range()),
+            _ => None,
+        };
+        let value = |node: &'a Node| match &node.node {
+            Some(NodeEnum::ResTarget(target)) => target.val.as_deref(),
+            _ => None,
+        };
+        let is_bare_star = |node: &Node| match &node.node {
+            Some(NodeEnum::ColumnRef(column)) => names::star(column) == Some(None),
+            _ => false,
+        };
+        let by_position = |node: &Node, targets: &'a [Node]| {
+            let at = position(node)?.checked_sub(1)?;
+            let before = targets.get(..=at)?;
+            let stars = before.iter().filter_map(value).any(names::is_star);
+            let at = before.last().and_then(value).filter(|_| !stars)?;
+            plain(at)
+        };
+        let values = || select.target_list.iter().filter_map(value);
+        let groups = match has_grouping_sets(&select.group_clause) {
+            true => Vec::new(),
+            false => {
+                let by = |node| by_position(node, &select.target_list).or_else(|| plain(node));
+                select.group_clause.iter().filter_map(by).collect()
+            }
+        };
+        Shape {
+            gathers,
+            groups,
+            distinct: !select.distinct_clause.is_empty(),
+            listed: values().filter_map(plain).collect::<Vec<ColumnRef>>(),
+            all_columns: values().any(is_bare_star),
+            looks_around,
+            ..Shape::default()
+        }
     }
 
     fn set_operation(
@@ -123,6 +177,7 @@ impl<'a> Builder<'a> {
         for branch in [left, right] {
             self.change_outputs(branch, outputs::forget_untyped);
         }
+        self.change_shape(scope, |shape| shape.branches = vec![left, right]);
         Outputs::Branches(vec![left, right])
     }
 
@@ -219,6 +274,17 @@ fn cast_column(node: &Node, at: Place) -> Option<(ColumnRef, Family)> {
 /// DISTINCT without ON is a list of one empty node.
 fn is_distinct_on(clause: &[Node]) -> bool {
     clause.iter().any(|node| node.node.is_some())
+}
+
+/// The place of an output that a number in GROUP BY names, counted from 1.
+fn position(node: &Node) -> Option<usize> {
+    match &node.node {
+        Some(NodeEnum::AConst(constant)) => match &constant.val {
+            Some(a_const::Val::Ival(integer)) => usize::try_from(integer.ival).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn has_grouping_sets(clause: &[Node]) -> bool {

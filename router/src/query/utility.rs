@@ -240,6 +240,7 @@ fn server_command(node: &NodeEnum) -> &'static str {
         NodeEnum::AlterDatabaseStmt(_)
         | NodeEnum::AlterDatabaseSetStmt(_)
         | NodeEnum::AlterDatabaseRefreshCollStmt(_) => "ALTER DATABASE",
+        NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE with such a setting",
         NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
         NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
         NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",

@@ -34,14 +34,7 @@ pub(super) fn plan(copy: &CopyStatement, tables: Tables<'_>) -> Result<Plan, Ref
             shown(sharded.name)
         ))
         .hint("use INSERT, with the rows of one shard in each statement")),
-        (Kind::Sharded(sharded), false) => Err(Refusal::unsupported(format!(
-            "COPY of sharded table \"{}\" is not supported: its rows are on several shards",
-            shown(sharded.name)
-        ))
-        .hint(format!(
-            "use COPY (SELECT ... WHERE {} = <value>) TO STDOUT",
-            sharded.column
-        ))),
+        (Kind::Sharded(sharded), false) => Err(Refusal::sharded_copy(&sharded.key_column())),
         (Kind::Unregistered, _) => Err(unregistered(table)),
     }
 }

@@ -15,6 +15,9 @@ pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
         check(change, tables)?;
     }
     let home = reach.home(ddl.tag)?;
+    if let Some(what) = ddl.draws {
+        check_reference(ddl, what, tables)?;
+    }
     let objection = ddl
         .objections
         .iter()
@@ -24,6 +27,26 @@ pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
         return Err(Refusal::unsupported(message).hint(objection.hint));
     }
     Ok(home.map_or(Plan::Everywhere, Plan::Home))
+}
+
+/// The rows of a reference table are the same on every shard, and sequences are not.
+fn check_reference(ddl: &Ddl, what: &str, tables: Tables<'_>) -> Result<(), Refusal> {
+    let mut kinds = ddl.changes.iter().map(|change| match change {
+        Change::Mention(_) => Kind::System,
+        other => tables.kind(table_of(other)),
+    });
+    let reference = kinds.find_map(|kind| match kind {
+        Kind::Reference(name) => Some(name),
+        Kind::Sharded(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => None,
+    });
+    match reference {
+        None => Ok(()),
+        Some(name) => Err(Refusal::unsupported(format!(
+            "{what} of reference table \"{}\" would have other values on each shard",
+            shown(name)
+        ))
+        .hint("give the value, such as one of sharding.next_id()")),
+    }
 }
 
 /// The tables that a change touches, by where they are.

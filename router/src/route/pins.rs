@@ -14,7 +14,7 @@ use super::Refusal;
 use super::columns::{CellId, Column, Columns, Origin, Place};
 use super::tables::Sharded;
 use super::values::Sources;
-use crate::query::{Data, Fact, Joined, Merged, ScopeId, Test, Value};
+use crate::query::{ColumnRef, Data, Fact, Joined, Merged, ScopeId, Test, Value};
 
 /// How often all rules are gone through. What is not pinned by then stays so, and the statement
 /// needs a hint; a chain of more joins than that in the worst order is not met in practice.
@@ -52,9 +52,25 @@ pub(super) struct Pins<'a> {
     cells: Vec<Option<Nulls>>,
     rules: Vec<Rule>,
     sources: Sources,
+    /// Whether values pin anything. They don't where it is asked what lies together with one entry.
+    by_values: bool,
 }
 
 impl<'a> Pins<'a> {
+    /// As if the key of `anchor` were known, and no other key.
+    pub(super) fn anchored(
+        data: &'a Data,
+        columns: Columns<'a>,
+        key: &KeyColumns<'a>,
+        anchor: Place,
+    ) -> Result<Self, Refusal> {
+        let mut pins = Self::empty(columns, key, HashSet::default());
+        pins.by_values = false;
+        pins.pinned.insert(anchor);
+        pins.read(data, key)?;
+        Ok(pins)
+    }
+
     /// Reads the facts of a statement. `inserts` are the entries that rows are inserted into.
     pub(super) fn try_new(
         data: &'a Data,
@@ -62,7 +78,17 @@ impl<'a> Pins<'a> {
         key: &KeyColumns<'a>,
         inserts: HashSet<Place, RandomState>,
     ) -> Result<Self, Refusal> {
-        let mut pins = Self {
+        let mut pins = Self::empty(columns, key, inserts);
+        pins.read(data, key)?;
+        Ok(pins)
+    }
+
+    fn empty(
+        columns: Columns<'a>,
+        key: &KeyColumns<'a>,
+        inserts: HashSet<Place, RandomState>,
+    ) -> Self {
+        Self {
             columns,
             key_type: key.key_type,
             inserts,
@@ -70,16 +96,30 @@ impl<'a> Pins<'a> {
             cells: Vec::new(),
             rules: Vec::new(),
             sources: Sources::default(),
-        };
+            by_values: true,
+        }
+    }
+
+    fn read(&mut self, data: &'a Data, key: &KeyColumns<'a>) -> Result<(), Refusal> {
         for (id, scope) in (0..).map(ScopeId).zip(&data.scopes) {
             for fact in &scope.facts {
-                pins.read_fact(id, fact)?;
+                self.read_fact(id, fact)?;
             }
             for merged in &scope.merged {
-                pins.read_join(id, merged, &key.names);
+                self.read_join(id, merged, &key.names);
             }
         }
-        Ok(pins)
+        Ok(())
+    }
+
+    /// What a column stands for. Not to be asked after [`Self::settle`].
+    pub(super) fn resolve(&mut self, scope: ScopeId, column: &'a ColumnRef) -> Option<Column> {
+        self.columns.resolve(scope, column)
+    }
+
+    /// Whether a column always has a key that is pinned.
+    pub(super) fn is_key(&self, column: &Column) -> bool {
+        self.nulls_of(column) == Some(Nulls::Never)
     }
 
     /// Pins the target of an INSERT by the values of its rows; false when one can't be read.
@@ -115,6 +155,7 @@ impl<'a> Pins<'a> {
     pub(super) fn settle(&mut self) -> Result<(), Refusal> {
         for origin in self.columns.origins() {
             let nulls = match origin {
+                Origin::Values(_) if !self.by_values => None,
                 Origin::Values(values) => {
                     let among = values.iter().map(|value| &**value);
                     let usable = self.sources.push_among(among, self.key_type)?;
@@ -158,6 +199,7 @@ impl<'a> Pins<'a> {
 
     fn read_fact(&mut self, scope: ScopeId, fact: &'a Fact) -> Result<(), Refusal> {
         match &fact.test {
+            Test::Among(..) | Test::AmongArray(..) if !self.by_values => {}
             Test::Among(column, values) => {
                 let column = self.columns.resolve(scope, column);
                 let targets = self.targets(scope, fact, column.as_ref());

@@ -10,6 +10,9 @@ use crate::query::TableRef;
 /// `feature_not_supported`.
 const UNSUPPORTED: &str = "0A000";
 
+/// Why a sharded table is not copied out by one shard.
+const SHARDED_COPY: &str = ": its rows are on several shards";
+
 impl Refusal {
     /// Something that the router does not do.
     pub(crate) fn unsupported(message: impl Into<String>) -> Self {
@@ -148,6 +151,35 @@ impl Refusal {
     pub(super) fn several_shards() -> Self {
         Self::unsupported("statement needs rows of more than one shard")
             .hint("send one statement for each shard key")
+    }
+
+    /// COPY TO of a table whose rows are on several shards.
+    pub(super) fn sharded_copy(table: &KeyColumn) -> Self {
+        let KeyColumn { table, column } = table;
+        Self::unsupported(format!(
+            "COPY of sharded table \"{table}\" is not supported{SHARDED_COPY}"
+        ))
+        .hint(format!(
+            "use COPY (SELECT ... WHERE {column} = <value>) TO STDOUT"
+        ))
+    }
+
+    /// Whether it is [`Self::sharded_copy`].
+    #[must_use]
+    pub fn is_of_a_sharded_copy(&self) -> bool {
+        self.sqlstate == UNSUPPORTED && self.message.ends_with(SHARDED_COPY)
+    }
+
+    /// Keys of one statement that lie on several shards.
+    #[must_use]
+    pub fn of_several_shards() -> Self {
+        Self::several_shards()
+    }
+
+    /// Whether it is that the keys lie on several shards.
+    #[must_use]
+    pub fn is_of_several_shards(&self) -> bool {
+        *self == Self::several_shards()
     }
 
     /// A hint beside another key.

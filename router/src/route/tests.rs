@@ -1,6 +1,6 @@
 //! The tests of routing, by what they look at.
 
-mod cluster;
+pub(crate) mod cluster;
 mod corpus;
 mod ddl;
 mod facts;

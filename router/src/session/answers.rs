@@ -42,19 +42,27 @@ pub(super) fn column_of(class: &Class) -> Option<&str> {
 
 /// The RowDescription of such a statement; empty for any other, whose answer has no rows.
 pub(super) fn heading(class: &Class) -> Result<Bytes, wire::EncodeError> {
+    let heading = |name| heading_of(name, type_of(class));
+    column_of(class).map_or(Ok(Bytes::new()), heading)
+}
+
+/// The RowDescription of a plan.
+pub(super) fn plan_heading() -> Result<Bytes, wire::EncodeError> {
+    heading_of(explain::COLUMN, TEXT_OID)
+}
+
+fn heading_of(name: &str, type_oid: u32) -> Result<Bytes, wire::EncodeError> {
     let mut out = BytesMut::new();
-    if let Some(name) = column_of(class) {
-        let column = Column {
-            name: Text::new(name.as_bytes()),
-            table_oid: 0,
-            table_column: 0,
-            type_oid: type_of(class),
-            type_bytes: if type_of(class) == INT8_OID { 8 } else { -1 },
-            type_modifier: -1,
-            format: Format::Text,
-        };
-        encode::row_description(&mut out, &[column])?;
-    }
+    let column = Column {
+        name: Text::new(name.as_bytes()),
+        table_oid: 0,
+        table_column: 0,
+        type_oid,
+        type_bytes: if type_oid == INT8_OID { 8 } else { -1 },
+        type_modifier: -1,
+        format: Format::Text,
+    };
+    encode::row_description(&mut out, &[column])?;
     Ok(out.freeze())
 }
 
@@ -111,7 +119,7 @@ impl Session {
     /// The answer to EXPLAIN (ROUTE), without its heading; none for any other statement.
     pub(super) fn explain_route(
         &self,
-        statement: &Statement,
+        (statement, sql): (&Statement, &str),
         plan: Option<&Plan>,
         params: Option<&dyn Parameters>,
         serving: &Serving,
@@ -124,7 +132,10 @@ impl Session {
             params,
             hints: self.hints(statement),
         };
-        let answer = explain::explain(question, &serving.snapshot);
+        let mut answer = explain::explain(question, &serving.snapshot);
+        if let Some(lines) = self.explain_scatter((statement, sql), plan, params, serving) {
+            answer.lines = lines;
+        }
         let mut out = rows(answer.lines.iter().map(String::as_str))?;
         encode::command_complete(&mut out, "EXPLAIN");
         Ok(Some(out.freeze()))

@@ -15,6 +15,7 @@ use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared, reads_cursor};
+use super::scatter::Scattered;
 use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
@@ -80,6 +81,8 @@ pub(super) enum Portal {
     Split(Arc<Split>),
     /// On the session's backend.
     Remote(Effect),
+    /// Of a query over the rows of several shards.
+    Scattered(Arc<Scattered>),
     /// Was one of the first two, and has been executed.
     Spent,
 }
@@ -264,6 +267,10 @@ impl Session {
                     self.forward_to_portal(frame, Answer::Describe);
                     Ok(())
                 }
+                Some(Portal::Scattered(scattered)) => {
+                    let heading = Box::pin(self.describe_scattered(&scattered)).await?;
+                    self.step(Step::Local(heading, None))
+                }
             },
         }
     }
@@ -272,7 +279,7 @@ impl Session {
         let execute = Execute::decode(frame.body())?;
         let name = execute.portal.as_bytes();
         let portal = self.seek(name).await?.ok_or_else(|| no_portal(name))?;
-        if !matches!(portal, Portal::Remote(_))
+        if !matches!(portal, Portal::Remote(_) | Portal::Scattered(_))
             && let Some(known) = self.portals.get_mut(name)
         {
             *known = Portal::Spent;
@@ -292,6 +299,15 @@ impl Session {
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
+            Portal::Scattered(scattered) => {
+                let executed = self.execute_scattered(&scattered, execute.max_rows);
+                if Box::pin(executed).await?
+                    && let Some(known) = self.portals.get_mut(name)
+                {
+                    *known = Portal::Spent;
+                }
+                Ok(())
+            }
             Portal::Spent => Err(spent(name).into()),
         }
     }
@@ -398,6 +414,7 @@ impl Session {
                     | Portal::Everywhere(_)
                     | Portal::Split(_)
                     | Portal::Answered(..)
+                    | Portal::Scattered(_)
                     | Portal::Spent,
                 )
                 | None => self.step(Step::Local(complete, None)),
@@ -455,6 +472,9 @@ impl Session {
                 seen.error |= self.batch.failed;
                 if synced {
                     self.finish(&seen);
+                    if self.company.is_some() {
+                        Box::pin(self.undo_parked()).await;
+                    }
                 } else if self.transaction == Transaction::Idle {
                     self.settings.end_transaction(!self.batch.failed);
                 }

@@ -85,12 +85,8 @@ impl Clock {
         self.limits.query
     }
 
-    /// The limit of an answer of the shard that begins now; none where nothing is limited.
-    pub(super) fn answer_limit(
-        &self,
-        victim: &Arc<CancelTarget>,
-        connect_timeout: Duration,
-    ) -> Option<AnswerLimit> {
+    /// Until when an answer that begins now has to be there, and after how long that is.
+    pub(super) fn answered_by(&self) -> Option<(Instant, Duration)> {
         let query = self
             .limits
             .query
@@ -98,7 +94,16 @@ impl Clock {
         let whole = self.began.zip(self.limits.transaction);
         let whole = whole.map(|(began, limit)| (began + limit, limit));
         let both = [query, whole].into_iter().flatten();
-        let (at, limit) = both.min_by_key(|(at, _)| *at)?;
+        both.min_by_key(|(at, _)| *at)
+    }
+
+    /// The limit of an answer of the shard that begins now; none where nothing is limited.
+    pub(super) fn answer_limit(
+        &self,
+        victim: &Arc<CancelTarget>,
+        connect_timeout: Duration,
+    ) -> Option<AnswerLimit> {
+        let (at, limit) = self.answered_by()?;
         Some(AnswerLimit {
             at,
             limit,

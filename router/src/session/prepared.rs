@@ -72,9 +72,7 @@ impl Prepared {
     /// Whether its rows have another form than clients were told.
     #[must_use]
     pub(super) fn has_changed(&self) -> bool {
-        self.shape
-            .as_deref()
-            .is_some_and(|shape| shape.has_changed())
+        self.shape.as_deref().is_some_and(Shape::has_changed)
     }
 
     /// Whether a client may have been told of its rows.

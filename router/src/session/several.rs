@@ -5,6 +5,7 @@
 //! each further shard when the transaction comes there. How it ends is in `commit`.
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use topology::{ShardId, ShardIndex};
 
 use super::attach::{Attachment, Stopped};
@@ -15,6 +16,7 @@ use super::prepared::Prepared;
 use super::state::{Preamble, Transaction};
 use super::{Session, control};
 use crate::error::Error;
+use crate::exec::ask::ask;
 use crate::pool::Lease;
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
@@ -22,6 +24,7 @@ use crate::twopc::Ability;
 use crate::view::Serving;
 
 mod commit;
+mod copies;
 mod split;
 mod writers;
 
@@ -384,10 +387,15 @@ impl Session {
             let mut cursors = attachment.ties.cursors.iter();
             cursors.any(|cursor| **cursor == *name)
         };
-        if self.company.is_none() || self.attachment.as_ref().is_some_and(has) {
+        let is_here =
+            self.attachment.as_ref().is_some_and(has) || self.portals.contains_key(name.as_bytes());
+        if self.company.is_none() || is_here {
             return Ok(());
         }
-        match self.parked(|parked| has(&parked.attachment)) {
+        let is_there = |parked: &Parked| {
+            has(&parked.attachment) || parked.portals.contains_key(name.as_bytes())
+        };
+        match self.parked(is_there) {
             Some(at) => self.change_over(at).await,
             None => Ok(()),
         }
@@ -430,6 +438,33 @@ impl Session {
         if let Some(attachment) = &mut self.attachment {
             attachment.ties.cursors.push(name.into());
         }
+    }
+
+    /// Has the parked backends go back to a savepoint at once, so that nobody waits for what they
+    /// hold since. One that does not ends the transaction.
+    pub(super) async fn undo_parked(&mut self) {
+        let Some(company) = &mut self.company else {
+            return;
+        };
+        let parked = company.others.iter_mut();
+        let undone = parked
+            .filter(|parked| parked.undo.is_some())
+            .map(async |parked| {
+                let savepoint = parked.undo.take().unwrap_or_default();
+                let done = ask(&mut parked.attachment.lease, &rollback_to(&savepoint)).await;
+                done.is_ok_and(|reply| reply.is(b"ROLLBACK"))
+            });
+        if join_all(undone).await.into_iter().all(|done| done) {
+            return;
+        }
+        let implicit = self.is_implicit();
+        self.close_backend();
+        self.settings.end_transaction(false);
+        self.transaction = if implicit {
+            Transaction::Idle
+        } else {
+            Transaction::FailedPending(Preamble::new("BEGIN"))
+        };
     }
 
     /// What a shard can do, asked on a backend of its own.

@@ -135,10 +135,10 @@ impl Session {
         frame: &Frame,
     ) -> Result<(), Stopped> {
         let class = &statement.class;
-        if self.company.is_some() {
-            if let Some(frames) = Box::pin(self.run_together(class)).await? {
-                return self.answer_locally(&frames).await;
-            }
+        if self.company.is_some()
+            && let Some(frames) = Box::pin(self.run_together(class)).await?
+        {
+            return self.answer_locally(&frames).await;
         }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
@@ -155,7 +155,9 @@ impl Session {
         }
         self.check_setting(class, sql)?;
         let failed = self.transaction == Transaction::Failed;
-        if !failed && let Some(frames) = self.explain_route(statement, plan, None, serving)? {
+        if !failed
+            && let Some(frames) = self.explain_route((statement, sql), plan, None, serving)?
+        {
             return self.answer_in_rows(class, &frames).await;
         }
         if !failed && plan == Some(&Plan::Everywhere) {
@@ -175,7 +177,10 @@ impl Session {
                         let text = (sql, &refusal);
                         let which = (statement, plan);
                         let split = self.split_of(which, text, &NoParameters, serving)?;
-                        let split = split.ok_or(refusal)?;
+                        let Some(split) = split else {
+                            let asked = (statement, plan, sql);
+                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
+                        };
                         let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
                         return self.answer_locally(&frames).await;
                     }
@@ -353,6 +358,9 @@ impl Session {
             return Err(Box::pin(self.step_back(&seen)).await.into());
         }
         self.finish(&seen);
+        if self.company.is_some() {
+            Box::pin(self.undo_parked()).await;
+        }
         Ok(())
     }
 

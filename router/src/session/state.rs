@@ -137,6 +137,18 @@ impl Preamble {
         self.statements.len() == 1
     }
 
+    /// Whether each statement of the transaction sees what has been committed before it, as far as
+    /// its own words say.
+    #[must_use]
+    pub(super) fn has_no_snapshot(&self) -> bool {
+        let begin = self
+            .statements
+            .first()
+            .map(|begin| begin.to_ascii_lowercase());
+        let named = |word| begin.as_ref().is_some_and(|begin| begin.contains(word));
+        self.is_bare() && !named("repeatable") && !named("serializable")
+    }
+
     /// All statements as one query string.
     #[must_use]
     pub(super) fn sql(&self) -> String {

@@ -105,6 +105,7 @@ impl Router {
         .await
         .unwrap();
         let core = Arc::new(Core {
+            store: Arc::new(MemoryStore::new()),
             managers: Managers::new(Arc::new(MemoryStore::new()), None, None),
             schema: Schema::default(),
             cache: Cache::new(1_000),

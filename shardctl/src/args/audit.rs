@@ -8,7 +8,7 @@ use crate::help;
 pub enum Audit {
     /// List entries, newest first
     #[command(after_long_help = help::AUDIT_LIST)]
-    List(List),
+    List(Box<List>),
     /// Check that no entry was changed, removed or moved
     #[command(after_long_help = help::AUDIT_VERIFY)]
     Verify,

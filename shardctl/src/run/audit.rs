@@ -12,7 +12,7 @@ use crate::report::audit::{Entries, Findings};
 impl Session {
     pub(super) async fn audit(&self, command: Audit) -> Result<Outcome, Error> {
         match command {
-            Audit::List(wanted) => self.entries(wanted).await,
+            Audit::List(wanted) => self.entries(*wanted).await,
             Audit::Verify => self.verify().await,
         }
     }

@@ -49,47 +49,27 @@ const PHP: Client = Client {
 async fn node_postgres_sees_no_difference(cluster: &Cluster) -> Outcome {
     create_tables(cluster, NODE.name).await?;
     NODE.sees_no_difference(cluster).await?;
-    let refused = [
-        r#"all shards: "0A000""#,
-        r#"two shards: "0A000""#,
-        r#"after: [{"a":1}]"#,
-        "end: ",
-    ];
+    let refused = [r#"all shards: "0A000""#, r#"after: [{"a":1}]"#, "end: "];
     NODE.is_refused(cluster, &refused).await
 }
 
 async fn jdbc_sees_no_difference(cluster: &Cluster) -> Outcome {
     create_tables(cluster, JDBC.name).await?;
     JDBC.sees_no_difference(cluster).await?;
-    let refused = [
-        "all shards: 0A000",
-        "two shards: 0A000",
-        "after: [[1]]",
-        "end:",
-    ];
+    let refused = ["all shards: 0A000", "after: [[1]]", "end:"];
     JDBC.is_refused(cluster, &refused).await
 }
 
 async fn ruby_pg_sees_no_difference(cluster: &Cluster) -> Outcome {
     create_tables(cluster, RUBY.name).await?;
     RUBY.sees_no_difference(cluster).await?;
-    let refused = [
-        r#"all shards: "0A000""#,
-        r#"two shards: "0A000""#,
-        r#"after: [["1"]]"#,
-        "end: ",
-    ];
+    let refused = [r#"all shards: "0A000""#, r#"after: [["1"]]"#, "end: "];
     RUBY.is_refused(cluster, &refused).await
 }
 
 async fn php_pdo_sees_no_difference(cluster: &Cluster) -> Outcome {
     create_tables(cluster, PHP.name).await?;
     PHP.sees_no_difference(cluster).await?;
-    let refused = [
-        r#"all shards: "0A000""#,
-        r#"two shards: "0A000""#,
-        "after: 1",
-        "end: ",
-    ];
+    let refused = [r#"all shards: "0A000""#, "after: 1", "end: "];
     PHP.is_refused(cluster, &refused).await
 }

@@ -1,4 +1,5 @@
-//! pgbench: point reads in each of its protocol modes, with a check that the row is the right one.
+//! pgbench: point reads and simple updates in each of its protocol modes, with a check that the row
+//! is the right one.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -9,18 +10,23 @@ use serde_json::json;
 use tests::pg::Address;
 use tests::{Cluster, http, postgres};
 
-use crate::suite::{Outcome, Suite, shared};
+use crate::suite::{Outcome, Suite, same, shared};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    shared!(suite: pgbench_reads_points_in_every_mode).into()
+    shared!(suite: pgbench_reads_points_and_updates_them_in_every_mode).into()
 }
 
 const ACCOUNTS: u32 = 2_000;
 
-async fn pgbench_reads_points_in_every_mode(cluster: &Cluster) -> Outcome {
+async fn pgbench_reads_points_and_updates_them_in_every_mode(cluster: &Cluster) -> Outcome {
     let columns = "aid int NOT NULL PRIMARY KEY, bid int, abalance int, filler char(84)";
     cluster
         .create("pgbench_accounts", columns, ("aid", "bigint"))
+        .await?;
+    // What `-N` writes beside the account lies with it.
+    let history = "tid int, bid int, aid int, delta int, mtime timestamp, filler char(22)";
+    cluster
+        .create("pgbench_history", history, ("aid", "bigint"))
         .await?;
     reference_branches(cluster).await?;
     let address = cluster.router(0)?.address();
@@ -43,6 +49,15 @@ async fn pgbench_reads_points_in_every_mode(cluster: &Cluster) -> Outcome {
         pgbench(&address, &["-M", mode, "-f", &script]).await?;
         pgbench(&address, &["-M", mode, "-S"]).await?;
     }
+    for mode in ["simple", "extended", "prepared"] {
+        pgbench(&address, &["-M", mode, "-N"]).await?;
+    }
+    let mut written = 0;
+    for shard in &cluster.shards {
+        let count = "SELECT count(*) FROM pgbench_history";
+        written += shard.psql(count).await?.parse::<u32>()?;
+    }
+    same!(written, 3 * 800);
     Ok(())
 }
 

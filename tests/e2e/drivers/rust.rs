@@ -146,15 +146,15 @@ async fn sqlx_reads_refusals_as_errors_and_goes_on(cluster: &Cluster) -> Outcome
         anyhow::Ok(error.code().unwrap_or_default().into_owned())
     };
     for _ in 0..3 {
-        let wide = sqlx::query("SELECT count(*) FROM rs_sqlx_no")
+        let wide = sqlx::query("SELECT count(*) FROM rs_sqlx_no a, rs_sqlx_no b")
             .fetch_one(&pool)
             .await;
         same!(code(wide.err().context("it was run")?)?, "0A000");
         let two = sqlx::query("SELECT n FROM rs_sqlx_no WHERE k = ANY($1)")
             .bind(vec![here, there])
             .fetch_all(&pool)
-            .await;
-        same!(code(two.err().context("it was run")?)?, "0A000");
+            .await?;
+        same!(two.len(), 0);
         let one: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&pool).await?;
         same!(one, 1);
     }

@@ -34,7 +34,8 @@ async fn a_client_that_asks_too_much_waits_and_probes_go_on() -> Outcome {
     }
     anyhow::ensure!(refused > 20, "{refused} of 60 were refused");
     for _ in 0..60 {
-        http::get(&format!("{}/healthz", manager.0.http())).await?.expect(200)?;
+        let probe = http::get(&format!("{}/healthz", manager.0.http())).await?;
+        same!(probe.status.as_u16(), 200, "{}", probe.body);
     }
     wait::until("the client let in again", wait::SETTLE, async || {
         http::get(&manager.api("/shards")).await?.expect(200)?;

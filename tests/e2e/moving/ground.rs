@@ -208,7 +208,7 @@ pub(super) fn impatient() -> Value {
 /// A guard as the managers install one, of one key and without its lock.
 fn guard(key: i64) -> String {
     format!(
-        "CREATE SCHEMA vg;
+        "CREATE SCHEMA IF NOT EXISTS vg;
          CREATE SEQUENCE vg.fence MINVALUE -1 START 0;
          SELECT setval('vg.fence', 0);
          CREATE FUNCTION vg.guard() RETURNS trigger LANGUAGE plpgsql AS $$

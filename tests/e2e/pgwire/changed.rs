@@ -76,7 +76,7 @@ async fn rows_of_another_form_are_refused_on_the_shard_that_has_them(cluster: &C
     cluster.shard("shard-2")?.psql(alter).await?;
     is_refused(&mut raw, &run("s", two), 'I').await?;
     // It stays refused, and fails a transaction.
-    is_refused(&mut raw, &run("s", one), 'I').await?;
+    is_refused(&mut raw, &run("s", two), 'I').await?;
     raw.query("BEGIN").await?;
     is_refused(&mut raw, &run("s", two), 'E').await?;
     same!(status(&raw.query("ROLLBACK").await?)?, 'I');

@@ -229,7 +229,7 @@ async fn commits_that_come_apart_are_seen_and_repaired() -> Outcome {
     shard.psql("SELECT pg_reload_conf()").await?;
     // It was its own commit that the server has lost, or not: either is settled.
     shard.psql("DROP TABLE IF EXISTS apart").await?;
-    same!(differences(&cluster).await?, ["table apart"]);
+    same!(differences(&cluster).await?, ["table public.apart"]);
     let (code, text) = shardctl(&cluster, "schema repair --from shard-1 --to shard-2").await?;
     same!(code, 0, "{text}");
     same!(differences(&cluster).await?, Vec::<String>::new());

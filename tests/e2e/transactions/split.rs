@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
-use tests::Cluster;
+use serde_json::json;
 use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
+use tests::{Cluster, http};
 
 use super::{all, keys, nothing_is_prepared};
 use crate::pgwire::{column, error_of, sqlstate, status};
@@ -19,6 +20,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         keys_of_several_shards_are_updated_and_deleted_together,
         drivers_write_rows_of_several_shards,
         what_reads_other_rows_is_refused,
+        a_reference_table_is_written_on_every_shard,
     )
     .into()
 }
@@ -232,4 +234,59 @@ async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
         same!(code, "0A000", "{sql}: {text}");
     }
     Ok(())
+}
+
+async fn a_reference_table_is_written_on_every_shard(cluster: &Cluster) -> Outcome {
+    let columns = "code text PRIMARY KEY, name text, seen timestamptz DEFAULT now()";
+    let router = cluster.router(0)?;
+    router
+        .psql(&format!("CREATE TABLE co_ref ({columns})"))
+        .await?;
+    let body = json!({ "name": "co_ref", "kind": "reference" });
+    http::post(&cluster.manager(0)?.api("/tables"), &body)
+        .await?
+        .expect(201)?;
+    cluster.settle().await?;
+    let mut router = Raw::connect(&router.address()).await?;
+    let insert = "INSERT INTO co_ref (code, name, seen) VALUES ('is', 'Iceland', '2026-01-01Z')";
+    let answer = router.query(&format!("{insert} RETURNING code")).await?;
+    same!(column(&answer)?, ["is"], "{answer:?}");
+    same!(status(&answer)?, 'I');
+    let update = "UPDATE co_ref SET name = $1 WHERE code = 'is'";
+    let batch = [
+        parse("", update, &[]),
+        bind("", "", false, &[Some(b"island")]),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = router.exchange(&batch.concat()).await?;
+    same!(tags(&answer), "12CZ", "{answer:?}");
+    same!(answer[2].text(), "UPDATE 1");
+    for shard in &cluster.shards {
+        let rows = shard.psql("SELECT code, name FROM co_ref").await?;
+        same!(rows, "is|island");
+    }
+    // In one transaction with rows of a shard, and rolled back.
+    let statements = [
+        ("BEGIN".to_owned(), 'T'),
+        ("DELETE FROM co_ref".to_owned(), 'T'),
+        ("ROLLBACK".to_owned(), 'I'),
+    ];
+    all(&mut router, &statements).await?;
+    for sql in [
+        "INSERT INTO co_ref (code, name) VALUES ('no', 'Norway')",
+        "INSERT INTO co_ref VALUES ('no', 'Norway', now())",
+        "UPDATE co_ref SET seen = CURRENT_TIMESTAMP",
+        "UPDATE co_ref SET name = random()::text",
+        "INSERT INTO co_ref SELECT * FROM co_ref",
+    ] {
+        let answer = router.query(sql).await?;
+        let (code, text) = error_of(&answer)?;
+        same!(code, "0A000", "{sql}: {text}");
+        same!(status(&answer)?, 'I');
+    }
+    for shard in &cluster.shards {
+        same!(shard.psql("SELECT count(*) FROM co_ref").await?, "1");
+    }
+    nothing_is_prepared(cluster).await
 }

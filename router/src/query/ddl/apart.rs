@@ -2,7 +2,9 @@
 //! tables, and roles.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{ClusterStmt, ReindexObjectType, ReindexStmt, VacuumStmt};
+use pg_query::protobuf::{
+    AlterRoleSetStmt, ClusterStmt, ReindexObjectType, ReindexStmt, VacuumStmt,
+};
 
 use super::super::names;
 use super::{Change, Ddl, Manner};
@@ -21,12 +23,27 @@ pub(super) fn of(node: &NodeEnum) -> Option<Ddl> {
 fn of_server(node: &NodeEnum) -> Option<&'static str> {
     Some(match node {
         NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
-        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
+        NodeEnum::AlterRoleStmt(_) => "ALTER ROLE",
+        NodeEnum::AlterRoleSetStmt(it) if is_harmless(it) => "ALTER ROLE",
         NodeEnum::DropRoleStmt(_) => "DROP ROLE",
         NodeEnum::GrantRoleStmt(it) if it.is_grant => "GRANT ROLE",
         NodeEnum::GrantRoleStmt(_) => "REVOKE ROLE",
         _ => return None,
     })
+}
+
+/// Whether what a role's sessions begin with is not what routers rely on: their own logins are
+/// roles, too.
+fn is_harmless(alter: &AlterRoleSetStmt) -> bool {
+    let name = alter.setstmt.as_ref().map_or("", |set| set.name.as_str());
+    let name = name.to_ascii_lowercase();
+    let relied_on = [
+        "client_encoding",
+        "session_replication_role",
+        "standard_conforming_strings",
+        "transform_null_equals",
+    ];
+    !relied_on.contains(&&*name) && !name.starts_with("vg.") && !name.starts_with("sharding.")
 }
 
 fn vacuum(vacuum: &VacuumStmt) -> Ddl {

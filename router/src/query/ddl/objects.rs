@@ -2,8 +2,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterObjectSchemaStmt, AlterOwnerStmt, CommentStmt, CreateSchemaStmt, DropBehavior, DropStmt,
-    GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
+    AlterObjectSchemaStmt, AlterOwnerStmt, AlterSeqStmt, CommentStmt, CreateSchemaStmt,
+    DropBehavior, DropStmt, GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
 };
 
 use super::super::names;
@@ -11,9 +11,9 @@ use super::queries::{self, is_temporary};
 use super::table::{self, TEMPORARY};
 use super::{Change, Ddl, Manner, Objection, apart, tags};
 
-const SEQUENCE: Objection = Objection {
-    what: "a sequence, whose values collide between shards",
-    hint: "use uuid keys, or give the id from the application",
+const SEQUENCE_OPTIONS: Objection = Objection {
+    what: "ALTER SEQUENCE with other options than RESTART, CACHE and OWNED BY",
+    hint: "each shard's sequence has values of its own: create another sequence",
     everywhere: false,
 };
 
@@ -67,13 +67,13 @@ pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
         NodeEnum::GrantStmt(it) => grant(it),
         NodeEnum::CreateSchemaStmt(it) => create_schema(it),
         NodeEnum::CreateSeqStmt(it) => {
-            let mut ddl = Ddl::new("CREATE SEQUENCE").objecting(SEQUENCE);
+            let mut ddl = Ddl::new("CREATE SEQUENCE");
             if it.sequence.as_ref().is_some_and(is_temporary) {
                 ddl.object(TEMPORARY);
             }
             ddl
         }
-        NodeEnum::AlterSeqStmt(_) => Ddl::new("ALTER SEQUENCE").objecting(SEQUENCE),
+        NodeEnum::AlterSeqStmt(it) => alter_sequence(it),
         NodeEnum::RuleStmt(it) => altering("CREATE RULE", it.relation.as_ref()).objecting(RULE),
         NodeEnum::CreateTrigStmt(it) => {
             let mut ddl = altering("CREATE TRIGGER", it.relation.as_ref());
@@ -133,6 +133,21 @@ fn plain_tag(node: &NodeEnum) -> Option<&'static str> {
         NodeEnum::AlterFdwStmt(_) => "ALTER FOREIGN DATA WRAPPER",
         _ => return None,
     })
+}
+
+fn alter_sequence(alter: &AlterSeqStmt) -> Ddl {
+    let ddl = Ddl::new("ALTER SEQUENCE");
+    let keeps_values = |node: &Node| match &node.node {
+        Some(NodeEnum::DefElem(option)) => {
+            ["restart", "cache", "owned_by"].contains(&option.defname.as_str())
+        }
+        _ => false,
+    };
+    if alter.options.iter().all(keeps_values) {
+        ddl
+    } else {
+        ddl.objecting(SEQUENCE_OPTIONS)
+    }
 }
 
 fn altering(tag: &'static str, relation: Option<&RangeVar>) -> Ddl {

@@ -13,24 +13,15 @@ use super::super::{Family, TableRef, names};
 use super::queries::is_temporary;
 use super::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection, tags};
 
-const SERIAL_HINT: &str =
-    "use a uuid with DEFAULT gen_random_uuid(), or give the id from the application";
+const SERIAL: &str = "a serial column";
 
-const SERIAL: Objection = Objection {
-    what: "a serial column, whose values collide between shards",
-    hint: SERIAL_HINT,
-    everywhere: false,
-};
+const IDENTITY: &str = "an identity column";
 
-const IDENTITY: Objection = Objection {
-    what: "an identity column, whose values collide between shards",
-    hint: SERIAL_HINT,
-    everywhere: false,
-};
+const SEQUENCE_DEFAULT: &str = "a default from a sequence";
 
-const SEQUENCE_DEFAULT: Objection = Objection {
-    what: "a default from a sequence, whose values collide between shards",
-    hint: SERIAL_HINT,
+const IDENTITY_OPTIONS: Objection = Objection {
+    what: "other options of an identity column than RESTART",
+    hint: "each shard's sequence has values of its own: drop the identity and add another one",
     everywhere: false,
 };
 
@@ -149,7 +140,10 @@ fn alter_command(ddl: &mut Ddl, table: &TableRef, command: &AlterTableCmd) {
         AlterTableType::AtAlterColumnType => {
             ddl.changes.push(column_change("change the type of"));
         }
-        AlterTableType::AtAddIdentity | AlterTableType::AtSetIdentity => ddl.object(IDENTITY),
+        AlterTableType::AtAddIdentity => ddl.draws = Some(IDENTITY),
+        AlterTableType::AtSetIdentity if !only_restarts(command.def.as_deref()) => {
+            ddl.object(IDENTITY_OPTIONS);
+        }
         _ => {}
     }
     let mut others = Vec::new();
@@ -169,7 +163,7 @@ fn alter_command(ddl: &mut Ddl, table: &TableRef, command: &AlterTableCmd) {
         }
         Some(Some(_)) if command.subtype() == AlterTableType::AtColumnDefault => {
             if command.def.as_deref().is_some_and(draws_from_sequence) {
-                ddl.object(SEQUENCE_DEFAULT);
+                ddl.draws = Some(SEQUENCE_DEFAULT);
             }
         }
         Some(_) | None => {}
@@ -177,28 +171,41 @@ fn alter_command(ddl: &mut Ddl, table: &TableRef, command: &AlterTableCmd) {
     ddl.changes.append(&mut others);
 }
 
+/// Whether the options of an identity column leave its values as they are but for the next one.
+fn only_restarts(options: Option<&Node>) -> bool {
+    let Some(Some(NodeEnum::List(list))) = options.map(|node| &node.node) else {
+        return false;
+    };
+    list.items.iter().all(|node| match &node.node {
+        Some(NodeEnum::DefElem(option)) => {
+            ["restart", "generated"].contains(&option.defname.as_str())
+        }
+        _ => false,
+    })
+}
+
 /// What a column's definition asks for besides the column.
 fn column(ddl: &mut Ddl, table: &TableRef, column: &ColumnDef, others: &mut Vec<Change>) {
     if column.type_name.as_ref().is_some_and(is_serial) {
-        ddl.object(SERIAL);
+        ddl.draws = Some(SERIAL);
     }
     if column
         .raw_default
         .as_deref()
         .is_some_and(draws_from_sequence)
     {
-        ddl.object(SEQUENCE_DEFAULT);
+        ddl.draws = Some(SEQUENCE_DEFAULT);
     }
     for node in &column.constraints {
         let Some(NodeEnum::Constraint(it)) = &node.node else {
             continue;
         };
         match it.contype() {
-            ConstrType::ConstrIdentity => ddl.object(IDENTITY),
+            ConstrType::ConstrIdentity => ddl.draws = Some(IDENTITY),
             ConstrType::ConstrDefault
                 if it.raw_expr.as_deref().is_some_and(draws_from_sequence) =>
             {
-                ddl.object(SEQUENCE_DEFAULT);
+                ddl.draws = Some(SEQUENCE_DEFAULT);
             }
             _ => constraint(table, it, Some(&column.colname), others),
         }

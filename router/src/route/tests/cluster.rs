@@ -24,7 +24,7 @@ use crate::route::{Plan, Refusal, plan};
 /// | reference | countries, rates |
 /// | on shard `b` | settings, audit |
 /// | on shard `c` | jobs |
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let sharded = [
         ("public", "customers", "default", "id"),
         ("public", "orders", "default", "customer_id"),

@@ -12,6 +12,7 @@ fn ddl(changes: Vec<Change>) -> Class {
         changes,
         objections: Vec::new(),
         manner: Manner::Together,
+        draws: None,
     })
 }
 
@@ -133,6 +134,7 @@ fn an_objection_may_end_at_the_home_shard() {
             changes,
             objections: vec![objection],
             manner: Manner::Together,
+            draws: None,
         }))
     };
     assert!(matches!(with("orders", false), Plan::Refused(_)));

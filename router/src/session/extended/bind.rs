@@ -13,12 +13,14 @@ use crate::pool;
 use crate::query::Class;
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
+use crate::scatter;
 use crate::session::attach::Stopped;
 use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
 use crate::session::housekeeping::{is_answered_here, is_housekeeping};
 use crate::session::prepared::Prepared;
+use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
 use crate::session::{POISON, Session, answers, control, hints, local};
 use crate::view::Serving;
@@ -82,7 +84,10 @@ impl Session {
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
-                if !matches!(opened, Portal::Answered(..) | Portal::Split(_)) {
+                if !matches!(
+                    opened,
+                    Portal::Answered(..) | Portal::Split(_) | Portal::Scattered(_)
+                ) {
                     takes_no_parameters(&bind)?;
                 }
                 self.portals.insert(portal, opened);
@@ -199,7 +204,12 @@ impl Session {
         if let Class::ExplainRoute(_) = class {
             let types = &answers::parameter_types(prepared);
             let bound = Bound { bind, types };
-            let frames = self.explain_route(statement, Some(plan), Some(&bound), serving)?;
+            let frames = self.explain_route(
+                (statement, prepared.sql()),
+                Some(plan),
+                Some(&bound),
+                serving,
+            )?;
             let answered = Portal::Answered(frames.unwrap_or_default(), answers::heading(class)?);
             return Ok(Destination::Here(answered));
         }
@@ -215,9 +225,18 @@ impl Session {
             Ok(target) => target,
             Err(refusal) => {
                 let text = (prepared.sql(), &refusal);
-                let split = self.split_of((statement, plan), text, &bound, serving)?;
-                let split = split.ok_or(refusal)?.bound(prepared, bind);
-                return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+                if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
+                    let split = split.bound(prepared, bind);
+                    return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+                }
+                let asked = (statement, self.is_hinted(statement));
+                // COPY and EXPLAIN are answered to simple queries only.
+                let is_query = matches!(class, Class::Select(_));
+                if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
+                    return Err(refusal.into());
+                }
+                let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
+                return Ok(Destination::Here(Portal::Scattered(scattered)));
             }
         };
         let permit = self.permit(statement, Some(plan));

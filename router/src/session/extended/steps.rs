@@ -244,7 +244,9 @@ impl Session {
 
     /// As [`Self::find_backend`], unless the client can do without: before an error, a statement
     /// need not have been prepared in earnest.
-    pub(super) async fn find_backend_for_descriptions(&mut self) -> Result<(), Stopped> {
+    pub(in crate::session) async fn find_backend_for_descriptions(
+        &mut self,
+    ) -> Result<(), Stopped> {
         let waits = |step: &Step| match step {
             Step::Describe { .. } => true,
             Step::Parse { prepared, .. } => prepared.planned.is_none(),
@@ -317,7 +319,7 @@ impl Session {
     }
 
     /// As [`Self::flush_backend`], for what must not be done if anything before it has failed.
-    pub(super) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
+    pub(in crate::session) async fn flush_to_go_on(&mut self) -> Result<(), Stopped> {
         self.flush_backend().await?;
         self.go_on()
     }

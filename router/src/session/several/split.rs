@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::exec::collect::{self, Collected};
 use crate::moving;
 use crate::query::{self, Statement};
-use crate::route::{self, Parameters, Part, Plan, Refusal, Target};
+use crate::route::{self, Copies, Parameters, Part, Plan, Refusal, Target};
 use crate::session::attach::Stopped;
 use crate::session::prepared::Prepared;
 use crate::session::state::{Preamble, Transaction};
@@ -31,7 +31,9 @@ const MAX_RETURNED_BYTES: usize = 32 << 20;
 /// A statement in parts.
 #[derive(Debug)]
 pub(in crate::session) struct Split {
-    parts: Vec<Piece>,
+    pub(super) parts: Vec<Piece>,
+    /// Set where every shard has the same rows.
+    copies: Option<Copies>,
     /// What it is bound to; none in a simple query.
     bound: Option<Bound>,
     /// Whether it hands out rows.
@@ -41,8 +43,8 @@ pub(in crate::session) struct Split {
 
 /// What one shard runs.
 #[derive(Debug)]
-struct Piece {
-    target: Target,
+pub(super) struct Piece {
+    pub(super) target: Target,
     sql: String,
     /// The places of its rows among all; none when they have none.
     rows: Option<Vec<usize>>,
@@ -76,7 +78,8 @@ impl Session {
         let snapshot = &serving.snapshot;
         let parts = route::split((statement, plan), refusal, params, snapshot, &schemas)?;
         let Some(parts) = parts else {
-            return Ok(None);
+            let copies = route::copies(statement, snapshot, &schemas);
+            return copies.map(|it| of_copies(it, sql, serving)).transpose();
         };
         let max_bytes = query::MAX_STATEMENT_BYTES;
         let piece = |part: Part| {
@@ -96,6 +99,7 @@ impl Session {
         let parts: Option<Vec<Piece>> = parts.into_iter().map(piece).collect();
         Ok(parts.map(|parts| Split {
             parts,
+            copies: None,
             bound: None,
             returns: query::returns_rows(sql, max_bytes),
             epoch: snapshot.epoch(),
@@ -147,6 +151,9 @@ impl Session {
         self.must_not_have_failed()?;
         self.check_epoch(serving, split)?;
         self.begin_implicitly().await?;
+        if let Some(copies) = &split.copies {
+            return self.run_copies(serving, split, copies).await;
+        }
         let mut answers = Vec::with_capacity(split.parts.len());
         let mut bytes = 0;
         for piece in &split.parts {
@@ -193,7 +200,28 @@ impl Session {
         Ok(())
     }
 
-    async fn run_piece(
+    /// Asks something of the router's own within the transaction.
+    pub(super) async fn look(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+        target: Target,
+        sql: &str,
+    ) -> Result<Collected, Stopped> {
+        self.flight.note_writes(false);
+        self.attach(serving, target).await?;
+        let mut message = BytesMut::new();
+        wire::frontend::encode::query(&mut message, sql.as_bytes())?;
+        let collected = self.converse(message, split.epoch).await?;
+        if let Some(error) = &collected.error {
+            self.client.outbound.extend_from_slice(error);
+            self.transaction = Transaction::Failed;
+            return Err(Stopped::Answered);
+        }
+        Ok(collected)
+    }
+
+    pub(super) async fn run_piece(
         &mut self,
         serving: &Serving,
         split: &Split,
@@ -310,7 +338,40 @@ impl Split {
     }
 }
 
+/// A write that all shards run as it is.
+fn of_copies(copies: Copies, sql: &str, serving: &Serving) -> Result<Split, Refusal> {
+    super::copies::check_text(sql, &copies.table)?;
+    let part = |index| Piece {
+        target: Target::Shard { index, token: None },
+        sql: sql.to_owned(),
+        rows: None,
+    };
+    Ok(Split {
+        parts: serving.active().map(|(index, _)| part(index)).collect(),
+        copies: Some(copies),
+        bound: None,
+        returns: query::returns_rows(sql, query::MAX_STATEMENT_BYTES),
+        epoch: serving.snapshot.epoch(),
+    })
+}
+
+/// The first of answers that are all the same.
+pub(super) fn merge_copies(split: &Split, mut answers: Vec<Collected>) -> Result<Bytes, Stopped> {
+    answers.truncate(1);
+    merge(split, answers)
+}
+
 impl Piece {
+    /// The statement as it is, for a further shard.
+    pub(super) fn whole(target: Target, split: &Split) -> Self {
+        let sql = split.parts.first().map(|piece| piece.sql.clone());
+        Self {
+            target,
+            sql: sql.unwrap_or_default(),
+            rows: None,
+        }
+    }
+
     /// What is sent for it: to run it, or only to describe what it hands out.
     fn message(&self, bound: Option<&Bound>, describe: bool) -> Result<BytesMut, Stopped> {
         use wire::frontend::{TargetKind, encode};
