@@ -12,7 +12,7 @@ use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
-use crate::config::{Config, Resharding, Security};
+use crate::config::{Config, Security};
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
@@ -210,7 +210,7 @@ async fn operations(
         sessions: Sessions::new(shards_config.clone(), tasks.clone()),
         tools: Tools::new(shards_config, config.shards_tls.clone()),
         tasks: tasks.clone(),
-        settings: driver_settings(config.resharding),
+        settings: job_settings(config),
         metrics: metrics.reshard.clone(),
     });
     let recovery = recovery::Recovery::new(
@@ -256,13 +256,15 @@ async fn audit_file(config: &Config) -> Option<audit::File> {
     Some(file)
 }
 
-fn driver_settings(config: Resharding) -> reshard::driver::Settings {
+/// What jobs may take of the shards.
+fn job_settings(config: &Config) -> reshard::driver::Settings {
+    let resharding = &config.resharding;
     reshard::driver::Settings {
-        max_wal_retained: config.max_wal_retained,
-        copy_workers: config.copy_workers,
+        max_wal_retained: resharding.max_wal_retained,
+        copy_workers: resharding.copy_workers,
         copy_limits: reshard::copy::governor::Limits {
-            replica_lag: config.max_replica_lag,
-            latency: config.max_latency,
+            replica_lag: resharding.max_replica_lag,
+            latency: resharding.max_latency,
         },
         ..reshard::driver::Settings::default()
     }

@@ -23,6 +23,7 @@ use crate::console::Reload;
 use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
+use crate::ids::Ids;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
@@ -193,16 +194,13 @@ impl Parts {
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
         let users = Arc::new(users);
-        let tls = config
-            .security
-            .tls
-            .as_ref()
-            .map(Acceptor::load)
-            .transpose()?;
+        let tls = config.security.tls.as_ref();
+        let tls = tls.map(Acceptor::load).transpose()?;
         let managers = managers(config, Arc::clone(&store))?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
+            ids: Ids::new(Arc::clone(&shared)),
             store: shared,
             managers,
             cache: Cache::new(config.sharding.max_cached_statements),
@@ -265,6 +263,8 @@ impl Parts {
         tasks.spawn("barrier", barrier.run(ground.clone()));
         tasks.spawn("moving", core.moving.clone().run(ground.clone()));
         tasks.spawn("pools", keeper.run(ground.clone()));
+        let (ids, stop) = (Arc::clone(&core), ground.clone());
+        tasks.spawn("ids", async move { ids.ids.run(stop).await });
         tasks.spawn(
             "replicas",
             replica::prober::run(Arc::clone(&core), ground.clone()),

@@ -7,6 +7,7 @@ use topology::store::Store;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::hold::Holding;
+use crate::ids::Ids;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
@@ -27,6 +28,8 @@ pub struct Core {
     pub cache: Cache,
     /// etcd, for what is not of the topology.
     pub store: Arc<dyn Store>,
+    /// Makes unique ids.
+    pub ids: Ids,
     /// The way to the manager that leads.
     pub managers: Managers,
     /// The columns of tables.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod exec;
 pub mod health;
 pub mod hold;
+pub mod ids;
 pub mod ingress;
 pub mod managers;
 pub mod metrics;

@@ -149,7 +149,10 @@ impl Managers {
     pub async fn create_table(&self, message: CreateTableRequest) -> Result<Epoch, Error> {
         self.send(message, async |channel, request| {
             let mut client = TableServiceClient::new(channel);
-            client.create_table(request).await.map(epoch_of)
+            client
+                .create_table(request)
+                .await
+                .map(|response| epoch_of(&response))
         })
         .await
     }
@@ -161,7 +164,10 @@ impl Managers {
     pub async fn delete_table(&self, message: DeleteTableRequest) -> Result<Epoch, Error> {
         self.send(message, async |channel, request| {
             let mut client = TableServiceClient::new(channel);
-            client.delete_table(request).await.map(epoch_of)
+            client
+                .delete_table(request)
+                .await
+                .map(|response| epoch_of(&response))
         })
         .await
     }
@@ -226,7 +232,7 @@ impl Managers {
     }
 }
 
-fn epoch_of<T>(response: Response<T>) -> Epoch {
+fn epoch_of<T>(response: &Response<T>) -> Epoch {
     let text = response.metadata().get(EPOCH);
     let text = text.and_then(|value| value.to_str().ok());
     Epoch(text.and_then(|text| text.parse().ok()).unwrap_or(0))

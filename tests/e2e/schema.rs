@@ -12,12 +12,14 @@ use crate::suite::Suite;
 mod diff;
 mod objects;
 mod register;
+mod sequences;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         diff::trials(suite),
         objects::trials(suite),
         register::trials(suite),
+        sequences::trials(suite),
     ]
     .into_iter()
     .flatten()

@@ -42,6 +42,13 @@ pub struct UnsafeCall {
     pub hint: &'static str,
 }
 
+const OF_THE_ROUTER: UnsafeCall = UnsafeCall {
+    name: "a function of schema sharding",
+    reach: Reach::Nowhere,
+    reason: "the router answers it by itself, where the call is all that the statement is",
+    hint: "send SELECT sharding.next_id() first, and give the value",
+};
+
 const BUILTIN: &str = include_str!("functions/builtin.txt");
 
 const FOREIGN: UnsafeCall = UnsafeCall {
@@ -72,6 +79,7 @@ pub(super) fn classify(call: &FuncCall) -> Option<UnsafeCall> {
         return Some(FOREIGN);
     };
     match (KNOWN.get(name).copied(), schema) {
+        (_, ["sharding"]) => Some(OF_THE_ROUTER),
         (Some(Some(_)), [] | ["pg_catalog"])
             if *name == "set_config" && is_local_custom_setting(&call.args) =>
         {

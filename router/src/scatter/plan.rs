@@ -163,6 +163,7 @@ pub fn plan(
     if text.contains(sql::MARK) {
         return Err(not_understood());
     }
+    tree::check_numbers(text)?;
     let spread = spread::spread(data, snapshot, search_path)?;
     let select = tree::parse(text)?;
     if select.into_clause.is_some() || !select.values_lists.is_empty() {

@@ -42,16 +42,21 @@ pub(super) fn column_of(class: &Class) -> Option<&str> {
 
 /// The RowDescription of such a statement; empty for any other, whose answer has no rows.
 pub(super) fn heading(class: &Class) -> Result<Bytes, wire::EncodeError> {
-    let heading = |name| heading_of(name, type_of(class));
+    heading_in(class, Format::Text)
+}
+
+/// As [`heading`], of values in a format.
+pub(super) fn heading_in(class: &Class, format: Format) -> Result<Bytes, wire::EncodeError> {
+    let heading = |name| heading_of(name, type_of(class), format);
     column_of(class).map_or(Ok(Bytes::new()), heading)
 }
 
 /// The RowDescription of a plan.
 pub(super) fn plan_heading() -> Result<Bytes, wire::EncodeError> {
-    heading_of(explain::COLUMN, TEXT_OID)
+    heading_of(explain::COLUMN, TEXT_OID, Format::Text)
 }
 
-fn heading_of(name: &str, type_oid: u32) -> Result<Bytes, wire::EncodeError> {
+fn heading_of(name: &str, type_oid: u32, format: Format) -> Result<Bytes, wire::EncodeError> {
     let mut out = BytesMut::new();
     let column = Column {
         name: Text::new(name.as_bytes()),
@@ -60,7 +65,7 @@ fn heading_of(name: &str, type_oid: u32) -> Result<Bytes, wire::EncodeError> {
         type_oid,
         type_bytes: if type_oid == INT8_OID { 8 } else { -1 },
         type_modifier: -1,
-        format: Format::Text,
+        format,
     };
     encode::row_description(&mut out, &[column])?;
     Ok(out.freeze())

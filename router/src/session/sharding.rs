@@ -3,14 +3,16 @@
 
 use bytes::{Bytes, BytesMut};
 use proto::manager::v1::DeleteTableRequest;
+use wire::Format;
 use wire::backend::encode;
 
 use super::attach::Stopped;
+use super::extended::Portal;
 use super::state::Transaction;
 use super::{Session, answers, control};
 use crate::error::Error;
 use crate::exec::everywhere;
-use crate::query::{Registration, ShardingCall};
+use crate::query::{Class, Registration, ShardingCall};
 use crate::route::Refusal;
 use crate::view::Serving;
 
@@ -42,10 +44,8 @@ impl Session {
                 everywhere::caught_up(core, epoch).await?;
                 answered(table)
             }
-            ShardingCall::NextId | ShardingCall::NextIds(_) => Err(Refusal::unsupported(
-                "sharding.next_id() is not supported by the router",
-            )
-            .into()),
+            ShardingCall::NextId => self.next_ids(1, Format::Text).await,
+            ShardingCall::NextIds(count) => self.next_ids(*count, Format::Text).await,
             ShardingCall::Wrong(what) => Err(Refusal {
                 sqlstate: "42883",
                 message: (*what).to_owned(),
@@ -53,6 +53,43 @@ impl Session {
             }
             .into()),
         }
+    }
+
+    /// The answer to a call for ids in the format that a Bind asks for; none for other calls.
+    pub(super) async fn bound_ids(
+        &mut self,
+        class: &Class,
+        format: Format,
+    ) -> Result<Option<Portal>, Stopped> {
+        let count = match class {
+            Class::Sharding(ShardingCall::NextId) => 1,
+            Class::Sharding(ShardingCall::NextIds(count)) => *count,
+            _ => return Ok(None),
+        };
+        self.must_not_have_failed()?;
+        let frames = self.next_ids(count, format).await?;
+        let heading = answers::heading_in(class, format)?;
+        Ok(Some(Portal::Answered(frames, heading)))
+    }
+
+    async fn next_ids(&self, count: u32, format: Format) -> Result<Bytes, Stopped> {
+        let taken = self.front.core.ids.take(count).await;
+        let ids = taken.map_err(|unavailable| Refusal {
+            sqlstate: "57P03",
+            message: unavailable.to_string(),
+            hint: Some("try again once the router reaches etcd".to_owned()),
+        })?;
+        let mut out = BytesMut::new();
+        for id in ids {
+            let text = id.to_string();
+            let value = match format {
+                Format::Text => text.as_bytes(),
+                Format::Binary => &id.to_be_bytes(),
+            };
+            encode::data_row(&mut out, &[Some(value)])?;
+        }
+        encode::command_complete(&mut out, &format!("SELECT {count}"));
+        Ok(out.freeze())
     }
 
     async fn register(

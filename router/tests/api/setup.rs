@@ -106,6 +106,7 @@ impl Router {
         .unwrap();
         let core = Arc::new(Core {
             store: Arc::new(MemoryStore::new()),
+            ids: router::ids::Ids::new(Arc::new(MemoryStore::new())),
             managers: Managers::new(Arc::new(MemoryStore::new()), None, None),
             schema: Schema::default(),
             cache: Cache::new(1_000),

@@ -97,7 +97,10 @@ async fn parameters_decide_as_on_one_server(cluster: &Cluster, single: &Postgres
         let direct = server.exchange(&batch.concat()).await?;
         same!(sqlstate(&routed), sqlstate(&direct), "{sql}: {routed:?}");
         same!(rows(&routed)?, rows(&direct)?, "{sql}");
-        same!(tags(&routed), tags(&direct), "{sql}");
+        if sqlstate(&direct).is_none() {
+            // Otherwise the portal's description may fail already.
+            same!(tags(&routed), tags(&direct), "{sql}");
+        }
     }
     // By a name, more than once, with other values; and again after an error.
     let sql = "SELECT count(*) FROM sc_orders WHERE total >= $1";

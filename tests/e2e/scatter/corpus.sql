@@ -327,3 +327,6 @@ e SELECT js FROM sc_orders ORDER BY js
 ~ SELECT n, count(*) FROM sc_docs GROUP BY n
 ~ SELECT slug, count(*) FROM sc_docs GROUP BY slug
 ! SELECT d.slug FROM sc_docs d JOIN sc_orders o ON o.status = d.slug
+! SELECT 0x10 FROM sc_orders
+! SELECT id FROM sc_orders WHERE total > 1_0
+~ SELECT 1e1, 1.5e-3, 10. FROM sc_orders WHERE id < 3

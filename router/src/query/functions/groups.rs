@@ -24,8 +24,8 @@ impl Group {
 pub(super) const GROUPS: &[Group] = &[
     Group {
         reach: Reach::Home,
-        reason: "each shard has a sequence of its own, so that values collide",
-        hint: "use uuid keys, or give the id from the application",
+        reason: "each shard has a sequence of its own",
+        hint: "leave the column to its default, or use SELECT sharding.next_id()",
         names: &["nextval", "setval", "pg_sequence_last_value"],
     },
     Group {

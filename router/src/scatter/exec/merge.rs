@@ -38,6 +38,10 @@ pub(super) struct Merge {
 
 /// What of a COPY must come once only.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "two are what was asked for, two what has come of it"
+)]
 struct CopyParts {
     binary: bool,
     header: bool,

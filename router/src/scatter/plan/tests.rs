@@ -116,6 +116,8 @@ fn rows_of_several_shards_that_belong_together_are_refused() {
         "WITH x AS (SELECT * FROM orders) SELECT * FROM x a JOIN x b USING (id)",
         "SELECT id FROM orders ORDER BY random()",
         "SELECT __vg_own_0__ FROM orders",
+        "SELECT 0x10 FROM orders",
+        "SELECT id FROM orders WHERE total > 1_000",
     ] {
         assert_eq!(
             planned(sql).map_err(|it| it.sqlstate),

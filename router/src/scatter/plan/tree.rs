@@ -26,6 +26,32 @@ pub(super) fn not_understood() -> Refusal {
     refused("a part of the statement is not understood where it would run on several shards")
 }
 
+/// Refuses numbers that servers before PostgreSQL 16 read as a number and an alias, such as `0x10`
+/// and `1_000`: written anew they would be others.
+pub(super) fn check_numbers(sql: &str) -> Result<(), Refusal> {
+    let tokens = pg_query::scan(sql).map_err(|_| not_understood())?.tokens;
+    for token in tokens {
+        if !matches!(
+            token.token(),
+            pg_query::protobuf::Token::Iconst | pg_query::protobuf::Token::Fconst
+        ) {
+            continue;
+        }
+        let start = usize::try_from(token.start).unwrap_or(0);
+        let end = usize::try_from(token.end).unwrap_or(0);
+        let number = sql.get(start..end).ok_or_else(not_understood)?;
+        if !number
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+        {
+            return Err(refused(
+                "a number that is not decimal is not supported over several shards",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A node.
 pub(super) fn node(of: NodeEnum) -> Node {
     Node { node: Some(of) }

@@ -10,7 +10,7 @@ use super::Portal;
 use super::steps::Step;
 use crate::error::Error;
 use crate::pool;
-use crate::query::Class;
+use crate::query::{Class, Statement};
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
 use crate::scatter;
@@ -80,7 +80,10 @@ impl Session {
         let prepared = self.statement(name).await?;
         let serving = self.front.core.view.load();
         let effect = self.effect_of(&prepared, bind)?;
-        let destination = self.destination_of(&prepared, bind, &serving)?;
+        let destination = match self.ids_for(&prepared, bind).await? {
+            Some(answered) => Destination::Here(answered),
+            None => self.destination_of(&prepared, bind, &serving)?,
+        };
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {
             Destination::Here(opened) => {
@@ -121,6 +124,22 @@ impl Session {
         }
         self.portals.insert(portal, Portal::Remote(effect));
         Ok(())
+    }
+
+    /// The answer to a statement that asks for ids alone; none for others.
+    async fn ids_for(
+        &mut self,
+        prepared: &Prepared,
+        bind: Bind<'_>,
+    ) -> Result<Option<Portal>, Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(None);
+        };
+        let Class::Sharding(_) = &statement.class else {
+            return Ok(None);
+        };
+        let format = bind.result_formats.of(0);
+        Box::pin(self.bound_ids(&statement.class, format)).await
     }
 
     fn effect_of(&self, prepared: &Prepared, bind: Bind<'_>) -> Result<Effect, Refusal> {
@@ -204,12 +223,8 @@ impl Session {
         if let Class::ExplainRoute(_) = class {
             let types = &answers::parameter_types(prepared);
             let bound = Bound { bind, types };
-            let frames = self.explain_route(
-                (statement, prepared.sql()),
-                Some(plan),
-                Some(&bound),
-                serving,
-            )?;
+            let text = (statement, prepared.sql());
+            let frames = self.explain_route(text, Some(plan), Some(&bound), serving)?;
             let answered = Portal::Answered(frames.unwrap_or_default(), answers::heading(class)?);
             return Ok(Destination::Here(answered));
         }
@@ -229,18 +244,29 @@ impl Session {
                     let split = split.bound(prepared, bind);
                     return Ok(Destination::Here(Portal::Split(Arc::new(split))));
                 }
-                let asked = (statement, self.is_hinted(statement));
-                // COPY and EXPLAIN are answered to simple queries only.
-                let is_query = matches!(class, Class::Select(_));
-                if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
-                    return Err(refusal.into());
-                }
-                let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
-                return Ok(Destination::Here(Portal::Scattered(scattered)));
+                return self.scattered((statement, plan), prepared, bind, refusal);
             }
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// A portal over all shards, of what was refused for one.
+    fn scattered(
+        &self,
+        (statement, plan): (&Statement, &Plan),
+        prepared: &Arc<Prepared>,
+        bind: Bind<'_>,
+        refusal: Refusal,
+    ) -> Result<Destination, Stopped> {
+        let asked = (statement, self.is_hinted(statement));
+        // COPY and EXPLAIN are answered to simple queries only.
+        let is_query = matches!(statement.class, Class::Select(_));
+        if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
+            return Err(refusal.into());
+        }
+        let scattered = Arc::new(Scattered::new(Arc::clone(prepared), &bind));
+        Ok(Destination::Here(Portal::Scattered(scattered)))
     }
 }
 

@@ -63,3 +63,20 @@ fn a_refusal_fails_a_block_and_nothing_else() {
         assert_eq!(before.refused().status(), status);
     }
 }
+
+#[test]
+fn a_savepoint_that_was_released_leaves_nothing_unless_something_came_after_it() {
+    let mut preamble = preamble("BEGIN");
+    for _ in 0..1_000 {
+        assert!(preamble.savepoint("a", "SAVEPOINT a"));
+        assert!(preamble.savepoint("b", "SAVEPOINT b"));
+        assert!(preamble.release("a", "RELEASE a"));
+    }
+    assert_eq!(preamble.since(1), None);
+    assert!(preamble.savepoint("a", "SAVEPOINT a"));
+    assert!(preamble.push("SET x = 1"));
+    assert!(preamble.release("a", "RELEASE a"));
+    let rest = "SAVEPOINT a\n;SET x = 1\n;RELEASE a";
+    assert_eq!(preamble.since(1).as_deref(), Some(rest));
+    assert!(preamble.mentions("x = 1") && !preamble.mentions("repeatable"));
+}

@@ -201,7 +201,7 @@ def refused():
     engine = sa.create_engine(f"postgresql+{DRIVER}://", **OPTIONS)
     with orm.Session(engine) as session:
         try:
-            session.scalars(sa.select(sa.func.count().over()).select_from(Item)).all()
+            session.scalars(sa.select(sa.func.count()).select_from(Item, orm.aliased(Item))).all()
         except exc.DBAPIError as error:
             step("refused", getattr(error.orig, "sqlstate", None) or error.orig.pgcode)
         session.rollback()
@@ -214,7 +214,7 @@ async def refused_concurrently():
     engine = create_async_engine(f"postgresql+{DRIVER}://", **OPTIONS)
     async with AsyncSession(engine) as session:
         try:
-            await session.execute(sa.select(sa.func.count().over()).select_from(Item))
+            await session.execute(sa.select(sa.func.count()).select_from(Item, orm.aliased(Item)))
         except exc.DBAPIError as error:
             step("refused", error.orig.pgcode)
         await session.rollback()
