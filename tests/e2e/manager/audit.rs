@@ -49,7 +49,7 @@ async fn every_write_leaves_an_audit_entry() -> Outcome {
         let revision = written.first().copied().unwrap_or_default();
         let head = ["/sharding/v1/topology/head", &format!("--rev={revision}")];
         same!(
-            self::revisions(&cluster.etcd, &head)?,
+            revisions(&cluster.etcd, &head)?,
             [revision],
             "the head at that revision"
         );
