@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use platform::bearer::Verifier;
 use platform::probe::{Readiness, health_router, metrics_router};
+use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
-use crate::config::Config;
+use crate::config::{Config, Security};
 use crate::forward::Forwarder;
-use crate::leader::{Candidate, Identity};
+use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
@@ -99,6 +100,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
         ..telemetry::Config::default()
     };
     let _level = telemetry::init(&log)?;
+    // The audit file is opened for each line, so that there is nothing to be opened anew; but a
+    // signal that nobody takes would end the process.
+    let _hangup = lifecycle::hangup()?;
     let running = start(&config).await?;
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
@@ -192,21 +196,13 @@ async fn operations(
     let interval = config.shards.probe_interval;
     let gauge = metrics.shard_health.clone();
     let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
-    let tls = match &security.tls {
-        None => None,
-        Some(files) => {
-            let authority = security.tls_ca_path.as_deref();
-            Some(tls::peer::Connector::load(files, authority)?)
-        }
-    };
-    let audit_file = security.audit_log_path.clone().map(audit::File::new);
-    if let Some(file) = &audit_file {
-        file.check().await;
-    }
+    let tls = peer_tls(&config.security)?;
+    let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
     let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
+    let refusals = audited(config, &writer, &leader, running);
     let context = Arc::new(reshard::driver::Context {
         store: Arc::clone(&store),
         writer: Arc::clone(&writer),
@@ -239,9 +235,25 @@ async fn operations(
         health,
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),
+        refusals,
+        limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// How the other managers are reached, where managers serve TLS.
+fn peer_tls(security: &Security) -> Result<Option<tls::peer::Connector>, tls::Error> {
+    let authority = security.tls_ca_path.as_deref();
+    let load = |files| tls::peer::Connector::load(files, authority);
+    security.tls.as_ref().map(load).transpose()
+}
+
+async fn audit_file(config: &Config) -> Option<audit::File> {
+    let path = config.security.audit_log_path.clone()?;
+    let file = audit::File::new(path, config.audit.rotation);
+    file.check().await;
+    Some(file)
 }
 
 /// What jobs may take of the shards.
@@ -256,6 +268,26 @@ fn job_settings(config: &Config) -> reshard::driver::Settings {
         },
         ..reshard::driver::Settings::default()
     }
+}
+
+/// Starts the tasks that write to the audit log by themselves.
+fn audited(
+    config: &Config,
+    writer: &Arc<commit::Writer>,
+    leader: &leader::View,
+    running: &Running,
+) -> audit::refusals::Recorder {
+    let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let (recorder, scribe) = audit::refusals::recorder(Arc::clone(writer), leader.clone());
+    drop(tasks.spawn("refusals", scribe.run(shutdown.clone())));
+    let keeper = audit::retention::keep(
+        config.audit.retention,
+        Arc::clone(writer),
+        leader.clone(),
+        shutdown.clone(),
+    );
+    drop(tasks.spawn("audit retention", keeper));
+    recorder
 }
 
 /// Unique for each start, and telling where the process is.

@@ -1,21 +1,29 @@
 //! The audit log: one entry for each control write, in the same transaction as the write, so that
-//! there is no change without an entry and no entry without a change.
+//! there is no change without an entry and no entry without a change; and one for each refusal,
+//! by itself.
 //!
 //! Entries are numbered without a gap, by a head of their own: not every write that is audited
-//! makes an epoch.
+//! makes an epoch. Each holds the digest of the one before it ([`chain`]).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use topology::records::{AuditHead, DecodeError, decode, encode};
+use topology::records::{AuditAnchor, AuditHead, DecodeError, Digest, decode, encode};
 use topology::store::{self, Compare, Op, Revision, Store};
 use topology::{Epoch, Term, keys};
 
+pub mod chain;
+mod change;
 mod file;
+mod list;
+pub mod refusals;
+pub mod retention;
+mod verify;
 
-pub use file::File;
-
-/// Most entries of one listing.
-pub const MAX_LISTED: usize = 1_000;
+pub use change::Change;
+pub use file::{File, Rotation};
+pub use list::{Filter, Listed, MAX_LISTED, Page, page};
+pub use retention::Retention;
+pub use verify::verify;
 
 /// Who asked for a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +32,30 @@ pub struct Author {
     pub actor: String,
     /// The id of the request, as in the logs.
     pub request_id: Option<String>,
+    /// The address that it came from, and through which manager.
+    pub from: Option<String>,
+}
+
+/// Whether what an entry tells of was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It was.
+    #[default]
+    Done,
+    /// It was not.
+    Refused,
+}
+
+impl Verdict {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// What happened.
@@ -44,12 +76,32 @@ pub struct Entry {
     /// The id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Where the request came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What was done, e.g. `create_shard`.
     pub action: String,
     /// What it was done to.
     pub target: String,
+    /// Whether it was.
+    #[serde(default)]
+    pub result: Verdict,
     /// With which particulars.
     pub detail: Value,
+    /// The records that it changed, before and after; those of jobs are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// The digest of the entry before; releases before the chain left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
+}
+
+impl Entry {
+    /// As it is stored; its digest is that of these bytes.
+    #[must_use]
+    pub fn stored(&self) -> Vec<u8> {
+        encode(self)
+    }
 }
 
 /// Why the log cannot be read.
@@ -61,12 +113,20 @@ pub enum ReadError {
     /// An entry is damaged or of a later release.
     #[error(transparent)]
     Entry(#[from] DecodeError),
+    /// The chain is broken where entries were to be removed, which would remove the evidence.
+    #[error("the audit log is broken: {0}")]
+    Broken(#[from] chain::Fault),
+    /// It was cut off each time that it was walked through.
+    #[error("the audit log was cut off while it was read: try again")]
+    Restless,
 }
 
 /// How far the log had come when it was looked at, for the write that adds the next entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    head: AuditHead,
+    sequence: u64,
+    /// The digest of the newest entry.
+    hash: Digest,
     mod_revision: Revision,
 }
 
@@ -76,23 +136,29 @@ impl Position {
     /// # Errors
     /// [`ReadError`] when the store or the log's head cannot be read.
     pub async fn of(store: &dyn Store) -> Result<Self, ReadError> {
-        let Some(entry) = store.read(keys::AUDIT_HEAD).await? else {
-            let head = AuditHead { sequence: 0 };
-            let mod_revision = Revision(0);
-            return Ok(Self { head, mod_revision });
+        let (head, mod_revision) = head(store).await?;
+        let sequence = head.sequence;
+        let hash = match head.hash {
+            Some(hash) => hash,
+            // The chain begins with the next entry, and holds on to the last one before it.
+            None => {
+                let newest = store.read(&keys::audit(sequence)).await?;
+                newest.map_or(Digest::NONE, |entry| Digest::of(&entry.value))
+            }
         };
         Ok(Self {
-            head: decode(keys::AUDIT_HEAD, &entry.value)?,
-            mod_revision: entry.mod_revision,
+            sequence,
+            hash,
+            mod_revision,
         })
     }
 
     /// Where it stands once an entry was added at a revision.
     #[must_use]
-    pub fn written_at(self, mod_revision: Revision) -> Self {
-        let sequence = self.next();
+    pub fn written_at(self, entry: &Entry, mod_revision: Revision) -> Self {
         Self {
-            head: AuditHead { sequence },
+            sequence: self.next(),
+            hash: Digest::of(&entry.stored()),
             mod_revision,
         }
     }
@@ -100,7 +166,13 @@ impl Position {
     /// The number of the next entry.
     #[must_use]
     pub fn next(&self) -> u64 {
-        self.head.sequence + 1
+        self.sequence + 1
+    }
+
+    /// What the next entry holds of the present one.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        self.hash
     }
 
     /// The condition that no entry was added since.
@@ -112,31 +184,32 @@ impl Position {
     /// The writes that add an entry, which has the number [`Self::next`].
     #[must_use]
     pub fn added(&self, entry: &Entry) -> [Op; 2] {
-        let sequence = self.next();
+        let (sequence, stored) = (self.next(), entry.stored());
+        let hash = Some(Digest::of(&stored));
         [
-            Op::put(keys::AUDIT_HEAD, encode(&AuditHead { sequence })),
-            Op::put(keys::audit(sequence), encode(entry)),
+            Op::put(keys::AUDIT_HEAD, encode(&AuditHead { sequence, hash })),
+            Op::put(keys::audit(sequence), stored),
         ]
     }
 }
 
-/// The newest entries, newest first.
-///
-/// # Errors
-/// [`ReadError`] when the store or an entry cannot be read.
-pub async fn newest(store: &dyn Store, limit: usize) -> Result<Vec<Entry>, ReadError> {
-    let limit = limit.min(MAX_LISTED);
-    let newest = Position::of(store).await?.head.sequence;
-    let mut entries = Vec::new();
-    let mut block = Some(newest / BLOCK);
-    while let Some(number) = block.filter(|_| entries.len() < limit) {
-        let listing = store.list(&block_prefix(number)).await?;
-        for entry in listing.entries.iter().rev().take(limit - entries.len()) {
-            entries.push(decode(&entry.key, &entry.value)?);
-        }
-        block = number.checked_sub(1);
-    }
-    Ok(entries)
+/// The log's head, with its revision.
+async fn head(store: &dyn Store) -> Result<(AuditHead, Revision), ReadError> {
+    let Some(entry) = store.read(keys::AUDIT_HEAD).await? else {
+        let (sequence, hash) = (0, None);
+        return Ok((AuditHead { sequence, hash }, Revision(0)));
+    };
+    let head = decode(keys::AUDIT_HEAD, &entry.value)?;
+    Ok((head, entry.mod_revision))
+}
+
+/// Up to where the log was cut off, with the revision of the record that says so.
+async fn anchor(store: &dyn Store) -> Result<(Option<AuditAnchor>, Revision), ReadError> {
+    let Some(entry) = store.read(keys::AUDIT_ANCHOR).await? else {
+        return Ok((None, Revision(0)));
+    };
+    let anchor = decode(keys::AUDIT_ANCHOR, &entry.value)?;
+    Ok((Some(anchor), entry.mod_revision))
 }
 
 /// Entries that one listing of the store reads: keys that differ in their last two digits only.
@@ -148,50 +221,10 @@ fn block_prefix(number: u64) -> String {
     key
 }
 
-#[cfg(test)]
-mod tests {
-    use topology::store::{MemoryStore, Txn};
-
-    use super::*;
-
-    async fn store_with(entries: u64) -> MemoryStore {
-        let store = MemoryStore::new();
-        for number in 1..=entries {
-            let position = Position::of(&store).await.unwrap();
-            let entry = Entry {
-                id: format!("id-{number}"),
-                sequence: position.next(),
-                epoch: Epoch(1),
-                term: Term(1),
-                at: "2026-01-01T00:00:00Z".to_owned(),
-                actor: "anonymous".to_owned(),
-                request_id: None,
-                action: "create_group".to_owned(),
-                target: "default".to_owned(),
-                detail: Value::Null,
-            };
-            let txn = Txn {
-                compares: vec![position.unchanged()],
-                ops: position.added(&entry).to_vec(),
-            };
-            store.commit(txn).await.unwrap();
-        }
-        store
-    }
-
-    #[tokio::test]
-    async fn entries_come_newest_first_across_blocks() {
-        let store = store_with(215).await;
-        for (limit, oldest) in [(1, 215), (16, 200), (17, 199), (130, 86), (1_000, 1)] {
-            let entries = newest(&store, limit).await.unwrap();
-            let numbers: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
-            let expected: Vec<_> = (oldest..=215).rev().collect();
-            assert_eq!(numbers, expected, "limit {limit}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_empty_store_has_no_entries() {
-        assert_eq!(newest(&MemoryStore::new(), 10).await.unwrap(), []);
-    }
+/// The number that an entry is stored under.
+fn number_of(key: &str) -> Option<u64> {
+    key.strip_prefix(keys::AUDIT)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

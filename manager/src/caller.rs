@@ -8,11 +8,15 @@ use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use platform::bearer::Claims;
 use platform::request_id::RequestId;
+use platform::serve::PeerAddr;
 
 use crate::audit::Author;
 
 /// Names the manager that forwarded a request, which is therefore not forwarded again.
 pub const FORWARDED_BY: HeaderName = HeaderName::from_static("x-sharding-forwarded-by");
+
+/// Where a request came from that another manager forwarded, as that one says.
+pub const CLIENT: HeaderName = HeaderName::from_static("x-sharding-client");
 
 /// The sender of a request.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +39,7 @@ impl Caller {
             author: Author {
                 actor: actor.to_owned(),
                 request_id: request_id.map(|id| id.as_str().to_owned()),
+                from: origin(headers, extensions),
             },
             is_forwarded: headers.contains_key(FORWARDED_BY),
             authorization: headers.get(AUTHORIZATION).cloned(),
@@ -49,6 +54,10 @@ impl Caller {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
+        let from = self.author.from.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(from)) = from {
+            headers.insert(CLIENT, from);
+        }
         let id = self.author.request_id.as_deref();
         if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
             headers.insert(platform::request_id::HEADER, id);
@@ -61,6 +70,21 @@ impl Caller {
         headers
     }
 }
+
+/// The address that a request came from. What a manager says that forwarded it is shown with that
+/// manager's own address: anybody can set a header.
+fn origin(headers: &HeaderMap, extensions: &Extensions) -> Option<String> {
+    let peer = extensions.get::<PeerAddr>()?.0.ip().to_canonical();
+    let said = headers.get(CLIENT).and_then(|value| value.to_str().ok());
+    let said = said.filter(|said| said.len() <= MAX_ORIGIN_BYTES);
+    Some(match said {
+        Some(client) if headers.contains_key(FORWARDED_BY) => format!("{client} via {peer}"),
+        Some(_) | None => peer.to_string(),
+    })
+}
+
+/// The longest address has 45 characters; one that was forwarded by a manager is no longer.
+const MAX_ORIGIN_BYTES: usize = 64;
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
@@ -80,11 +104,18 @@ mod tests {
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer t"));
         let mut extensions = Extensions::new();
         extensions.insert(RequestId::try_new("r-1").unwrap());
+        extensions.insert(PeerAddr("10.0.0.1:99".parse().unwrap()));
         let caller = Caller::of(&headers, &extensions);
         assert!(!caller.is_forwarded);
         let sent = caller.headers("manager-a");
         assert_eq!(sent.get(AUTHORIZATION).unwrap(), "Bearer t");
         assert_eq!(sent.get("x-request-id").unwrap(), "r-1");
-        assert!(Caller::of(&sent, &extensions).is_forwarded);
+        extensions.insert(PeerAddr("10.0.0.2:99".parse().unwrap()));
+        let received = Caller::of(&sent, &extensions);
+        assert!(received.is_forwarded);
+        assert_eq!(
+            received.author.from.as_deref(),
+            Some("10.0.0.1 via 10.0.0.2")
+        );
     }
 }

@@ -25,6 +25,7 @@ use crate::control::{self, Command, NewShard, Rejection};
 use crate::error::Code;
 
 mod idempotency;
+mod note;
 mod reshard;
 mod user;
 
@@ -32,6 +33,7 @@ mod user;
 mod tests;
 
 pub use idempotency::Key;
+pub use note::Note;
 pub use reshard::{Applied, ReshardWrite};
 pub use user::UserRequest;
 
@@ -113,11 +115,11 @@ impl Error {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
             Self::Load(LoadError::Store(_))
-            | Self::Audit(audit::ReadError::Store(_))
+            | Self::Audit(audit::ReadError::Store(_) | audit::ReadError::Restless)
             | Self::Store(_)
             | Self::Deposed { .. } => Kind::Unavailable,
             Self::Load(LoadError::Entry(_) | LoadError::NoHead)
-            | Self::Audit(audit::ReadError::Entry(_))
+            | Self::Audit(audit::ReadError::Entry(_) | audit::ReadError::Broken(_))
             | Self::Invalid(_)
             | Self::Record(_) => Kind::Internal,
             Self::Contended { .. } | Self::KeyReused { .. } => Kind::Conflict,
@@ -150,8 +152,8 @@ struct Known {
 
 impl Known {
     /// The same after a write that was decided on it and is now applied.
-    fn written_at(mut self, revision: Revision) -> Self {
-        self.position = self.position.written_at(revision);
+    fn written_at(mut self, entry: &audit::Entry, revision: Revision) -> Self {
+        self.position = self.position.written_at(entry, revision);
         if std::mem::take(&mut self.writes_head) {
             self.loaded.head_mod_revision = revision;
         }
@@ -239,7 +241,8 @@ impl Writer {
             };
             match self.settle(&draft, deadline).await? {
                 Settled::Applied(revision) => {
-                    self.keep(draft.known.take(), revision);
+                    let known = draft.known.take();
+                    self.keep(known.map(|known| known.written_at(&draft.entry, revision)));
                     self.applied(&draft.entry).await;
                     return Ok((made, revision));
                 }
@@ -250,9 +253,8 @@ impl Writer {
         Err(Error::Contended { attempts })
     }
 
-    /// Keeps what is known after a write at a revision.
-    fn keep(&self, known: Option<Known>, revision: Revision) {
-        let known = known.map(|known| known.written_at(revision));
+    /// Keeps what is known after a write.
+    fn keep(&self, known: Option<Known>) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
@@ -293,7 +295,8 @@ impl Writer {
     async fn applied(&self, entry: &audit::Entry) {
         tracing::info!(
             epoch = %entry.epoch, term = %entry.term, action = entry.action,
-            target = entry.target, actor = entry.actor, "control write done"
+            target = entry.target, actor = entry.actor, result = entry.result.as_str(),
+            "control write done"
         );
         if let Some(file) = &self.audit_file {
             file.append(entry).await;
@@ -341,6 +344,7 @@ impl Writer {
             action: change.action.to_owned(),
             target: change.target,
             detail: change.detail,
+            changes: self.changes(&change.ops).await?,
             ..blank_entry((term, &request.author), (epoch, position), now)
         };
         let snapshot = after(&mut loaded.parts, epoch, &change.ops)?;
@@ -362,6 +366,18 @@ impl Writer {
         }
         let txn = Txn { compares, ops };
         Ok((Draft::new(txn, entry), snapshot))
+    }
+
+    /// What becomes of the records that are written. They are as they were when the topology was
+    /// read, or else the conditions of the write do not hold.
+    async fn changes(&self, ops: &[Op]) -> Result<Vec<audit::Change>, Error> {
+        let mut changes = Vec::with_capacity(ops.len());
+        for op in ops {
+            let found = self.store.read(op.key()).await.map_err(Error::Store)?;
+            let before = found.as_ref().map(|entry| entry.value.as_ref());
+            changes.push(change_of(op, before));
+        }
+        Ok(changes)
     }
 
     /// Sends a draft until it is known what became of it.
@@ -430,6 +446,14 @@ fn idempotent(request: &Request) -> Option<(&Key, &NewShard)> {
     }
 }
 
+fn change_of(op: &Op, before: Option<&[u8]>) -> audit::Change {
+    let after = match op {
+        Op::Put { value, .. } => Some(value.as_ref()),
+        Op::Delete { .. } => None,
+    };
+    audit::Change::of(op.key(), before, after)
+}
+
 /// An entry that does not say yet what was done.
 fn blank_entry(
     (term, author): (Term, &Author),
@@ -444,9 +468,13 @@ fn blank_entry(
         at: humantime::format_rfc3339_millis(now).to_string(),
         actor: author.actor.clone(),
         request_id: author.request_id.clone(),
+        from: author.from.clone(),
         action: String::new(),
         target: String::new(),
+        result: audit::Verdict::Done,
         detail: serde_json::Value::Null,
+        changes: Vec::new(),
+        previous: Some(position.hash()),
     }
 }
 

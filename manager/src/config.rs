@@ -8,12 +8,15 @@ use std::time::Duration;
 use platform::config::{Section, Violations};
 use platform::tls::client::ClientConfig;
 
+mod audit;
 mod fronts;
+mod limits;
 mod security;
 
 #[cfg(test)]
 mod tests;
 
+pub use audit::Audit;
 pub use fronts::{Grpc, Http};
 pub use security::Security;
 
@@ -33,6 +36,8 @@ pub struct Config {
     pub shards_tls: ClientConfig,
     pub resharding: Resharding,
     pub security: Security,
+    pub audit: Audit,
+    pub limits: platform::rates::Limits,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -126,6 +131,8 @@ impl Config {
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             resharding: Resharding::read(root),
             security: Security::read(root, env),
+            audit: Audit::read(root),
+            limits: limits::read(root),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }

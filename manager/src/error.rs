@@ -206,9 +206,11 @@ impl Error {
             | Self::LeaderUnreachable { .. } => Kind::Unavailable,
             Self::LeaderSilent { .. } => Kind::OutcomeUnknown,
             Self::Unreadable(LoadError::Store(_))
-            | Self::AuditUnreadable(audit::ReadError::Store(_)) => Kind::Unavailable,
+            | Self::AuditUnreadable(audit::ReadError::Store(_) | audit::ReadError::Restless) => {
+                Kind::Unavailable
+            }
             Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
-            | Self::AuditUnreadable(audit::ReadError::Entry(_))
+            | Self::AuditUnreadable(audit::ReadError::Entry(_) | audit::ReadError::Broken(_))
             | Self::UserUnreadable(_)
             | Self::Internal(_) => Kind::Internal,
         };

@@ -1,12 +1,13 @@
 //! gRPC: each method is one operation of [`Service`].
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use axum::routing::any;
 use platform::bearer::{self, Verifier};
-use platform::{Kind, http_error};
+use platform::{Kind, http_error, rates};
 use proto::manager::v1;
+use proto::manager::v1::audit_service_server::AuditServiceServer;
 use proto::manager::v1::reshard_service_server::ReshardServiceServer;
 use proto::manager::v1::schema_service_server::SchemaServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
@@ -18,12 +19,14 @@ use tonic::server::NamedService;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+use crate::audit::refusals;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::forward::{Answer, EPOCH};
 use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
+mod audit;
 mod reshard;
 mod schema;
 mod users;
@@ -32,7 +35,8 @@ mod users;
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 /// The services of the manager, for the health report.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 7] = [
+    <AuditServiceServer<Api> as NamedService>::NAME,
     <ReshardServiceServer<Api> as NamedService>::NAME,
     <SchemaServiceServer<Api> as NamedService>::NAME,
     <ShardServiceServer<Api> as NamedService>::NAME,
@@ -43,6 +47,8 @@ pub const SERVICES: [&str; 6] = [
 
 /// The paths of their methods, for the metrics.
 const METHODS: &[&str] = &[
+    "/sharding.manager.v1.AuditService/ListEntries",
+    "/sharding.manager.v1.AuditService/Verify",
     "/sharding.manager.v1.ShardService/CreateShard",
     "/sharding.manager.v1.ShardService/ListShards",
     "/sharding.manager.v1.ShardService/GetShard",
@@ -106,6 +112,7 @@ pub fn router(
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let (recorder, limiter) = (service.refusals(), service.limiter());
     let api = Api(service);
     let limit = MAX_REQUEST_BYTES;
     let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
@@ -113,6 +120,7 @@ pub fn router(
     let users = UserServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let reshard = ReshardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let schema = SchemaServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let audit = AuditServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
     let guarded = Router::new()
         .route_service(&path_of(&shards), shards)
@@ -121,6 +129,7 @@ pub fn router(
         .route_service(&path_of(&users), users)
         .route_service(&path_of(&schema), schema)
         .route_service(&path_of(&reshard), reshard)
+        .route_service(&path_of(&audit), audit)
         .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
     let v1 = reflection().build_v1()?;
     // Older clients ask for the alpha version only.
@@ -128,7 +137,10 @@ pub fn router(
     let guarded = guarded
         .route_service(&path_of(&v1), v1)
         .route_service(&path_of(&v1alpha), v1alpha)
-        .route_layer(from_fn_with_state(verifier, bearer::require));
+        .route_layer(from_fn(refusals::name))
+        .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(limiter, rates::limit))
+        .route_layer(from_fn_with_state(recorder, refusals::watch));
     let open = Router::new().route_service(&path_of(&health), health);
     Ok(guarded.merge(open).fallback(any(unknown)))
 }

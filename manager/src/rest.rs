@@ -3,17 +3,19 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use platform::bearer::{self, Verifier};
-use platform::http_error;
+use platform::{headers, http_error, rates};
 
+use crate::audit::refusals;
 use crate::error::Error;
 use crate::metrics::{Metrics, count_rest};
 use crate::service::Service;
 
+mod audit;
 mod reshard;
 mod schema;
 mod shards;
@@ -59,12 +61,17 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route("/api/v1/ring", get(topology::ring))
         .route("/api/v1/topology", get(topology::topology))
         .route("/api/v1/shard-for-key", get(topology::shard_for_key))
-        .route("/api/v1/audit", get(system::audit))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/verify", get(audit::verify))
         .route("/api/v1/health", get(system::health))
         .route("/api/v1/version", get(system::version))
         .method_not_allowed_fallback(http_error::method_not_allowed)
         .route_layer(from_fn_with_state(metrics, count_rest))
+        .route_layer(from_fn(refusals::name))
         .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(service.limiter(), rates::limit))
+        .route_layer(from_fn_with_state(service.refusals(), refusals::watch))
+        .layer(from_fn(headers::secure))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(service)
 }

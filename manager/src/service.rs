@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::rates::Limiter;
 use platform::{Shutdown, TaskGroup};
 use tokio::time::timeout;
 use topology::store::Store;
 use topology::{Epoch, Snapshot, Term};
 
+use crate::audit::refusals::Recorder;
 use crate::caller::Caller;
 use crate::commit::{self, Writer, Written};
 use crate::control::Command;
@@ -22,6 +24,7 @@ use crate::reshard::session::Sessions;
 use crate::shards::Shards;
 use crate::shards::health::Health;
 
+mod audit;
 mod describe;
 mod mutate;
 mod read;
@@ -51,6 +54,10 @@ pub struct Parts {
     pub vnode_count: u32,
     /// The jobs that move rows between shards.
     pub jobs: Arc<dyn Jobs>,
+    /// Notes what is refused.
+    pub refusals: Recorder,
+    /// Counts what clients ask, of both fronts together.
+    pub limiter: Limiter,
     /// Ends streams that would last as long as what they show.
     pub stopping: Shutdown,
     /// Where control writes run, so that a caller that goes away does not cut one short.
@@ -73,6 +80,18 @@ impl Service {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// What notes the refusals of the fronts.
+    #[must_use]
+    pub fn refusals(&self) -> Recorder {
+        self.0.refusals.clone()
+    }
+
+    /// What counts the requests of the fronts.
+    #[must_use]
+    pub fn limiter(&self) -> Limiter {
+        self.0.limiter.clone()
     }
 
     fn duty(&self, caller: &Caller) -> Result<Duty, Error> {

@@ -170,5 +170,13 @@ pub async fn terminated() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Takes SIGHUP from now on, as long as the value lives; without it the signal ends the process.
+///
+/// # Errors
+/// When the signal cannot be handled.
+pub fn hangup() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+pub mod audit;
 pub mod reshard;
 
 /// Operates a sharded PostgreSQL through its manager.
@@ -41,7 +42,7 @@ pub struct Global {
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan`, `reshard` and `schema`, 5m for `tables count`]
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -75,6 +76,9 @@ pub enum Command {
     /// Compare the shards' schemas, and create what one of them lacks
     #[command(subcommand)]
     Schema(Schema),
+    /// List what was done and refused, and check that the log of it is whole
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),

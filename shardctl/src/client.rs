@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
+use proto::manager::v1::audit_service_client::AuditServiceClient;
 use proto::manager::v1::reshard_service_client::ReshardServiceClient;
 use proto::manager::v1::schema_service_client::SchemaServiceClient;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
@@ -84,6 +85,7 @@ pub struct Services {
     pub reshard: ReshardServiceClient<Secured>,
     pub users: UserServiceClient<Secured>,
     pub schema: SchemaServiceClient<Secured>,
+    pub audit: AuditServiceClient<Secured>,
 }
 
 /// Puts the token into each request.
@@ -268,6 +270,8 @@ impl Services {
             users: UserServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             schema: SchemaServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            audit: AuditServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
         }
     }

@@ -94,6 +94,12 @@ pub enum Error {
         /// In how many.
         count: usize,
     },
+    /// The audit log is not what was written.
+    #[error("the audit log is not what was written, in {count} places")]
+    AuditBroken {
+        /// In how many.
+        count: usize,
+    },
     /// A repair leaves something to be done.
     #[error("{count} objects are left to be settled by hand")]
     NotRepaired {
@@ -116,6 +122,7 @@ impl Error {
             Self::BadAnswer { .. }
             | Self::JobEnded { .. }
             | Self::SchemasDiffer { .. }
+            | Self::AuditBroken { .. }
             | Self::NotRepaired { .. }
             | Self::Uncounted { .. } => 1,
             Self::BadAddress { .. }
@@ -155,6 +162,10 @@ impl Error {
             }
             Self::SchemasDiffer { .. } => Some(
                 "create what is missing: shardctl schema repair --from <shard> --to <shard>"
+                    .to_owned(),
+            ),
+            Self::AuditBroken { .. } => Some(
+                "compare it with the audit files of the managers, which hold the same lines"
                     .to_owned(),
             ),
             Self::NotRepaired { .. } => {

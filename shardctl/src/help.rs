@@ -106,6 +106,28 @@ Examples:
   shardctl schema diff
   shardctl schema repair --from shard-1 --to shard-3 --dry-run"#;
 
+pub(crate) const AUDIT_LIST: &str = r#"JSON:
+  {"entries": [{"sequence": number, "epoch": number, "term": number, "at", "actor",
+                "request_id", "from", "action", "target", "result": "done" | "refused",
+                "detail", "changes": [{"key", "before", "after"}],
+                "previous": text or null, "hash"}],
+   "next": number or null}
+
+next is what --before is for the page of older entries. before and after are the records that
+changed, without what is secret.
+
+Examples:
+  shardctl audit list --result refused --since 2026-01-31T12:00:00Z
+  shardctl audit list --target shard-1 --output json"#;
+
+pub(crate) const AUDIT_VERIFY: &str = r#"JSON:
+  {"is_intact": true | false, "entries": number, "chained": number,
+   "head": {"sequence": number, "hash"}, "cut_through": number or null,
+   "faults": [{"sequence": number, "kind", "message"}]}
+
+Exit code 1 when there are faults. Who can write all of etcd can also write a whole log anew: note
+the newest entry's digest elsewhere from time to time, and compare."#;
+
 pub(crate) const RING: &str = r#"JSON:
   {"epoch": number, "vnode_count": number,
    "shards": [{"shard_id", "vnodes": number, "share": 0.0 to 1.0, "tokens": [number]}]}

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::args::Output;
 
 mod amount;
+pub mod audit;
 pub mod count;
 pub mod groups;
 pub mod job;

@@ -13,6 +13,7 @@ use crate::client::{Ask, Managers};
 use crate::error::Error;
 use crate::report::{self, Report};
 
+mod audit;
 mod reshard;
 mod schema;
 mod users;
@@ -42,7 +43,9 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
     let default = match command {
         Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
-        Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) => DEFAULT_PLAN_TIMEOUT,
+        Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) | Command::Audit(_) => {
+            DEFAULT_PLAN_TIMEOUT
+        }
         Command::Status
         | Command::Shards(_)
         | Command::Tables(_)
@@ -66,6 +69,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Groups(command) => session.groups(command).await,
         Command::Users(command) => session.users(command).await,
         Command::Schema(command) => session.schema(command).await,
+        Command::Audit(command) => session.audit(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
         Command::Plan(plan) => session.plan(plan).await,
         Command::Reshard(command) => session.reshard(command).await,
@@ -366,6 +370,7 @@ fn reason(error: &Error) -> String {
         | Error::BadAnswer { .. }
         | Error::JobEnded { .. }
         | Error::SchemasDiffer { .. }
+        | Error::AuditBroken { .. }
         | Error::NotRepaired { .. }
         | Error::Uncounted { .. } => error.to_string(),
     }

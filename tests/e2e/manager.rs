@@ -15,10 +15,12 @@ use crate::suite::{Suite, same};
 mod audit;
 mod grpc;
 mod leader;
+mod limits;
 mod plans;
 mod secrets;
 mod shards;
 mod tables;
+mod tampering;
 mod users;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -28,6 +30,8 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         tables::trials(suite),
         grpc::trials(suite),
         audit::trials(suite),
+        tampering::trials(suite),
+        limits::trials(suite),
         secrets::trials(suite),
         users::trials(suite),
         plans::trials(suite),

@@ -19,6 +19,8 @@ use crate::wait;
 pub enum Signal {
     /// Ends in good order.
     Term,
+    /// What a terminal that is gone sends; programs take it as "look at your files".
+    Hangup,
     /// PostgreSQL's immediate shutdown.
     Quit,
     /// Ends at once; cannot be caught.
@@ -33,6 +35,7 @@ impl Signal {
     fn name(self) -> &'static str {
         match self {
             Self::Term => "TERM",
+            Self::Hangup => "HUP",
             Self::Quit => "QUIT",
             Self::Kill => "KILL",
             Self::Stop => "STOP",

@@ -24,8 +24,10 @@ pub const HOLDS: &str = "/sharding/v1/topology/holds/";
 pub const LEADER: &str = "/sharding/v1/leader";
 /// Prefix of audit entries.
 pub const AUDIT: &str = "/sharding/v1/audit/";
-/// The newest audit entry's sequence number.
+/// The newest audit entry's sequence number and digest.
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
+/// Up to where the audit log was cut off.
+pub const AUDIT_ANCHOR: &str = "/sharding/v1/audit-anchor";
 /// Prefix of routers' records, each under its router's lease.
 pub const ROUTERS: &str = "/sharding/v1/routers/";
 /// Prefix of the users of the Postgres front. Not a part of the topology: no epoch is made when

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 
 mod codec;
+mod digest;
 mod endpoint;
 mod router;
 mod user;
@@ -15,9 +16,10 @@ mod user;
 mod tests;
 
 pub use codec::{DecodeError, decode, encode};
+pub use digest::{Digest, InvalidDigest};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use router::{Incarnation, RouterRecord};
-pub use user::{AuditHead, LoginSeed, User};
+pub use user::{AuditAnchor, AuditHead, LoginSeed, User};
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use topology::store::{MemoryStore, Op, Store, Txn};
 use topology::watch::{Loaded, load};
 use topology::{Endpoint, Epoch, GroupName, KeyType, Term, UserName, Verifier, keys};
 
-use super::{Error, Key, Request, UserRequest, Writer};
-use crate::audit::{self, Author};
+use super::{Error, Key, Note, Request, UserRequest, Writer};
+use crate::audit::{self, Author, Retention};
 use crate::control::user::{Action, Command as UserCommand};
 use crate::control::{Command, NewShard, Rejection};
 use crate::error::Code;
@@ -36,6 +36,7 @@ fn request(term: Term, command: Command) -> Request {
         author: Author {
             actor: "alice".to_owned(),
             request_id: Some("r-1".to_owned()),
+            from: Some("10.0.0.1".to_owned()),
         },
         idempotency_key: None,
     }
@@ -70,7 +71,9 @@ impl Setup {
     }
 
     async fn audit(&self) -> Vec<audit::Entry> {
-        audit::newest(&self.store, 100).await.unwrap()
+        let page = audit::page(&self.store, &audit::Filter::default(), 100).await;
+        let entries = page.unwrap().entries.into_iter();
+        entries.map(|listed| listed.entry).collect()
     }
 }
 
@@ -337,4 +340,52 @@ async fn users_and_topology_written_at_once_leave_an_entry_each() {
     let numbers: Vec<_> = setup.audit().await.iter().map(|e| e.sequence).collect();
     assert_eq!(numbers, (1..=20).rev().collect::<Vec<_>>());
     assert_eq!(setup.loaded().await.epoch(), Epoch(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_write_continues_the_chain_of_the_audit_log() {
+    let setup = Setup::new().await;
+    setup.write(shard("a", 1)).await.unwrap();
+    let note = Note {
+        term: setup.term,
+        author: Author::default(),
+        action: "POST /api/v1/groups".to_owned(),
+        target: "/api/v1/groups".to_owned(),
+        detail: serde_json::Value::Null,
+    };
+    for number in 0..12 {
+        setup.writer.note_refusal(&note).await.unwrap();
+        setup.write(group(&format!("g{number}"))).await.unwrap();
+    }
+    setup.store.fail_next_commit(CommitFault::LostAnswer);
+    setup.writer.note_refusal(&note).await.unwrap();
+    let retention = Retention {
+        entries: 10,
+        age: std::time::Duration::from_secs(60 * 60),
+        interval: std::time::Duration::from_secs(1),
+    };
+    let cut = setup.writer.cut_audit(setup.term, &retention).await;
+    assert_eq!(cut.unwrap(), 17);
+    setup.write(group("later")).await.unwrap();
+    let findings = audit::verify(&setup.store).await.unwrap();
+    assert_eq!((findings.entries, findings.chained), (11, 11));
+    assert_eq!(findings.faults, []);
+    let before = &setup.audit().await[0].changes[0];
+    assert_eq!(
+        (&before.before, &before.after["name"]),
+        (&serde_json::Value::Null, &"later".into())
+    );
+    elect(&setup.store).await;
+    let refused = setup
+        .writer
+        .cut_audit(setup.term, &keeping_one(retention))
+        .await;
+    assert!(matches!(refused, Err(Error::Deposed { .. })), "{refused:?}");
+}
+
+fn keeping_one(retention: Retention) -> Retention {
+    Retention {
+        entries: 1,
+        ..retention
+    }
 }

@@ -7,7 +7,7 @@ use topology::records::{User, decode};
 use topology::store::{Compare, Revision, Txn};
 use topology::{Term, keys};
 
-use super::{Attempt, Draft, Error, Writer, blank_entry};
+use super::{Attempt, Draft, Error, Writer, blank_entry, change_of};
 use crate::audit::{self, Author, Position};
 use crate::control::user::{self, Action, Command};
 
@@ -42,6 +42,7 @@ impl Writer {
         let seen = found
             .as_ref()
             .map_or(Revision(0), |entry| entry.mod_revision);
+        let stored = found.as_ref().map(|entry| entry.value.clone());
         let present = found.map(|entry| decode::<User>(&entry.key, &entry.value));
         let count = self.users(&command.action).await?;
         let change = user::decide(present.transpose()?, count, command, now)?;
@@ -51,6 +52,7 @@ impl Writer {
             action: change.action.to_owned(),
             target: command.name.to_string(),
             detail: change.detail,
+            changes: vec![change_of(&change.op, stored.as_deref())],
             ..blank_entry((term, &request.author), (epoch, position), now)
         };
         let compares = vec![

@@ -349,6 +349,7 @@ impl Runner {
         let author = Author {
             actor: job.requested_by.clone(),
             request_id: job.request_id.clone(),
+            from: None,
         };
         self.write(job, author, "settle_reshard").await
     }

@@ -1,27 +1,11 @@
-//! `/audit`, `/health` and `/version`.
+//! `/health` and `/version`.
 
 use axum::extract::State;
-use platform::http_error::{Json, Query};
+use platform::http_error::Json;
 use proto::manager::v1;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::audit;
-use crate::error::Error;
 use crate::service::Service;
-
-/// Entries of a listing that names no limit.
-const DEFAULT_LIMIT: usize = 100;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AuditQuery {
-    limit: Option<usize>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Audit {
-    entries: Vec<audit::Entry>,
-}
 
 #[derive(Debug, Serialize)]
 pub(super) struct Version {
@@ -55,19 +39,6 @@ struct ShardHealth {
     healthy: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
-}
-
-pub(super) async fn audit(
-    State(service): State<Service>,
-    Query(query): Query<AuditQuery>,
-) -> Result<Json<Audit>, Error> {
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=audit::MAX_LISTED).contains(&limit) {
-        let rule = format!("must be from 1 to {}", audit::MAX_LISTED);
-        return Err(Error::invalid("limit", rule));
-    }
-    let entries = service.audit(limit).await?;
-    Ok(Json(Audit { entries }))
 }
 
 pub(super) async fn health(State(service): State<Service>) -> Json<Health> {

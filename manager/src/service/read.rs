@@ -4,7 +4,6 @@ use proto::manager::v1;
 use topology::{Key, Placement, Shard, Snapshot, TableName};
 
 use super::{Service, describe, request};
-use crate::audit;
 use crate::error::Error;
 use crate::shards::rows::Inquiry;
 
@@ -153,14 +152,6 @@ impl Service {
         let counts = self.0.shards.counts(inquiries).await;
         let counts = counts.into_iter().map(describe::count).collect();
         Ok(v1::CountRowsResponse { counts })
-    }
-
-    /// The newest entries of the audit log, newest first.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn audit(&self, limit: usize) -> Result<Vec<audit::Entry>, Error> {
-        Ok(audit::newest(self.0.store.as_ref(), limit).await?)
     }
 }
 

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AuditHead, DecodeError, Endpoint, Group, Head, Hold, Incarnation, LoginSeed, Placement,
-    RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User, decode, encode,
+    AuditAnchor, AuditHead, DecodeError, Digest, Endpoint, Group, Head, Hold, Incarnation,
+    LoginSeed, Placement, RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User,
+    decode, encode,
 };
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
@@ -192,7 +193,25 @@ fn a_user_is_stored_as_in_its_golden_file() {
 
 #[test]
 fn heads_beside_the_topology_are_stored_as_in_their_golden_files() {
-    golden!("audit_head.v1.json", AuditHead { sequence: 41 });
+    let (sequence, hash) = (41, Digest::of(b"entry 41"));
+    golden!(
+        "audit_head.v1.json",
+        AuditHead {
+            sequence,
+            hash: None
+        }
+    );
+    let chained = AuditHead {
+        sequence,
+        hash: Some(hash),
+    };
+    golden!("audit_head_chained.v1.json", chained);
+    let anchor = AuditAnchor {
+        sequence,
+        hash,
+        chained: true,
+    };
+    golden!("audit_anchor.v1.json", anchor);
     golden!("login_seed.v1.json", LoginSeed { seed: [7; 32] });
 }
 
@@ -362,6 +381,7 @@ proptest! {
         stable::<User>(&bytes)?;
         stable::<LoginSeed>(&bytes)?;
         stable::<AuditHead>(&bytes)?;
+        stable::<AuditAnchor>(&bytes)?;
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec;
+use super::{Digest, codec};
 use crate::{UserName, Verifier};
 
 /// A user of the Postgres front. Roles will be a field more, which this release passes over.
@@ -36,9 +36,23 @@ pub struct LoginSeed {
     pub seed: [u8; 32],
 }
 
-/// The number of the newest audit entry. Every write that is audited raises it by one.
+/// The newest audit entry. Every write that is audited raises its number by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditHead {
-    /// The number.
+    /// Its number.
     pub sequence: u64,
+    /// The digest of its stored bytes; releases before the chain left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Digest>,
+}
+
+/// Up to where the audit log was cut off, so that the chain of what is left can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditAnchor {
+    /// The number of the newest entry that is gone.
+    pub sequence: u64,
+    /// The digest of its stored bytes.
+    pub hash: Digest,
+    /// Whether it was a part of the chain: then all that follow it must be.
+    pub chained: bool,
 }

@@ -152,7 +152,7 @@ impl Hands {
             term: self.term,
             author: Author {
                 actor: ACTOR.to_owned(),
-                request_id: None,
+                ..Author::default()
             },
             unchanged: vec![(key, self.seen)],
             records: Box::new(move |epoch| {
