@@ -42,7 +42,7 @@ differential: tools ## random statements through the router and on one server, f
 		cargo test -p tests --test e2e -- differential --nocapture
 
 torture: tools ## the leader killed at every step, faults of all parts, many cutovers, under load; TORTURE=before:fence for some
-	cargo build --workspace --bins --features manager/failpoints
+	cargo build --workspace --bins --features manager/failpoints,router/failpoints
 	cargo test -p tests --test e2e -- --ignored reshard:: --nocapture --test-threads=1
 
 clean: ## remove everything that was built

@@ -143,7 +143,7 @@ mod tests {
         ]);
         assert_eq!(
             shown(&schemas(&[whole.clone(), Objects::new()])),
-            ["table t: shard-1=plain, shard-2=missing"]
+            ["table t: shard-2=missing, shard-1=plain"]
         );
         let bare = objects(&[("table t", None, "plain")]);
         assert_eq!(

@@ -8,7 +8,6 @@
 //! has seen a newer one. See docs/decisions/0013.
 
 use std::fmt::Write as _;
-
 use topology::{Epoch, KeyType, ShardIndex, Snapshot};
 
 use super::plan::sql::literal;

@@ -69,7 +69,7 @@ async fn what_needs_a_session_is_refused() {
         "DECLARE c CURSOR FOR SELECT 1",
         "SELECT pg_advisory_lock(1)",
         "SELECT set_config('search_path', 'x', false)",
-        "SELECT * FROM orders",
+        "SELECT a.id FROM orders a, orders b",
     ] {
         let error = router.query(sql, json!([])).await.error(501);
         assert_eq!(error["sqlstate"], "0A000", "{sql}");

@@ -101,7 +101,7 @@
 ~ SELECT min(day), max(day), min(at), max(atz), min(dur), max(t), min(ttz) FROM sc_orders
 ~ SELECT min(mood), max(mood), min(addr), max(addr), min(cash), max(tags), min(tags) FROM sc_orders
 ~ SELECT min(status COLLATE "en_US"), max(status COLLATE "C") FROM sc_orders
-~ SELECT pg_typeof(min(name)), pg_typeof(max(code)), pg_typeof(min(tags)), pg_typeof(max(mood)) FROM sc_orders
+~ SELECT pg_typeof(min(name))::text, pg_typeof(max(code))::text, pg_typeof(min(tags))::text, pg_typeof(max(mood))::text FROM sc_orders
 ~ SELECT bool_and(flag), bool_or(flag), every(flag), every(total > 0) FROM sc_orders
 ~ SELECT bool_and(flag), bool_or(flag) FROM sc_orders WHERE id < 0
 ~ SELECT bit_and(total), bit_or(total), bit_xor(total) FROM sc_orders

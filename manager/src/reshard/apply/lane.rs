@@ -101,7 +101,7 @@ impl Lane {
         set.map_err(|error| session.error("set up a lane", error))?;
         let set = session.execute(DURABLE, &[]).await;
         set.map_err(|error| session.error("set up a lane", error))?;
-        let progress = origin::take(&session, target.origin).await?;
+        let progress = origin::take(&session, target.origin, target.term).await?;
         let names: Vec<_> = target.tables.iter().map(|each| each.name.clone()).collect();
         let tables = catalog::tables(&session, &names).await?;
         let place = session.prepare(PLACE).await;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use topology::Term;
+
 use super::error::Error;
+use crate::reshard::guard::sql::literal;
 use crate::reshard::ids::LegId;
 use crate::reshard::lsn::Lsn;
 use crate::reshard::session::{self, Session};
@@ -24,8 +27,6 @@ SELECT l.pid, pg_terminate_backend(l.pid) FROM pg_locks l \
 WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND l.pid <> pg_backend_pid() \
   AND (l.classid::int8 << 32) | l.objid::int8 = hashtextextended($1, 7301) \
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-const CREATE: &str =
-    "SELECT pg_replication_origin_create($1) WHERE pg_replication_origin_oid($1) IS NULL";
 const SETUP: &str = "SELECT pg_replication_origin_session_setup($1)";
 const PROGRESS: &str = "SELECT pg_replication_origin_progress($1, true)::text";
 
@@ -35,7 +36,7 @@ const PROGRESS: &str = "SELECT pg_replication_origin_progress($1, true)::text";
 ///
 /// # Errors
 /// When the shard refuses, or the former holder does not end.
-pub async fn take(session: &Session, origin: &str) -> Result<Lsn, Error> {
+pub async fn take(session: &Session, origin: &str, term: Term) -> Result<Lsn, Error> {
     let start = Instant::now();
     loop {
         let row = session.query_one(TRY_LOCK, &[&origin]).await;
@@ -47,7 +48,13 @@ pub async fn take(session: &Session, origin: &str) -> Result<Lsn, Error> {
         let rows = rows.map_err(|error| session.error("end a session", error))?;
         wait(session, start, rows.iter().map(|row| row.get(0)).collect()).await?;
     }
-    let created = session.execute(CREATE, &[&origin]).await;
+    // Within the term: a leader that was replaced leaves none behind.
+    let name = literal(origin);
+    let create = format!(
+        "BEGIN; SELECT vg.enter({term}); SELECT pg_replication_origin_create({name}) \
+         WHERE pg_replication_origin_oid({name}) IS NULL; COMMIT"
+    );
+    let created = session.batch_execute(&create).await;
     created.map_err(|error| session.error("create a replication origin", error))?;
     // A backend gives up its locks a little before its origin.
     loop {

@@ -270,6 +270,10 @@ impl Work<'_> {
         let own = self.described.parameters.len();
         if let Some(copying) = self.copying {
             let sql = partial::fill(last, &rows.literal_source(&names), &types, &names);
+            // What a heading calls the columns.
+            let columns = self.described.columns.iter();
+            let columns: Vec<String> = columns.map(|column| ident(&column.name)).collect();
+            let sql = format!("SELECT * FROM ({sql}) AS q({})", columns.join(", "));
             let question = Question::new(&copying.of(&sql), &[], &[], &[])?;
             let heading = ask::begin_last(leases, question).await?;
             return Ok((heading, Source::Last(0)));
@@ -329,7 +333,13 @@ impl Work<'_> {
                     let held = leave()?;
                     leases.send(at, question.bytes.clone()).await?;
                     drop(held);
-                    ask::begun(leases, at).await
+                    match ask::begun(leases, at).await {
+                        // The last guard was dropped while its fence was read.
+                        Err(Failure::Shard(error)) if is_of_dropped_guard(&error) => {
+                            return Err(Error::from(moving::Error::Outdated).into());
+                        }
+                        begun => begun,
+                    }
                 }
                 begun => begun,
             };
@@ -370,6 +380,16 @@ impl Work<'_> {
         encode::row_description(&mut out, &columns)?;
         Ok(out.freeze())
     }
+}
+
+/// Whether an error comes of guards that were dropped between the look at them and their use.
+fn is_of_dropped_guard(error: &Bytes) -> bool {
+    let words = [
+        "could not open relation with OID",
+        "function vg.token_",
+        "schema \"vg\" does not exist",
+    ];
+    words.iter().any(|words| ask::says(error, words))
 }
 
 impl Program {

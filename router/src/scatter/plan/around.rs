@@ -152,7 +152,7 @@ mod tests {
         );
         assert_eq!(
             explain_prefix("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM t").unwrap(),
-            "EXPLAIN (ANALYZE, COSTS off) "
+            "EXPLAIN (ANALYZE, COSTS OFF) "
         );
         assert!(explain_prefix("EXPLAIN (FORMAT json) SELECT 1").is_err());
     }
