@@ -148,7 +148,7 @@ mod tests {
         let bare = objects(&[("table t", None, "plain")]);
         assert_eq!(
             shown(&schemas(&[whole, bare])),
-            ["column t.a: shard-1=int, shard-2=missing"]
+            ["column t.a: shard-2=missing, shard-1=int"]
         );
     }
 }
