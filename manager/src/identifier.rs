@@ -55,7 +55,10 @@ pub fn column(text: &str) -> Result<String, Invalid> {
 /// A name as SQL text, whatever it holds.
 #[must_use]
 pub fn quoted(name: &TableName) -> String {
-    let (schema, name) = (quoted_part(name.schema()), quoted_part(name.name()));
+    let (schema, name) = (
+        wire::quote::ident(name.schema()),
+        wire::quote::ident(name.name()),
+    );
     format!("{schema}.{name}")
 }
 
@@ -71,16 +74,10 @@ pub fn shown(name: &TableName) -> String {
         if begins && goes_on {
             part.to_owned()
         } else {
-            quoted_part(part)
+            wire::quote::ident(part)
         }
     };
     format!("{}.{}", part(name.schema()), part(name.name()))
-}
-
-/// One identifier as SQL text, whatever it holds.
-#[must_use]
-pub fn quoted_part(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The identifier that a text begins with, and what follows it.

@@ -281,14 +281,19 @@ fn client_verifier(
         path: path.to_owned(),
         reason,
     };
+    let roots = Arc::new(roots(path, bad)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+    verifier.map_err(|error| bad(error.to_string()))
+}
+
+/// The certificates of a file as those that others are held against.
+fn roots(path: &Path, bad: impl Fn(String) -> Error) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| bad(error.to_string()))?;
     }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    verifier.map_err(|error| bad(error.to_string()))
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod frontend;
 pub mod limits;
 pub mod pgoutput;
+pub mod quote;
 pub mod sqlstate;
 pub mod startup;
 pub mod value;

@@ -126,7 +126,7 @@ impl Known {
             Resolution::Commit => "COMMIT",
             Resolution::RollBack => "ROLLBACK",
         };
-        let sql = format!("{verb} PREPARED {}", guard::sql::literal(name));
+        let sql = format!("{verb} PREPARED {}", wire::quote::literal(name));
         match self.session.batch_execute(&sql).await {
             Ok(()) => Ok(true),
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),

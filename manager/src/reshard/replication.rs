@@ -6,8 +6,8 @@ use wire::backend::tag;
 use super::link::{Error, Fault, Link, Rows};
 use super::lsn::Lsn;
 use super::session;
-use crate::identifier::quoted_part as quoted;
 use crate::shards::Config;
+use wire::quote::ident as quoted;
 
 pub mod stream;
 

@@ -11,12 +11,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Alpn, Error, certificates, private_key};
+use super::{Alpn, Error, certificates, private_key, roots};
 use crate::config::Section;
 
 mod renewal;
@@ -238,13 +238,8 @@ fn chain_verifier(
         path: path.to_owned(),
         reason,
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let roots = Arc::new(roots(path, bad)?);
+    WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(|error| bad(error.to_string()))
 }

@@ -11,17 +11,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Error, ServerConfig};
+use super::{Error, ServerConfig, certificates, private_key, roots};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -66,11 +63,7 @@ impl Connector {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = if files.client_ca_path.is_some() {
-            let key = PrivateKeyDer::from_pem_file(&files.key_path);
-            let key = key.map_err(|source| Error::NotPem {
-                path: files.key_path.clone(),
-                source,
-            })?;
+            let key = private_key(&files.key_path)?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(unusable)?
@@ -120,24 +113,10 @@ fn authority_verifier(
         path: path.to_owned(),
         reason,
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
-    }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let roots = Arc::new(roots(path, bad)?);
+    WebPkiServerVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(|error| bad(error.to_string()))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let not_pem = |source| Error::NotPem {
-        path: path.to_owned(),
-        source,
-    };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(not_pem)?;
-    certificates.collect::<Result<_, _>>().map_err(not_pem)
 }
 
 #[derive(Debug)]

@@ -7,12 +7,13 @@ use bytes::BytesMut;
 use topology::TableName;
 use wire::backend::{DataRow, tag};
 use wire::frontend::encode;
+use wire::quote::literal;
 
 use super::conversation::{self, Lost};
 use super::exchange::error_of;
 use crate::core::Core;
 use crate::error::Error;
-use crate::pool::settings::{Settings, quote_literal};
+use crate::pool::settings::Settings;
 use crate::pool::{Lease, Pool};
 use crate::route::{self, Plan, Refusal};
 use crate::schema::Columns;
@@ -141,8 +142,8 @@ fn question(table: &TableName) -> String {
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = {} AND c.relname = {} AND a.attnum > 0 AND NOT a.attisdropped \
          ORDER BY a.attnum",
-        quote_literal(table.schema()),
-        quote_literal(table.name())
+        literal(table.schema()),
+        literal(table.name())
     )
 }
 

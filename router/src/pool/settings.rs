@@ -1,5 +1,7 @@
 //! A session's settings: what must hold on a backend before the session's next statement runs.
 
+use wire::quote::literal;
+
 use std::collections::BTreeMap;
 
 /// Setting name → the SQL that establishes it. Equal settings are interchangeable backends.
@@ -31,8 +33,8 @@ impl Settings {
     pub fn insert_value(&mut self, name: &str, value: &str) {
         let sql = format!(
             "SELECT pg_catalog.set_config({}, {}, false)",
-            quote_literal(name),
-            quote_literal(value)
+            literal(name),
+            literal(value)
         );
         self.insert_statement(name, &sql);
     }
@@ -151,33 +153,9 @@ impl Settings {
     }
 }
 
-/// A text as an SQL literal that means the same whatever `standard_conforming_strings` says.
-#[must_use]
-pub fn quote_literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 3);
-    if text.contains('\\') {
-        out.push('E');
-    }
-    out.push('\'');
-    for c in text.chars() {
-        if matches!(c, '\'' | '\\') {
-            out.push(c);
-        }
-        out.push(c);
-    }
-    out.push('\'');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_literal_cannot_end_early() {
-        assert_eq!(quote_literal("a'b"), "'a''b'");
-        assert_eq!(quote_literal(r"a\'b"), r"E'a\\''b'");
-    }
 
     #[test]
     fn establishing_starts_from_the_defaults() {

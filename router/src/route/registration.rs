@@ -1,6 +1,8 @@
 //! The registration that the comment of a CREATE TABLE asks for: `/* shard_key = column */`,
 //! `/* table_kind = reference */`, `/* table_kind = unsharded */`.
 
+use wire::quote;
+
 use super::Refusal;
 use crate::query::{Change, Class, Placing, Registration, Statement};
 
@@ -38,10 +40,9 @@ pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refus
     if hints.table_group.is_some() && !matches!(placing, Placing::Sharded { .. }) {
         return Err(contradicting("a table_group"));
     }
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let table = match &table.schema {
-        Some(schema) => format!("{}.{}", quoted(schema), quoted(&table.name)),
-        None => quoted(&table.name),
+        Some(schema) => quote::qualified(schema, &table.name),
+        None => quote::ident(&table.name),
     };
     Ok(Some(Registration { table, placing }))
 }

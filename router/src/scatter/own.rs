@@ -9,8 +9,7 @@
 
 use std::fmt::Write as _;
 use topology::{Epoch, KeyType, ShardIndex, Snapshot};
-
-use super::plan::sql::literal;
+use wire::quote::literal;
 
 /// What a shard's error says where rows are being moved.
 pub(super) const MOVING: &str = "sharding: rows are being moved";

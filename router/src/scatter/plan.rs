@@ -20,8 +20,9 @@ mod tests;
 mod tree;
 
 use gather::{Gathered, Stopped, is_volatile};
-use sql::{Hole, Sql, ident};
+use sql::{Hole, Sql};
 use tree::{not_understood, refused};
+use wire::quote::ident;
 
 /// What a name in GROUP BY stands for that may be a column or an output: PostgreSQL takes a column
 /// where there is one, which is not known here.

@@ -145,10 +145,7 @@ impl Parked {
 }
 
 fn rollback_to(savepoint: &str) -> String {
-    format!(
-        "ROLLBACK TO SAVEPOINT \"{}\"",
-        savepoint.replace('"', "\"\"")
-    )
+    format!("ROLLBACK TO SAVEPOINT {}", wire::quote::ident(savepoint))
 }
 
 impl Session {

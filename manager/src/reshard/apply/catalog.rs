@@ -25,7 +25,7 @@ impl Column {
     /// The name as SQL text.
     #[must_use]
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.name.replace('"', "\"\""))
+        wire::quote::ident(&self.name)
     }
 }
 

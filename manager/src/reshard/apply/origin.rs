@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use topology::Term;
+use wire::quote::literal;
 
 use super::error::Error;
-use crate::reshard::guard::sql::literal;
 use crate::reshard::ids::LegId;
 use crate::reshard::lsn::Lsn;
 use crate::reshard::session::{self, Session};

@@ -43,7 +43,7 @@ pub async fn remove_rows(
     for table in &guarded.tables {
         let name = identifier::quoted(&table.name);
         let condition = sql::is_inside(
-            &sql::ident(&table.key_column),
+            &wire::quote::ident(&table.key_column),
             table.key_type,
             &guarded.bounds,
         );

@@ -7,7 +7,6 @@ use tokio_postgres::error::SqlState;
 use topology::Term;
 
 use crate::reshard::guard::install::pass_ddl_triggers;
-use crate::reshard::guard::sql;
 use crate::reshard::ids::LegId;
 use crate::reshard::session::{Error, Session, application_name};
 
@@ -68,7 +67,10 @@ pub async fn drop_streams(
     for publication in &publications {
         let work = session.begin(term).await?;
         pass_ddl_triggers(&work, &leg.tag()).await?;
-        let text = format!("DROP PUBLICATION IF EXISTS {}", sql::ident(publication));
+        let text = format!(
+            "DROP PUBLICATION IF EXISTS {}",
+            wire::quote::ident(publication)
+        );
         work.run("drop a publication", &text).await?;
         work.commit("drop a publication").await?;
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::scan::Format;
 use super::{Error, Target};
-use crate::identifier::{quoted, quoted_part};
+use crate::identifier::quoted;
 use crate::reshard::flow::MovedTable;
 use crate::reshard::link::{Fault, Link};
 
@@ -146,7 +146,7 @@ pub(in crate::reshard) async fn all(
             }
             parts.push(Part {
                 table: table.clone(),
-                relation: format!("{}.{}", quoted_part(&schema), quoted_part(&relation)),
+                relation: wire::quote::qualified(&schema, &relation),
                 columns: columns.clone(),
                 column_count,
                 format,
@@ -179,7 +179,7 @@ async fn columns(link: &mut Link, table: &MovedTable) -> Result<(String, i16, Fo
     names.insert(0, key);
     let count = i16::try_from(names.len());
     let count = count.map_err(|_| unfit(link, table, "has too many columns".to_owned()))?;
-    let quoted: Vec<String> = names.iter().map(|name| quoted_part(name)).collect();
+    let quoted: Vec<String> = names.iter().map(|name| wire::quote::ident(name)).collect();
     Ok((quoted.join(", "), count, format))
 }
 

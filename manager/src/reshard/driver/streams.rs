@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use topology::ShardId;
+use wire::quote::ident;
 
 use super::Trouble;
 use super::hands::Hands;
@@ -13,7 +14,6 @@ use crate::identifier;
 use crate::reshard::apply;
 use crate::reshard::follow::{Follow, Mirror, Spec};
 use crate::reshard::guard::fence;
-use crate::reshard::guard::sql::ident;
 use crate::reshard::machine::{Machine, Side};
 use crate::reshard::replication::{ReplicationConnection, SnapshotExport};
 use crate::reshard::session::application_name;

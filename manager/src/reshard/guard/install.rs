@@ -212,7 +212,7 @@ pub async fn uninstall(
         let Ok(table) = TableName::try_from_parts(schema, name) else {
             continue; // PostgreSQL has no such names.
         };
-        let trigger = sql::ident(row.get(2));
+        let trigger = wire::quote::ident(row.get(2));
         let text = format!(
             "DROP TRIGGER IF EXISTS {trigger} ON {}",
             identifier::quoted(&table)

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use topology::{Epoch, KeyType, Term, hash};
+use wire::quote::{ident, literal};
 
 use super::Guarded;
 use crate::reshard::flow::{Bounds, MovedTable};
@@ -29,23 +30,6 @@ pub fn schema() -> String {
 pub const TERM_CLASS: i32 = 7301;
 /// Class of the advisory locks of fences.
 pub const FENCE_CLASS: i32 = 7302;
-
-/// A name as SQL text.
-#[must_use]
-pub fn ident(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as SQL text, whatever `standard_conforming_strings` says.
-#[must_use]
-pub fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if text.contains('\\') {
-        format!("E'{}'", quoted.replace('\\', "\\\\"))
-    } else {
-        format!("'{quoted}'")
-    }
-}
 
 /// Texts as an SQL array.
 #[must_use]

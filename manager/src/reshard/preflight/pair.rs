@@ -176,7 +176,11 @@ async fn rows(
         if !exists {
             continue;
         }
-        let condition = sql::is_inside(&sql::ident(&table.key_column), table.key_type, bounds);
+        let condition = sql::is_inside(
+            &wire::quote::ident(&table.key_column),
+            table.key_type,
+            bounds,
+        );
         let look = if has_hash {
             format!("SELECT EXISTS (SELECT 1 FROM {name} WHERE {condition})")
         } else {

@@ -1,9 +1,10 @@
 //! What the tables of the source must be like, so that no change of a row is missed on its way
 //! and no two rows meet that were allowed apart.
 
+use wire::quote::literal;
+
 use super::{Finding, Inquiry, Severity};
 use crate::identifier;
-use crate::reshard::guard::sql::literal;
 use crate::reshard::session::{Error, Session};
 
 /// A question whose rows are a table's name and a problem.

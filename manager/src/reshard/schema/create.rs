@@ -2,13 +2,14 @@
 //! built faster afterwards, and then these.
 
 use topology::{TableName, Term, strides};
+use wire::quote::literal;
 
 use super::dump::{Section, Tools};
 use super::unfinished::{EVERYTHING, Unfinished, unfinished};
 use super::{Error, Pair, describe};
 use crate::identifier;
 use crate::reshard::guard::install::pass_ddl_triggers;
-use crate::reshard::guard::sql::{array, literal};
+use crate::reshard::guard::sql::array;
 use crate::reshard::ids::LegId;
 use crate::reshard::session::{self, Session, Sessions};
 
@@ -142,7 +143,7 @@ pub async fn differences(
 }
 
 fn create_schema(table: &TableName) -> String {
-    let schema = crate::reshard::guard::sql::ident(table.schema());
+    let schema = wire::quote::ident(table.schema());
     format!("CREATE SCHEMA IF NOT EXISTS {schema};\n")
 }
 

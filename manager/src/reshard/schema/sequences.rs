@@ -54,7 +54,7 @@ pub async fn carry_sequences(
             continue; // It never handed out any.
         };
         if present.get(&name).is_some_and(|there| *there < Some(value)) {
-            let name = crate::reshard::guard::sql::literal(&name);
+            let name = wire::quote::literal(&name);
             text += &format!("SELECT pg_catalog.setval({name}, {value});");
             raised += 1;
         }

@@ -9,13 +9,13 @@ use wire::backend::tag;
 
 use super::bucket::Buckets;
 use super::{Error, Order, Side};
-use crate::identifier::quoted_part;
 use crate::reshard::copy::part::{self, Part, Range};
 use crate::reshard::copy::scan::{Format, Scanner};
 use crate::reshard::copy::view::{View, take_rows};
 use crate::reshard::copy::{Throttle, view::Taken};
 use crate::reshard::link::Link;
 use crate::reshard::progress::Progress;
+use wire::quote::ident;
 
 /// One of the two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Plan {
             // Whatever the databases' collations are, bytes are hashed.
             format!(
                 "{}, hashtextextended(ROW({})::text COLLATE \"C\", 0)",
-                quoted_part(&table.key_column),
+                ident(&table.key_column),
                 columns.unwrap_or_default()
             )
         });

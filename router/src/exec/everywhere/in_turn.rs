@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use topology::ShardId;
 use wire::frame::Frame;
+use wire::quote::{ident, literal};
 
 use super::participant::Participant;
 use super::{Failure, MAX_ANSWER_BYTES};
 use crate::error::Error;
 use crate::exec::cancel;
 use crate::pool::Pool;
-use crate::pool::settings::{Settings, quote_literal};
+use crate::pool::settings::Settings;
 use crate::query::NewIndex;
 use crate::route::Refusal;
 
@@ -100,16 +101,16 @@ async fn place_of(
     (name, index): (&str, &NewIndex),
 ) -> Result<Place, Failure> {
     let table = match &index.table.schema {
-        Some(schema) => format!("{}.{}", quoted(schema), quoted(&index.table.name)),
-        None => quoted(&index.table.name),
+        Some(schema) => format!("{}.{}", ident(schema), ident(&index.table.name)),
+        None => ident(&index.table.name),
     };
     let question = format!(
         "SELECT pg_catalog.format('%I.%I', n.nspname, {name}), \
            pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, {name})) IS NOT NULL \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid = pg_catalog.to_regclass({table})",
-        name = quote_literal(name),
-        table = quote_literal(&table),
+        name = literal(name),
+        table = literal(&table),
     );
     let mut shard = Participant::borrow(pool).await?;
     shard.establish(settings, b"").await?;
@@ -120,13 +121,9 @@ async fn place_of(
     let mut values = row.into_iter();
     let found = values.next().flatten();
     Ok(Place {
-        index: found.unwrap_or_else(|| quoted(name)),
+        index: found.unwrap_or_else(|| ident(name)),
         is_there: values.next().flatten().is_none_or(|there| there == "t"),
     })
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Runs a statement on one shard, outside of a transaction.

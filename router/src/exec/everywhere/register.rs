@@ -11,12 +11,12 @@ use futures_util::future::join_all;
 use proto::manager::v1::CreateTableRequest;
 use tokio::time::Instant;
 use topology::{Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
+use wire::quote::{literal, qualified};
 
 use super::Failure;
 use super::participant::{Participant, Row};
 use crate::core::Core;
 use crate::error::Error;
-use crate::pool::settings::quote_literal;
 use crate::query::{Placing, Registration};
 use crate::route::Refusal;
 
@@ -153,8 +153,8 @@ fn question(table: &str, column: &str) -> String {
            AND a.attnum > 0 AND NOT a.attisdropped \
          LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation \
          WHERE c.oid = pg_catalog.to_regclass({table})",
-        table = quote_literal(table),
-        column = quote_literal(column),
+        table = literal(table),
+        column = literal(column),
     )
 }
 
@@ -266,8 +266,7 @@ async fn check_rows(
     name: &TableName,
     placement: &Placement,
 ) -> Result<(), Failure> {
-    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    let table = format!("{}.{}", quoted(name.schema()), quoted(name.name()));
+    let table = qualified(name.schema(), name.name());
     match placement {
         Placement::Reference => {
             let question = format!(
@@ -306,12 +305,7 @@ async fn check_rows(
 }
 
 fn request_of(found: &Found, placement: Placement) -> CreateTableRequest {
-    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    let name = format!(
-        "{}.{}",
-        quoted(found.name.schema()),
-        quoted(found.name.name())
-    );
+    let name = qualified(found.name.schema(), found.name.name());
     match placement {
         Placement::Sharded { group, shard_key } => CreateTableRequest {
             name,

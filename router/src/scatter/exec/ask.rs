@@ -6,6 +6,7 @@ use wire::backend::{
     Column, CommandComplete, DataRow, Diagnostic, RowDescription, parameter_description, tag,
 };
 use wire::frontend::{TargetKind, encode};
+use wire::quote::{ident, literal};
 
 use super::leases::{Leases, for_clients};
 use super::{Arguments, Failure};
@@ -15,7 +16,6 @@ use crate::query::TableRef;
 use crate::route::Refusal;
 use crate::scatter::order::{Kind, is_collated};
 use crate::scatter::plan::Order;
-use crate::scatter::plan::sql::{ident, literal};
 
 /// A statement that is parsed, bound, described and executed, as messages.
 #[derive(Debug)]

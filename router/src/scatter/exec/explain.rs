@@ -1,9 +1,11 @@
 //! EXPLAIN of a query over several shards.
 
+use wire::quote::ident;
+
 use super::ask::{self, Question};
 use super::leases::Leases;
 use super::{Failure, Request};
-use crate::scatter::plan::sql::{Hole, ident};
+use crate::scatter::plan::sql::Hole;
 use crate::scatter::plan::{Bound, Finish, either};
 use crate::view::Serving;
 

@@ -3,11 +3,12 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use wire::Format;
 use wire::backend::DataRow;
+use wire::quote::literal;
 
 use super::Failure;
 use super::ask::Name;
 use crate::route::Refusal;
-use crate::scatter::plan::sql::{Hole, Sql, literal};
+use crate::scatter::plan::sql::{Hole, Sql};
 
 /// Most rows that a last query is given.
 const MAX_ROWS: usize = 1_000_000;

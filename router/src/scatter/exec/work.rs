@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use wire::Format;
 use wire::backend::{RowDescription, encode};
+use wire::quote::ident;
 
 use super::ask::{self, Described, Question};
 use super::leases::{self, Leases};
@@ -15,7 +16,7 @@ use crate::moving;
 use crate::route::Refusal;
 use crate::scatter::own;
 use crate::scatter::plan::around::Copying;
-use crate::scatter::plan::sql::{Hole, ident};
+use crate::scatter::plan::sql::Hole;
 use crate::scatter::plan::{Bound, Finish, Order, Output, Program};
 use crate::view::Serving;
 

@@ -6,11 +6,11 @@
 //! is seen in its copy, under the lock.
 
 use topology::{ShardIndex, ShardState, TableName};
+use wire::quote::{literal, qualified};
 
 use super::split::{Piece, Split, merge_copies};
 use crate::error::Error;
 use crate::exec::collect::Collected;
-use crate::pool::settings::quote_literal;
 use crate::query;
 use crate::route::{Copies, Given, Refusal, Target};
 use crate::session::Session;
@@ -91,7 +91,7 @@ impl Session {
         target: Target,
         was_empty: bool,
     ) -> Result<bool, Stopped> {
-        let name = quote_literal(&quoted(&copies.table));
+        let name = literal(&quoted(&copies.table));
         let exists = format!("SELECT pg_catalog.to_regclass({name}) IS NOT NULL");
         let answer = self.look(serving, split, target, &exists).await?;
         if answer.values() != [Some("t".to_owned())] {
@@ -121,7 +121,7 @@ fn lock(table: &TableName) -> String {
 /// whether there are rows.
 fn question(copies: &Copies) -> String {
     let name = quoted(&copies.table);
-    let literal = quote_literal(&name);
+    let text = literal(&name);
     let missing = match &copies.given {
         None => "false".to_owned(),
         Some(Given::First(count)) => format!(
@@ -130,7 +130,7 @@ fn question(copies: &Copies) -> String {
              AND b.attnum <= a.attnum) > {count}"
         ),
         Some(Given::Named(columns)) => {
-            let names: Vec<String> = columns.iter().map(|name| quote_literal(name)).collect();
+            let names: Vec<String> = columns.iter().map(|name| literal(name)).collect();
             format!(
                 "a.attname <> ALL (ARRAY[{}]::pg_catalog.name[])",
                 names.join(",")
@@ -139,11 +139,11 @@ fn question(copies: &Copies) -> String {
     };
     format!(
         "SELECT (SELECT pg_catalog.min(t.tgname::text) FROM pg_catalog.pg_trigger t \
-           WHERE t.tgrelid = {literal}::pg_catalog.regclass AND NOT t.tgisinternal \
+           WHERE t.tgrelid = {text}::pg_catalog.regclass AND NOT t.tgisinternal \
            AND NOT pg_catalog.starts_with(t.tgname::text, '~vg_')), \
          (SELECT pg_catalog.min(a.attname::text) FROM pg_catalog.pg_attribute a \
            LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
-           WHERE a.attrelid = {literal}::pg_catalog.regclass AND a.attnum > 0 \
+           WHERE a.attrelid = {text}::pg_catalog.regclass AND a.attnum > 0 \
            AND NOT a.attisdropped AND a.attgenerated = '' AND {missing} \
            AND (a.attidentity <> '' OR pg_catalog.pg_get_expr(d.adbin, d.adrelid) \
              ~* '[a-z0-9_\"][[:space:]]*\\(|current_|localtime|session_user|''(now|today|tomorrow|yesterday)')), \
@@ -152,8 +152,7 @@ fn question(copies: &Copies) -> String {
 }
 
 fn quoted(table: &TableName) -> String {
-    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    format!("{}.{}", quote(table.schema()), quote(table.name()))
+    qualified(table.schema(), table.name())
 }
 
 fn varies(table: &TableName, what: &str) -> Refusal {
