@@ -5,6 +5,7 @@ pub mod auth;
 pub mod barrier;
 pub mod cache;
 pub mod config;
+pub mod copying;
 pub mod console;
 pub mod core;
 pub mod error;

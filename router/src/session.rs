@@ -27,6 +27,7 @@ pub mod cancel;
 mod client;
 mod control;
 mod copy;
+mod copying;
 mod effects;
 mod encryption;
 mod expect;

@@ -83,6 +83,8 @@ pub(super) enum Portal {
     Remote(Effect),
     /// Of a query over the rows of several shards.
     Scattered(Arc<Scattered>),
+    /// Of a COPY into a table whose rows are on several shards.
+    CopyIn(Arc<Prepared>),
     /// Was one of the first two, and has been executed.
     Spent,
 }
@@ -258,6 +260,9 @@ impl Session {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
                 Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
+                Some(Portal::CopyIn(_)) => {
+                    self.step(Step::Local(local::frames(encode::no_data), None))
+                }
                 Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
@@ -297,6 +302,7 @@ impl Session {
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
+            Portal::CopyIn(prepared) => Box::pin(self.execute_copy_in(&prepared)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Scattered(scattered) => {
@@ -413,6 +419,7 @@ impl Session {
                     Portal::Local(_)
                     | Portal::Everywhere(_)
                     | Portal::Split(_)
+                    | Portal::CopyIn(_)
                     | Portal::Answered(..)
                     | Portal::Scattered(_)
                     | Portal::Spent,

@@ -218,7 +218,7 @@ impl Session {
     }
 
     /// The schemas in which names are looked for.
-    fn schemas(&self) -> Vec<String> {
+    pub(super) fn schemas(&self) -> Vec<String> {
         match self.settings.search_path() {
             Some(schemas) => schemas.to_vec(),
             None => DEFAULT_SEARCH_PATH.map(str::to_owned).to_vec(),

@@ -174,6 +174,11 @@ impl Session {
                 match self.place(statement, plan, &NoParameters, serving) {
                     Ok(target) => target,
                     Err(refusal) => {
+                        if let Some(into) = self.copied_into(statement, serving) {
+                            let copied = Box::pin(self.copy_in_query(serving, &into, sql));
+                            let frames = copied.await?;
+                            return self.answer_locally(&frames).await;
+                        }
                         let text = (sql, &refusal);
                         let which = (statement, plan);
                         let split = self.split_of(which, text, &NoParameters, serving)?;

@@ -239,6 +239,9 @@ impl Session {
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
             Err(refusal) => {
+                if self.copied_into(statement, serving).is_some() {
+                    return Ok(Destination::Here(Portal::CopyIn(Arc::clone(prepared))));
+                }
                 let text = (prepared.sql(), &refusal);
                 if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
                     let split = split.bound(prepared, bind);

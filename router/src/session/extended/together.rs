@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use super::Batch;
 use super::steps::Step;
+use crate::error::Error;
 use crate::query::Class;
 use crate::session::attach::Stopped;
+use crate::session::prepared::Prepared;
 use crate::session::several::{End, Split};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, local};
@@ -16,6 +18,18 @@ impl Session {
         self.flush_to_go_on().await?;
         let serving = self.front.core.view.load();
         let frames = self.run_parts(&serving, split).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// Runs a COPY into a table whose rows are on several shards; what came before it is answered
+    /// first.
+    pub(super) async fn execute_copy_in(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let statement = prepared.statement();
+        let into = statement.and_then(|statement| self.copied_into(statement, &serving));
+        let into = into.ok_or(Error::NoShard)?;
+        let frames = self.copy_in(&serving, &into, prepared.sql()).await?;
         self.step(Step::Local(frames, None))
     }
 
