@@ -70,6 +70,8 @@ pub struct Splitter {
     /// Whether what comes first is not a row.
     head: bool,
     ended: bool,
+    /// Whether there is data that was not looked at.
+    fresh: bool,
 }
 
 impl Splitter {
@@ -85,19 +87,21 @@ impl Splitter {
             line_end: None,
             head,
             ended: false,
+            fresh: false,
         }
     }
 
     /// Whether there is data that was not looked at.
     #[must_use]
     pub fn has_data(&self) -> bool {
-        self.scan.at < self.buffer.len()
+        self.fresh
     }
 
     /// Adds data, however it was cut.
     pub fn push(&mut self, data: &[u8]) {
         if !self.ended {
             self.buffer.extend_from_slice(data);
+            self.fresh |= !data.is_empty();
         }
     }
 
@@ -107,6 +111,7 @@ impl Splitter {
     /// [`Refusal`]: the data is none, in PostgreSQL's words, or is too long.
     pub fn next(&mut self, last: bool) -> Result<Option<Piece>, Refusal> {
         if self.ended || self.buffer.is_empty() {
+            self.fresh = false;
             return Ok(None);
         }
         let piece = match self.options.format {
@@ -119,6 +124,9 @@ impl Splitter {
                 message: format!("a row of COPY is longer than the limit of {MAX_ROW_BYTES} bytes"),
                 hint: Some("insert it by itself".to_owned()),
             });
+        }
+        if piece.is_none() {
+            self.fresh = false;
         }
         if piece == Some(Piece::End) {
             self.ended = true;

@@ -28,6 +28,7 @@ mod client;
 mod control;
 mod copy;
 mod copying;
+mod cursors;
 mod effects;
 mod encryption;
 mod expect;

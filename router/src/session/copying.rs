@@ -14,7 +14,7 @@ use wire::quote::literal;
 use super::attach::Stopped;
 use super::client::ClientError;
 use super::copy::{Fed, MAX_WAITING_BYTES};
-use super::several::{Lent, Split};
+use super::several::Split;
 use super::state::Transaction;
 use super::{Ended, Session};
 use crate::copying::{Field, Format, Options, Piece, Splitter, with_columns};

@@ -15,6 +15,7 @@ use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared, reads_cursor};
+use super::cursors::Fetching;
 use super::scatter::Scattered;
 use super::several::Split;
 use super::state::Transaction;
@@ -22,6 +23,7 @@ use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
+use crate::scatter::exec::Arguments;
 use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
 
@@ -85,6 +87,10 @@ pub(super) enum Portal {
     Scattered(Arc<Scattered>),
     /// Of a COPY into a table whose rows are on several shards.
     CopyIn(Arc<Prepared>),
+    /// Of a DECLARE of a cursor over several shards.
+    Declare(Arc<Prepared>, Arc<Arguments>),
+    /// Of a FETCH of one.
+    Fetch(Arc<Fetching>),
     /// Was one of the first two, and has been executed.
     Spent,
 }
@@ -234,6 +240,7 @@ impl Session {
         match prepared.statement() {
             None => true,
             Some(statement) if answers::is_own(&statement.class) => true,
+            Some(statement) if self.is_of_kept_cursor(&statement.class) => true,
             Some(statement) => {
                 matches!(statement.class, Class::Ddl(_))
                     && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
@@ -249,7 +256,12 @@ impl Session {
                 let prepared = self.statement(name).await?;
                 let serving = self.front.core.view.load();
                 if self.is_local(&prepared, &serving) {
-                    return self.step(Step::Local(answers::description(&prepared)?, None));
+                    let own = self.cursor_description(&prepared).await?;
+                    let frames = match own {
+                        Some(frames) => frames,
+                        None => answers::description(&prepared)?,
+                    };
+                    return self.step(Step::Local(frames, None));
                 }
                 self.step(Step::Describe {
                     prepared,
@@ -260,7 +272,11 @@ impl Session {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
                 Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
-                Some(Portal::CopyIn(_)) => {
+                Some(Portal::Fetch(fetching)) => {
+                    let heading = self.fetch_heading(&fetching).await;
+                    self.step(Step::Local(heading, None))
+                }
+                Some(Portal::CopyIn(_) | Portal::Declare(..)) => {
                     self.step(Step::Local(local::frames(encode::no_data), None))
                 }
                 Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
@@ -303,6 +319,10 @@ impl Session {
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::CopyIn(prepared) => Box::pin(self.execute_copy_in(&prepared)).await,
+            Portal::Declare(prepared, arguments) => {
+                Box::pin(self.execute_declare(&prepared, &arguments)).await
+            }
+            Portal::Fetch(fetching) => Box::pin(self.execute_fetch(&fetching)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Scattered(scattered) => {
@@ -420,6 +440,8 @@ impl Session {
                     | Portal::Everywhere(_)
                     | Portal::Split(_)
                     | Portal::CopyIn(_)
+                    | Portal::Declare(..)
+                    | Portal::Fetch(_)
                     | Portal::Answered(..)
                     | Portal::Scattered(_)
                     | Portal::Spent,

@@ -1,9 +1,9 @@
 //! Queries over the rows of several shards, for one client: its backends are borrowed for the time
 //! of one statement, beside whatever the session holds.
 //!
-//! Within a transaction block they are answered as long as the transaction has done nothing on a
-//! shard and each of its statements has a snapshot of its own: then nothing that it did could be
-//! missed.
+//! A transaction that has done something on a shard begins on all of them, and lends its backends to
+//! the query, which so reads what the transaction has written. One that has done nothing yet, where
+//! each statement has a snapshot of its own, goes on doing nothing.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::prepared::Prepared;
 use super::simple::syntax_refusal;
 use super::state::Transaction;
 use super::{Ended, Session, answers, control};
-use crate::cache::DEFAULT_SEARCH_PATH;
+use crate::cache::{DEFAULT_SEARCH_PATH, Planned};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::query::{self, Class, Data, Statement, TableRef};
@@ -34,7 +34,7 @@ const WRITE_BYTES: usize = 32 << 10;
 /// A portal of such a query.
 #[derive(Debug)]
 pub(super) struct Scattered {
-    prepared: Arc<Prepared>,
+    asked: Asked,
     arguments: Arguments,
     /// What it comes to, once it was described or executed.
     answer: tokio::sync::Mutex<Option<Answer>>,
@@ -43,25 +43,53 @@ pub(super) struct Scattered {
 impl Scattered {
     /// A portal of what a Bind says.
     pub(super) fn new(prepared: Arc<Prepared>, bind: &Bind<'_>) -> Self {
-        let value = |value: &[u8]| Bytes::copy_from_slice(value);
-        let values = bind.parameters_with_formats();
-        let values = values.map(|(format, bytes)| (format, bytes.map(value)));
-        let formats = bind.result_formats;
-        let arguments = Arguments {
-            types: prepared.parameter_types.to_vec(),
-            values: values.collect(),
-            results: (0..formats.len()).map(|at| formats.of(at)).collect(),
-        };
+        let arguments = Self::arguments(&prepared, bind);
         Self {
-            prepared,
+            asked: Asked::Prepared(prepared),
             arguments,
             answer: tokio::sync::Mutex::new(None),
         }
     }
+
+    /// What a Bind gives a statement.
+    pub(super) fn arguments(prepared: &Prepared, bind: &Bind<'_>) -> Arguments {
+        let value = |value: &[u8]| Bytes::copy_from_slice(value);
+        let values = bind.parameters_with_formats();
+        let values = values.map(|(format, bytes)| (format, bytes.map(value)));
+        let formats = bind.result_formats;
+        Arguments {
+            types: prepared.parameter_types.to_vec(),
+            values: values.collect(),
+            results: (0..formats.len()).map(|at| formats.of(at)).collect(),
+        }
+    }
+
+    /// A cursor for a query.
+    pub(super) fn cursor(query: String, arguments: Arguments) -> Self {
+        Self {
+            asked: Asked::Query(query),
+            arguments,
+            answer: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The format in which a cursor's rows come.
+    pub(super) fn format(&self) -> wire::Format {
+        self.arguments.results.first().copied().unwrap_or_default()
+    }
+}
+
+/// What a portal is of.
+#[derive(Debug)]
+enum Asked {
+    /// A prepared statement.
+    Prepared(Arc<Prepared>),
+    /// The query of a cursor.
+    Query(String),
 }
 
 /// What became of handing rows out.
-enum Streamed {
+pub(super) enum Streamed {
     /// There are no more; so many there were in all.
     All(u64),
     /// As many as were wanted.
@@ -71,6 +99,18 @@ enum Streamed {
 impl Session {
     /// Answers a simple query, which no shard by itself can answer, where all of them can.
     pub(super) async fn scatter_query(
+        &mut self,
+        serving: &Serving,
+        (statement, plan, sql): (&Statement, &Plan, &str),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
+        let ran = self.scatter_asked(serving, (statement, plan, sql), refusal).await;
+        self.end_lending(&ran).await?;
+        ran?;
+        Ok(self.answer_ready().await?)
+    }
+
+    async fn scatter_asked(
         &mut self,
         serving: &Serving,
         (statement, plan, sql): (&Statement, &Plan, &str),
@@ -87,21 +127,19 @@ impl Session {
             return Err(refusal.into());
         };
         match &statement.class {
-            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await?,
+            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await,
             Class::Copy(_) => {
                 let copying = Copying::read(text)?;
-                self.copy_out(serving, (text, data), &copying)
-                    .await
-                    .map_err(|stopped| with_hint(stopped, &refusal))?;
+                let copied = self.copy_out(serving, (text, data), &copying).await;
+                copied.map_err(|stopped| with_hint(stopped, &refusal))
             }
             _ => {
                 let arguments = Arguments::default();
                 let begun = self.begin_scatter(serving, (text, data), &arguments).await;
                 let mut answer = begun.map_err(|stopped| with_hint(stopped, &refusal))?;
-                self.hand_over(&mut answer).await?;
+                self.hand_over(&mut answer).await
             }
         }
-        Ok(self.answer_ready().await?)
     }
 
     /// Sends a whole answer.
@@ -131,8 +169,7 @@ impl Session {
         let Some(data) = statement.and_then(|it| scatter::query_of(&it.class)) else {
             return Err(Error::NoShard.into());
         };
-        self.copy_out(serving, (&query, data), &copying).await?;
-        Ok(self.answer_ready().await?)
+        self.copy_out(serving, (&query, data), &copying).await
     }
 
     async fn copy_out(
@@ -239,9 +276,46 @@ impl Session {
         self.find_backend_for_descriptions().await?;
         self.flush_to_go_on().await?;
         let mut answer = scattered.answer.lock().await;
+        if answer.is_none() && !self.stand_aside().await? {
+            // Its backends are not to be held until it is executed.
+            let described = self.heading_of(scattered).await;
+            self.end_lending(&described).await?;
+            return described;
+        }
         self.open(scattered, &mut answer).await?;
         let heading = answer.as_ref().map(|answer| answer.heading().clone());
         Ok(heading.unwrap_or_default())
+    }
+
+    /// What a portal hands out, asked within the transaction.
+    async fn heading_of(&mut self, scattered: &Scattered) -> Result<Bytes, Stopped> {
+        let serving = self.front.core.view.load();
+        let (text, analysis) = self.query_of(&serving, scattered)?;
+        let data = data_of(&analysis)?;
+        let mut leases = self.lease_all(&serving).await?;
+        let schemas = self.schemas();
+        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
+        let request = self.request((&text, data, None), &schemas, &scattered.arguments);
+        let described = exec::describe(&serving, &mut leases, request).await;
+        leases.give_back().await;
+        described.map_err(|failure| self.fail_scatter(failure))
+    }
+
+    fn request<'a>(
+        &self,
+        (text, data, copying): (&'a str, &'a Data, Option<&'a Copying>),
+        search_path: &'a [&'a str],
+        arguments: &'a Arguments,
+    ) -> exec::Request<'a> {
+        exec::Request {
+            text,
+            data,
+            search_path,
+            arguments,
+            until: self.clock.answered_by(),
+            copying,
+            late: None,
+        }
     }
 
     /// Executes a portal; false while it has more rows.
@@ -253,12 +327,18 @@ impl Session {
         // Answers so far come before its rows.
         self.find_backend_for_descriptions().await?;
         self.flush_to_go_on().await?;
+        let max_rows = u64::try_from(max_rows).unwrap_or(0);
+        let executed = self.hand_out(scattered, max_rows).await;
+        self.end_lending(&executed).await?;
+        executed
+    }
+
+    async fn hand_out(&mut self, scattered: &Scattered, max_rows: u64) -> Result<bool, Stopped> {
         let mut answer = scattered.answer.lock().await;
         self.open(scattered, &mut answer).await?;
         let Some(answer) = answer.as_mut() else {
             return Ok(true);
         };
-        let max_rows = u64::try_from(max_rows).unwrap_or(0);
         let before = answer.returned();
         match self.stream(answer, max_rows).await? {
             Streamed::All(rows) => {
@@ -266,9 +346,80 @@ impl Session {
                 Ok(true)
             }
             Streamed::Wanted => {
+                self.keep_lent(answer).await?;
                 encode::portal_suspended(&mut self.client.outbound);
                 Ok(false)
             }
+        }
+    }
+
+    /// Opens a cursor, so that it reads what is there now; gives its heading.
+    pub(super) async fn open_cursor(&mut self, cursor: &Scattered) -> Result<(), Stopped> {
+        let opened = self.open_and_keep(cursor).await;
+        self.end_lending(&opened).await?;
+        opened
+    }
+
+    async fn open_and_keep(&mut self, cursor: &Scattered) -> Result<(), Stopped> {
+        let mut answer = cursor.answer.lock().await;
+        self.open(cursor, &mut answer).await?;
+        match answer.as_mut() {
+            Some(answer) => self.keep_lent(answer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Rows of a cursor, at most so many unless that is 0; gives their number. They are dropped
+    /// unless they are to be shown, under a heading where one is.
+    pub(super) async fn fetch_rows(
+        &mut self,
+        cursor: &Scattered,
+        (max_rows, shown, headed): (u64, bool, bool),
+    ) -> Result<u64, Stopped> {
+        let mut answer = cursor.answer.lock().await;
+        let Some(answer) = answer.as_mut() else {
+            return Ok(0);
+        };
+        let before = answer.returned();
+        if !shown {
+            while max_rows == 0 || answer.returned() - before < max_rows {
+                match answer.next().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(failure) => return Err(self.fail_scatter(failure)),
+                }
+            }
+            return Ok(answer.returned() - before);
+        }
+        if headed {
+            self.client.outbound.extend_from_slice(answer.heading());
+        }
+        self.stream(answer, max_rows).await?;
+        Ok(answer.returned() - before)
+    }
+
+    /// The heading of a cursor that is open.
+    pub(super) async fn cursor_heading(&self, cursor: &Scattered) -> Bytes {
+        let answer = cursor.answer.lock().await;
+        let heading = answer.as_ref().map(|answer| answer.heading().clone());
+        heading.unwrap_or_default()
+    }
+
+    /// Frees backends of the transaction that an answer still reads from.
+    async fn keep_lent(&mut self, answer: &mut Answer) -> Result<(), Stopped> {
+        if !self.has_lent() {
+            return Ok(());
+        }
+        let kept = answer.keep().await;
+        kept.map_err(|failure| self.fail_scatter(failure))
+    }
+
+    /// Takes back the backends of the transaction that were lent for a query that has ended.
+    async fn end_lending<T>(&mut self, ended: &Result<T, Stopped>) -> Result<(), Stopped> {
+        match ended {
+            // Its backends are closed.
+            Err(Stopped::Ended(_)) => Ok(()),
+            ended => self.reclaim_returned(ended.is_err()).await,
         }
     }
 
@@ -298,7 +449,12 @@ impl Session {
         serving: &Serving,
         scattered: &Scattered,
     ) -> Result<Answer, Stopped> {
-        let prepared = &scattered.prepared;
+        let Asked::Prepared(prepared) = &scattered.asked else {
+            let (text, analysis) = self.query_of(serving, scattered)?;
+            let data = data_of(&analysis)?;
+            let arguments = &scattered.arguments;
+            return self.begin_scatter(serving, (&text, data), arguments).await;
+        };
         let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
             return Err(Error::NoShard.into());
         };
@@ -320,6 +476,26 @@ impl Session {
         begun.map_err(|stopped| with_hint(stopped, &refusal))
     }
 
+    /// The text of a portal's query, and what it is.
+    fn query_of(
+        &self,
+        serving: &Serving,
+        scattered: &Scattered,
+    ) -> Result<(String, Arc<Planned>), Stopped> {
+        let text = match &scattered.asked {
+            Asked::Query(text) => text.clone(),
+            Asked::Prepared(prepared) => {
+                let text = prepared.sql();
+                let location = prepared.statement().map(|it| it.location.clone());
+                let own = location.and_then(|location| text.get(location));
+                own.unwrap_or(text).to_owned()
+            }
+        };
+        let planned = self.front.core.cache.plan(&text, &serving.snapshot);
+        let planned = planned.map_err(|error| syntax_refusal(&error))?;
+        Ok((text, planned))
+    }
+
     async fn begin_scatter(
         &mut self,
         serving: &Serving,
@@ -333,7 +509,12 @@ impl Session {
 
     /// Borrows a backend of each shard, under the session's settings.
     async fn lease_all(&mut self, serving: &Serving) -> Result<Leases, Stopped> {
-        self.stand_aside().await?;
+        self.reclaim_returned(false).await?;
+        if !self.stand_aside().await? {
+            self.routed = serving.snapshot.epoch();
+            exec::check_holds(&self.front.core, serving)?;
+            return self.lend_all(serving).await;
+        }
         self.routed = serving.snapshot.epoch();
         let front = Arc::clone(&self.front);
         exec::check_holds(&front.core, serving)?;
@@ -381,8 +562,9 @@ impl Session {
         begun.map_err(|failure| self.fail_scatter(failure))
     }
 
-    /// Sees to it that nothing that the session has done on a shard could be missed.
-    async fn stand_aside(&mut self) -> Result<(), Stopped> {
+    /// Leaves a backend on which nothing has happened. True when nothing that the session has done
+    /// on a shard could be missed by a query on other backends.
+    async fn stand_aside(&mut self) -> Result<bool, Stopped> {
         let is_movable = self
             .attachment
             .as_ref()
@@ -404,23 +586,11 @@ impl Session {
                 return Err(control::in_failed_transaction().into());
             }
         };
-        if apart {
-            return Ok(());
-        }
-        Err(Refusal {
-            sqlstate: "0A000",
-            message: "a query over several shards is not supported in a transaction that has read \
-                      or written on a shard, or has a snapshot of its own"
-                .to_owned(),
-            hint: Some(
-                "run it outside of the transaction, or first in it under READ COMMITTED".to_owned(),
-            ),
-        }
-        .into())
+        Ok(apart)
     }
 
     /// Hands rows to the client, at most so many unless that is 0.
-    async fn stream(&mut self, answer: &mut Answer, max_rows: u64) -> Result<Streamed, Stopped> {
+    pub(super) async fn stream(&mut self, answer: &mut Answer, max_rows: u64) -> Result<Streamed, Stopped> {
         let before = answer.returned();
         let mut wait = self.cancel.waits();
         loop {
@@ -467,6 +637,13 @@ impl Session {
             }
         }
     }
+}
+
+/// What a text of one query reads.
+fn data_of(planned: &Planned) -> Result<&Data, Stopped> {
+    let statement = planned.analysis.statements.first();
+    let data = statement.and_then(|it| scatter::query_of(&it.class));
+    data.ok_or_else(|| Error::NoShard.into())
 }
 
 fn left(error: std::io::Error) -> Stopped {

@@ -20,9 +20,11 @@ use crate::exec::ask::ask;
 use crate::pool::Lease;
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
+use crate::scatter::exec::Returns;
 use crate::twopc::Ability;
 use crate::view::Serving;
 
+mod changes;
 mod commit;
 mod copies;
 mod lend;
@@ -82,8 +84,10 @@ pub(super) struct Company {
     returned: usize,
     /// What opened and shaped the transaction, while no backend has it.
     script: Option<Preamble>,
-    /// Whether it has changed the schema.
-    pub(super) changed: bool,
+    /// Whether it has changed the schema, which others do not see yet.
+    changed: bool,
+    /// Where backends come back to that are lent out for a query.
+    returns: Option<Returns>,
 }
 
 /// A backend that the session does not work with now.
@@ -107,6 +111,7 @@ impl Company {
             returned: 0,
             script: None,
             changed: false,
+            returns: None,
         }
     }
 

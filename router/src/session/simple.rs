@@ -15,8 +15,9 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
-use crate::query::{Class, Statement, SyntaxError};
+use crate::query::{self, Class, Statement, SyntaxError};
 use crate::route::{NoParameters, Plan, Refusal, Target};
+use crate::scatter::exec::Arguments;
 use crate::view::Serving;
 
 impl Session {
@@ -75,6 +76,9 @@ impl Session {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
+        if let Some(places) = query::new_ids(sql) {
+            return self.run_with_ids(sql, &places, named).await;
+        }
         match self.locate_by_form(sql, &serving) {
             Some(ByForm::Located(located)) => {
                 return self.run_located(&serving, located, frame).await;
@@ -140,6 +144,13 @@ impl Session {
         {
             return self.answer_locally(&frames).await;
         }
+        self.drop_cursors(class);
+        if let Class::Cursor(_) = class {
+            let text = sql.get(statement.location.clone()).unwrap_or(sql);
+            if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
+                return self.answer_locally(&frames).await;
+            }
+        }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
             return self.answer_in_rows(class, &frames).await;
@@ -184,6 +195,11 @@ impl Session {
                         let split = self.split_of(which, text, &NoParameters, serving)?;
                         let Some(split) = split else {
                             let asked = (statement, plan, sql);
+                            let none = Arguments::default();
+                            let declared = self.declare_scattered(asked, &refusal, none);
+                            if let Some(frames) = Box::pin(declared).await? {
+                                return self.answer_locally(&frames).await;
+                            }
                             return Box::pin(self.scatter_query(serving, asked, refusal)).await;
                         };
                         let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
@@ -305,7 +321,7 @@ impl Session {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statements.first()).into());
+                return Box::pin(self.change_within(serving, &change)).await;
             }
         }
         let core = &self.front.core;
@@ -530,14 +546,3 @@ fn several_shards() -> Refusal {
     }
 }
 
-fn not_in_block(statement: Option<&Statement>) -> Refusal {
-    let tag = match statement.map(|statement| &statement.class) {
-        Some(Class::Ddl(ddl)) => ddl.tag,
-        _ => "the statement",
-    };
-    Refusal {
-        sqlstate: "25001",
-        message: format!("{tag} goes to every shard and cannot run inside a transaction block"),
-        hint: Some("run it outside of BEGIN and COMMIT".to_owned()),
-    }
-}

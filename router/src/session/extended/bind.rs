@@ -89,7 +89,10 @@ impl Session {
             Destination::Here(opened) => {
                 if !matches!(
                     opened,
-                    Portal::Answered(..) | Portal::Split(_) | Portal::Scattered(_)
+                    Portal::Answered(..)
+                        | Portal::Split(_)
+                        | Portal::Scattered(_)
+                        | Portal::Declare(..)
                 ) {
                     takes_no_parameters(&bind)?;
                 }
@@ -212,6 +215,21 @@ impl Session {
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
+        self.drop_cursors(class);
+        if let Class::Cursor(_) = class {
+            let format = Some(bind.result_formats.of(0));
+            match self.fetching(class, prepared.sql(), format)? {
+                None => {}
+                Some(None) => {
+                    let frames = self.close_cursor(class);
+                    let no_data = local::frames(encode::no_data);
+                    return Ok(Destination::Here(Portal::Answered(frames, no_data)));
+                }
+                Some(Some(fetching)) => {
+                    return Ok(Destination::Here(Portal::Fetch(Arc::new(fetching))));
+                }
+            }
+        }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
             return Ok(Destination::Shard(Target::Any, None));
@@ -265,6 +283,14 @@ impl Session {
         let asked = (statement, self.is_hinted(statement));
         // COPY and EXPLAIN are answered to simple queries only.
         let is_query = matches!(statement.class, Class::Select(_));
+        if let Class::DeclareCursor { .. } = &statement.class {
+            let arguments = Arc::new(Scattered::arguments(prepared, &bind));
+            let declare = Portal::Declare(Arc::clone(prepared), arguments);
+            return match self.could_declare(statement, plan, &refusal) {
+                true => Ok(Destination::Here(declare)),
+                false => Err(refusal.into()),
+            };
+        }
         if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
             return Err(refusal.into());
         }

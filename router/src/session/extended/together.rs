@@ -1,6 +1,7 @@
 //! The end of a batch, or of a transaction, that has gone on on several shards.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use wire::backend::encode;
 
 use super::Batch;
 use super::steps::Step;
@@ -8,6 +9,9 @@ use crate::error::Error;
 use crate::query::Class;
 use crate::session::attach::Stopped;
 use crate::session::prepared::Prepared;
+use crate::route::{Plan, Refusal};
+use crate::scatter::exec::Arguments;
+use crate::session::cursors::Fetching;
 use crate::session::several::{End, Split};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, local};
@@ -31,6 +35,59 @@ impl Session {
         let into = into.ok_or(Error::NoShard)?;
         let frames = self.copy_in(&serving, &into, prepared.sql()).await?;
         self.step(Step::Local(frames, None))
+    }
+
+    /// Opens a cursor over several shards; what came before it is answered first.
+    pub(super) async fn execute_declare(
+        &mut self,
+        prepared: &Prepared,
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
+            return Err(Error::NoShard.into());
+        };
+        let plans = self.plans(planned, &serving);
+        let plan = plans.plans.first().ok_or(Error::NoShard)?;
+        let refusal = refusal_of(plan);
+        let asked = (statement, plan, prepared.sql());
+        let declared = self
+            .declare_scattered(asked, &refusal, arguments.clone())
+            .await?;
+        match declared {
+            Some(frames) => self.step(Step::Local(frames, None)),
+            None => Err(refusal.into()),
+        }
+    }
+
+    /// Hands out rows of a cursor over several shards.
+    pub(super) async fn execute_fetch(&mut self, fetching: &Fetching) -> Result<(), Stopped> {
+        self.find_backend_for_descriptions().await?;
+        self.flush_to_go_on().await?;
+        let frames = self.fetch(fetching, false).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// The description of a statement about a cursor that the router keeps; none for others.
+    pub(super) async fn cursor_description(
+        &mut self,
+        prepared: &Prepared,
+    ) -> Result<Option<Bytes>, Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(None);
+        };
+        let fetching = self.fetching(&statement.class, prepared.sql(), None)?;
+        let mut out = BytesMut::new();
+        encode::parameter_description(&mut out, &[])?;
+        match fetching {
+            None => return Ok(None),
+            Some(None) => encode::no_data(&mut out),
+            Some(Some(fetching)) => {
+                out.extend_from_slice(&self.fetch_heading(&fetching).await);
+            }
+        }
+        Ok(Some(out.freeze()))
     }
 
     /// Describes what a portal's statement hands out.
@@ -92,6 +149,14 @@ impl Session {
                 .extend_from_slice(&without_tag(&frames));
         }
         Ok(())
+    }
+}
+
+/// Why a query is not for one shard.
+pub(super) fn refusal_of(plan: &Plan) -> Refusal {
+    match plan {
+        Plan::NeedsHint { refusal, .. } => refusal.clone(),
+        _ => Refusal::of_several_shards(),
     }
 }
 

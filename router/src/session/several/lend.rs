@@ -5,9 +5,10 @@
 
 use topology::{ShardId, ShardIndex};
 
-use super::{Company, Parked, Ties};
+use super::{Parked, Ties};
 use crate::pool::Lease;
 use crate::route::Target;
+use crate::scatter::exec::Leases;
 use crate::session::attach::{Attachment, Stopped};
 use crate::session::expect::Answer;
 use crate::session::extended::Portals;
@@ -99,6 +100,35 @@ impl Session {
             });
         }
         Ok(lent)
+    }
+
+    /// As [`Self::lend`], for a query over all shards, on all of which the transaction is begun.
+    pub(in crate::session) async fn lend_all(
+        &mut self,
+        serving: &Serving,
+    ) -> Result<Leases, Stopped> {
+        let shards: Vec<ShardIndex> = serving.active().map(|(index, _)| index).collect();
+        self.gather(serving, &shards, false).await?;
+        let lent = self.lend(serving, &shards).await?;
+        let lent = lent.into_iter().map(|it| (it.shard, it.index, it.lease));
+        let grace = self.front.core.config.sharding.connect_timeout;
+        let (leases, returns) = Leases::lent(lent, grace);
+        if let Some(company) = &mut self.company {
+            company.returns = Some(returns);
+        }
+        Ok(leases)
+    }
+
+    /// Takes back what [`Self::lend_all`] has lent, once that is over.
+    pub(in crate::session) async fn reclaim_returned(
+        &mut self,
+        failed: bool,
+    ) -> Result<(), Stopped> {
+        let company = self.company.as_mut();
+        match company.and_then(|company| company.returns.take()) {
+            Some(returns) => self.reclaim(returns.take(), failed).await,
+            None => Ok(()),
+        }
     }
 
     /// A shard whose backend is lent out was written to.
@@ -207,12 +237,5 @@ fn parked(shard: ShardId, lease: Lease, shell: Shell) -> Parked {
         portals: shell.portals,
         caught_up: shell.caught_up,
         undo: shell.undo,
-    }
-}
-
-impl Company {
-    /// The schema was changed in the transaction, which others do not see yet.
-    pub(in crate::session) fn change_schema(&mut self) {
-        self.changed = true;
     }
 }
