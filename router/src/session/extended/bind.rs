@@ -202,19 +202,6 @@ impl Session {
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }
-        let own = match class {
-            Class::DiscardAll => self.settings.is_startup(),
-            class => is_housekeeping(class),
-        };
-        let together = self.company.is_some() && control::ends(class);
-        let here = own
-            || together
-            || hints::named_by(class).is_some()
-            || matches!(class, Class::Sharding(_))
-            || (self.attachment.is_none() && is_answered_here(class));
-        if here {
-            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
-        }
         self.drop_cursors(class);
         if let Class::Cursor(_) = class {
             let format = Some(bind.result_formats.of(0));
@@ -229,6 +216,19 @@ impl Session {
                     return Ok(Destination::Here(Portal::Fetch(Arc::new(fetching))));
                 }
             }
+        }
+        let own = match class {
+            Class::DiscardAll => self.settings.is_startup(),
+            class => is_housekeeping(class),
+        };
+        let together = self.company.is_some() && control::ends(class);
+        let here = own
+            || together
+            || hints::named_by(class).is_some()
+            || matches!(class, Class::Sharding(_))
+            || (self.attachment.is_none() && is_answered_here(class));
+        if here {
+            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
