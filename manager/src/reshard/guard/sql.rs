@@ -234,12 +234,7 @@ pub fn marker(leg: &LegId, epoch: Epoch) -> String {
 /// The whole fence as one message, so that it costs one round trip: what it relies on is looked
 /// at under the lock, then the fence is closed and the marker written.
 #[must_use]
-pub fn fence(
-    guarded: &Guarded,
-    term: Term,
-    epoch: Epoch,
-    lock_timeout_ms: u128,
-) -> String {
+pub fn fence(guarded: &Guarded, term: Term, epoch: Epoch, lock_timeout_ms: u128) -> String {
     let leg = &guarded.leg;
     let names = array(&guarded.names());
     format!(
