@@ -247,7 +247,11 @@ impl Splitter {
 
 fn mixed(byte: u8, is_csv: bool) -> Refusal {
     let kind = if is_csv { "unquoted" } else { "literal" };
-    let name = if byte == b'\r' { "carriage return" } else { "newline" };
+    let name = if byte == b'\r' {
+        "carriage return"
+    } else {
+        "newline"
+    };
     text::corrupt(&format!("{kind} {name} found in data"))
 }
 

@@ -26,7 +26,11 @@ fn cut(sql: &str, key: usize, data: &[u8], size: usize) -> Result<Vec<Piece>, Re
 fn keys(sql: &str, key: usize, data: &[u8]) -> Vec<Option<String>> {
     let whole = cut(sql, key, data, usize::MAX).unwrap();
     for size in 1..12 {
-        assert_eq!(cut(sql, key, data, size).unwrap(), whole, "in chunks of {size}");
+        assert_eq!(
+            cut(sql, key, data, size).unwrap(),
+            whole,
+            "in chunks of {size}"
+        );
     }
     let mut all = Vec::new();
     let mut keys = Vec::new();
@@ -83,13 +87,17 @@ fn csv_has_newlines_and_delimiters_within_quotes() {
     let mut wanted = some(&["1", "2", ""]);
     wanted.extend([None, Some("ab,cd".to_owned())]);
     assert_eq!(keys(copy, 0, data), wanted);
-    let escaped = "COPY t FROM STDIN (FORMAT csv, DELIMITER ';', QUOTE '''', ESCAPE '\\', NULL 'NIL')";
+    let escaped =
+        "COPY t FROM STDIN (FORMAT csv, DELIMITER ';', QUOTE '''', ESCAPE '\\', NULL 'NIL')";
     assert_eq!(
         keys(escaped, 1, b"'a\\'\n;';1\nb;NIL\nc;'NIL'\n"),
         [Some("1".to_owned()), None, Some("NIL".to_owned())]
     );
     let forced = "COPY t FROM STDIN (FORMAT csv, FORCE_NULL (k), NULL 'NIL')";
-    assert_eq!(keys(forced, 0, b"'NIL'\n\"NIL\"\n"), [Some("'NIL'".to_owned()), None]);
+    assert_eq!(
+        keys(forced, 0, b"'NIL'\n\"NIL\"\n"),
+        [Some("'NIL'".to_owned()), None]
+    );
     let never = "COPY t FROM STDIN (FORMAT csv, FORCE_NOT_NULL (k))";
     assert_eq!(keys(never, 0, b",x\n"), some(&[""]));
 }

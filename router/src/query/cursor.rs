@@ -108,7 +108,15 @@ mod tests {
         let cursor = cursor.unwrap();
         assert_eq!(cursor.query, "SELECT a FROM t WHERE b = $1");
         assert!(!cursor.binary && !cursor.scrolls);
-        assert!(declared("DECLARE c BINARY CURSOR FOR SELECT 1").unwrap().binary);
-        assert!(declared("DECLARE c SCROLL CURSOR FOR SELECT 1").unwrap().scrolls);
+        assert!(
+            declared("DECLARE c BINARY CURSOR FOR SELECT 1")
+                .unwrap()
+                .binary
+        );
+        assert!(
+            declared("DECLARE c SCROLL CURSOR FOR SELECT 1")
+                .unwrap()
+                .scrolls
+        );
     }
 }

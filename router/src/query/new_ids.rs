@@ -44,7 +44,11 @@ pub fn with_ids(sql: &str, places: &[Range<usize>], ids: impl Iterator<Item = i6
 fn calls(sql: &str) -> Option<Vec<Range<usize>>> {
     let scanned = pg_query::scan(sql).ok()?;
     let comment = |token: Token| matches!(token, Token::SqlComment | Token::CComment);
-    let tokens: Vec<_> = scanned.tokens.iter().filter(|it| !comment(it.token())).collect();
+    let tokens: Vec<_> = scanned
+        .tokens
+        .iter()
+        .filter(|it| !comment(it.token()))
+        .collect();
     let text = |at: usize| {
         let token = tokens.get(at)?;
         let (start, end) = (usize::try_from(token.start), usize::try_from(token.end));
@@ -58,7 +62,11 @@ fn calls(sql: &str) -> Option<Vec<Range<usize>>> {
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let words = ["sharding", ".", "next_id", "(", ")"];
-        if !words.iter().enumerate().all(|(step, word)| is(at + step, word)) {
+        if !words
+            .iter()
+            .enumerate()
+            .all(|(step, word)| is(at + step, word))
+        {
             continue;
         }
         let last = tokens.get(at + 4)?;

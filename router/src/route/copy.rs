@@ -90,7 +90,9 @@ pub fn no_copied_key(key: &KeyColumn) -> Refusal {
     Refusal::unsupported(format!(
         "COPY into sharded table \"{table}\" does not give its shard key \"{column}\""
     ))
-    .hint(format!("name \"{column}\" among the columns, and give its values"))
+    .hint(format!(
+        "name \"{column}\" among the columns, and give its values"
+    ))
 }
 
 /// Refuses what no shard is asked: a file or a program is one server's, not the cluster's.

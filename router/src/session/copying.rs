@@ -220,12 +220,7 @@ impl Session {
         }
     }
 
-    async fn feed(
-        &mut self,
-        serving: &Serving,
-        load: &mut Load,
-        sql: &str,
-    ) -> Result<(), Stopped> {
+    async fn feed(&mut self, serving: &Serving, load: &mut Load, sql: &str) -> Result<(), Stopped> {
         let starts = match load.sorting {
             Sorting::ByKey(..) => 1,
             Sorting::Alike => load.loaders.len(),
@@ -351,12 +346,7 @@ impl Session {
     }
 
     /// A shard is about to get its first row.
-    async fn may_load(
-        &mut self,
-        serving: &Serving,
-        load: &Load,
-        at: usize,
-    ) -> Result<(), Stopped> {
+    async fn may_load(&mut self, serving: &Serving, load: &Load, at: usize) -> Result<(), Stopped> {
         let own = load.loaders.get(at).map(|loader| loader.shard.clone());
         let own = own.ok_or(Error::NoShard)?;
         let mut writers = self.writers_lent();
@@ -459,7 +449,8 @@ fn keys_were_moved() -> Refusal {
 fn differ() -> Refusal {
     Refusal {
         sqlstate: "XX001",
-        message: "the shards' copies of the reference table took different numbers of rows".to_owned(),
+        message: "the shards' copies of the reference table took different numbers of rows"
+            .to_owned(),
         hint: Some("compare the table on the shards".to_owned()),
     }
 }

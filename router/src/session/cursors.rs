@@ -50,7 +50,9 @@ impl Session {
         }
         if declared.scrolls {
             let message = "a cursor over several shards goes forward only";
-            return Err(Refusal::unsupported(message).hint("leave SCROLL out").into());
+            return Err(Refusal::unsupported(message)
+                .hint("leave SCROLL out")
+                .into());
         }
         if self.portals.contains_key(name.as_bytes()) {
             return Err(Refusal {
@@ -90,10 +92,7 @@ impl Session {
     }
 
     /// The cursor that the router keeps under a name.
-    fn kept_cursor<'s>(
-        &'s self,
-        class: &'s Class,
-    ) -> Option<(&'s CursorUse, &'s Arc<Scattered>)> {
+    fn kept_cursor<'s>(&'s self, class: &'s Class) -> Option<(&'s CursorUse, &'s Arc<Scattered>)> {
         let Class::Cursor(using) = class else {
             return None;
         };
@@ -140,7 +139,8 @@ impl Session {
                 .hint("use FETCH NEXT, FETCH FORWARD or FETCH ALL")
         })?;
         if format.is_some_and(|format| format != cursor.format()) {
-            let message = "rows of a cursor over several shards come in the format that it was declared with";
+            let message =
+                "rows of a cursor over several shards come in the format that it was declared with";
             return Err(Refusal::unsupported(message)
                 .hint("declare it as a BINARY CURSOR for binary rows")
                 .into());

@@ -11,11 +11,11 @@ use wire::frontend::{Execute, Parse, Target as Named, TargetKind};
 
 use super::attach::Stopped;
 use super::client::Frame;
+use super::cursors::Fetching;
 use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared, reads_cursor};
-use super::cursors::Fetching;
 use super::scatter::Scattered;
 use super::several::Split;
 use super::state::Transaction;
@@ -392,29 +392,6 @@ impl Session {
             Some(frames) => self.step(Step::Local(frames, None)),
             None => Err(executed_late().into()),
         }
-    }
-
-    async fn execute_everywhere(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
-        let Some(statement) = prepared.statement() else {
-            return Ok(());
-        };
-        if self.transaction == Transaction::Idle && self.attachment.is_some() {
-            if self
-                .attachment
-                .as_ref()
-                .is_some_and(|attachment| attachment.movable.is_none())
-            {
-                return Err(executed_late().into());
-            }
-            self.move_away().await?;
-        }
-        // Answers so far come before those of the schema change, even if that is an error.
-        self.flush_to_go_on().await?;
-        let serving = self.front.core.view.load();
-        let frames = self
-            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
-            .await?;
-        self.step(Step::Local(frames, None))
     }
 
     async fn on_close(&mut self, frame: &Frame) -> Result<(), Stopped> {

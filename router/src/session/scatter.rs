@@ -7,18 +7,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::time::Instant;
 use wire::backend::encode;
-use wire::frontend::Bind;
 
 use super::attach::Stopped;
 use super::client::ClientError;
-use super::prepared::Prepared;
 use super::simple::syntax_refusal;
 use super::state::Transaction;
 use super::{Ended, Session, answers, control};
-use crate::cache::{DEFAULT_SEARCH_PATH, Planned};
+use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::query::{self, Class, Data, Statement, TableRef};
@@ -28,68 +24,15 @@ use crate::scatter::exec::{self, Answer, Arguments, Failure, Leases};
 use crate::scatter::plan::around::{Copying, explain_prefix};
 use crate::view::Serving;
 
+mod portal;
+
+pub(super) use portal::Scattered;
+
 /// How much is written to the client at once.
 const WRITE_BYTES: usize = 32 << 10;
 
-/// A portal of such a query.
-#[derive(Debug)]
-pub(super) struct Scattered {
-    asked: Asked,
-    arguments: Arguments,
-    /// What it comes to, once it was described or executed.
-    answer: tokio::sync::Mutex<Option<Answer>>,
-}
-
-impl Scattered {
-    /// A portal of what a Bind says.
-    pub(super) fn new(prepared: Arc<Prepared>, bind: &Bind<'_>) -> Self {
-        let arguments = Self::arguments(&prepared, bind);
-        Self {
-            asked: Asked::Prepared(prepared),
-            arguments,
-            answer: tokio::sync::Mutex::new(None),
-        }
-    }
-
-    /// What a Bind gives a statement.
-    pub(super) fn arguments(prepared: &Prepared, bind: &Bind<'_>) -> Arguments {
-        let value = |value: &[u8]| Bytes::copy_from_slice(value);
-        let values = bind.parameters_with_formats();
-        let values = values.map(|(format, bytes)| (format, bytes.map(value)));
-        let formats = bind.result_formats;
-        Arguments {
-            types: prepared.parameter_types.to_vec(),
-            values: values.collect(),
-            results: (0..formats.len()).map(|at| formats.of(at)).collect(),
-        }
-    }
-
-    /// A cursor for a query.
-    pub(super) fn cursor(query: String, arguments: Arguments) -> Self {
-        Self {
-            asked: Asked::Query(query),
-            arguments,
-            answer: tokio::sync::Mutex::new(None),
-        }
-    }
-
-    /// The format in which a cursor's rows come.
-    pub(super) fn format(&self) -> wire::Format {
-        self.arguments.results.first().copied().unwrap_or_default()
-    }
-}
-
-/// What a portal is of.
-#[derive(Debug)]
-enum Asked {
-    /// A prepared statement.
-    Prepared(Arc<Prepared>),
-    /// The query of a cursor.
-    Query(String),
-}
-
 /// What became of handing rows out.
-pub(super) enum Streamed {
+enum Streamed {
     /// There are no more; so many there were in all.
     All(u64),
     /// As many as were wanted.
@@ -104,7 +47,9 @@ impl Session {
         (statement, plan, sql): (&Statement, &Plan, &str),
         refusal: Refusal,
     ) -> Result<(), Stopped> {
-        let ran = self.scatter_asked(serving, (statement, plan, sql), refusal).await;
+        let ran = self
+            .scatter_asked(serving, (statement, plan, sql), refusal)
+            .await;
         self.end_lending(&ran).await?;
         ran?;
         Ok(self.answer_ready().await?)
@@ -268,39 +213,6 @@ impl Session {
         hints.is_some_and(|(hints, _)| hints.shard.is_some() || hints.shard_key.is_some())
     }
 
-    /// Describes a portal.
-    pub(super) async fn describe_scattered(
-        &mut self,
-        scattered: &Scattered,
-    ) -> Result<Bytes, Stopped> {
-        self.find_backend_for_descriptions().await?;
-        self.flush_to_go_on().await?;
-        let mut answer = scattered.answer.lock().await;
-        if answer.is_none() && !self.stand_aside().await? {
-            // Its backends are not to be held until it is executed.
-            let described = self.heading_of(scattered).await;
-            self.end_lending(&described).await?;
-            return described;
-        }
-        self.open(scattered, &mut answer).await?;
-        let heading = answer.as_ref().map(|answer| answer.heading().clone());
-        Ok(heading.unwrap_or_default())
-    }
-
-    /// What a portal hands out, asked within the transaction.
-    async fn heading_of(&mut self, scattered: &Scattered) -> Result<Bytes, Stopped> {
-        let serving = self.front.core.view.load();
-        let (text, analysis) = self.query_of(&serving, scattered)?;
-        let data = data_of(&analysis)?;
-        let mut leases = self.lease_all(&serving).await?;
-        let schemas = self.schemas();
-        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
-        let request = self.request((&text, data, None), &schemas, &scattered.arguments);
-        let described = exec::describe(&serving, &mut leases, request).await;
-        leases.give_back().await;
-        described.map_err(|failure| self.fail_scatter(failure))
-    }
-
     fn request<'a>(
         &self,
         (text, data, copying): (&'a str, &'a Data, Option<&'a Copying>),
@@ -318,102 +230,6 @@ impl Session {
         }
     }
 
-    /// Executes a portal; false while it has more rows.
-    pub(super) async fn execute_scattered(
-        &mut self,
-        scattered: &Scattered,
-        max_rows: i32,
-    ) -> Result<bool, Stopped> {
-        // Answers so far come before its rows.
-        self.find_backend_for_descriptions().await?;
-        self.flush_to_go_on().await?;
-        let max_rows = u64::try_from(max_rows).unwrap_or(0);
-        let executed = self.hand_out(scattered, max_rows).await;
-        self.end_lending(&executed).await?;
-        executed
-    }
-
-    async fn hand_out(&mut self, scattered: &Scattered, max_rows: u64) -> Result<bool, Stopped> {
-        let mut answer = scattered.answer.lock().await;
-        self.open(scattered, &mut answer).await?;
-        let Some(answer) = answer.as_mut() else {
-            return Ok(true);
-        };
-        let before = answer.returned();
-        match self.stream(answer, max_rows).await? {
-            Streamed::All(rows) => {
-                answer.put_end(&mut self.client.outbound, rows - before);
-                Ok(true)
-            }
-            Streamed::Wanted => {
-                self.keep_lent(answer).await?;
-                encode::portal_suspended(&mut self.client.outbound);
-                Ok(false)
-            }
-        }
-    }
-
-    /// Opens a cursor, so that it reads what is there now; gives its heading.
-    pub(super) async fn open_cursor(&mut self, cursor: &Scattered) -> Result<(), Stopped> {
-        let opened = self.open_and_keep(cursor).await;
-        self.end_lending(&opened).await?;
-        opened
-    }
-
-    async fn open_and_keep(&mut self, cursor: &Scattered) -> Result<(), Stopped> {
-        let mut answer = cursor.answer.lock().await;
-        self.open(cursor, &mut answer).await?;
-        match answer.as_mut() {
-            Some(answer) => self.keep_lent(answer).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Rows of a cursor, at most so many unless that is 0; gives their number. They are dropped
-    /// unless they are to be shown, under a heading where one is.
-    pub(super) async fn fetch_rows(
-        &mut self,
-        cursor: &Scattered,
-        (max_rows, shown, headed): (u64, bool, bool),
-    ) -> Result<u64, Stopped> {
-        let mut answer = cursor.answer.lock().await;
-        let Some(answer) = answer.as_mut() else {
-            return Ok(0);
-        };
-        let before = answer.returned();
-        if !shown {
-            while max_rows == 0 || answer.returned() - before < max_rows {
-                match answer.next().await {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(failure) => return Err(self.fail_scatter(failure)),
-                }
-            }
-            return Ok(answer.returned() - before);
-        }
-        if headed {
-            self.client.outbound.extend_from_slice(answer.heading());
-        }
-        self.stream(answer, max_rows).await?;
-        Ok(answer.returned() - before)
-    }
-
-    /// The heading of a cursor that is open.
-    pub(super) async fn cursor_heading(&self, cursor: &Scattered) -> Bytes {
-        let answer = cursor.answer.lock().await;
-        let heading = answer.as_ref().map(|answer| answer.heading().clone());
-        heading.unwrap_or_default()
-    }
-
-    /// Frees backends of the transaction that an answer still reads from.
-    async fn keep_lent(&mut self, answer: &mut Answer) -> Result<(), Stopped> {
-        if !self.has_lent() {
-            return Ok(());
-        }
-        let kept = answer.keep().await;
-        kept.map_err(|failure| self.fail_scatter(failure))
-    }
-
     /// Takes back the backends of the transaction that were lent for a query that has ended.
     async fn end_lending<T>(&mut self, ended: &Result<T, Stopped>) -> Result<(), Stopped> {
         match ended {
@@ -421,79 +237,6 @@ impl Session {
             Err(Stopped::Ended(_)) => Ok(()),
             ended => self.reclaim_returned(ended.is_err()).await,
         }
-    }
-
-    async fn open(
-        &mut self,
-        scattered: &Scattered,
-        answer: &mut Option<Answer>,
-    ) -> Result<(), Stopped> {
-        if answer.is_some() {
-            return Ok(());
-        }
-        let mut since: Option<Instant> = None;
-        loop {
-            let serving = self.front.core.view.load();
-            match self.open_by(&serving, scattered).await {
-                Ok(opened) => {
-                    *answer = Some(opened);
-                    return Ok(());
-                }
-                Err(stopped) => Box::pin(self.wait_out(stopped, 0, &mut since)).await?,
-            }
-        }
-    }
-
-    async fn open_by(
-        &mut self,
-        serving: &Serving,
-        scattered: &Scattered,
-    ) -> Result<Answer, Stopped> {
-        let Asked::Prepared(prepared) = &scattered.asked else {
-            let (text, analysis) = self.query_of(serving, scattered)?;
-            let data = data_of(&analysis)?;
-            let arguments = &scattered.arguments;
-            return self.begin_scatter(serving, (&text, data), arguments).await;
-        };
-        let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
-            return Err(Error::NoShard.into());
-        };
-        let plans = self.plans(planned, serving);
-        let plan = plans.plans.first().ok_or(Error::NoShard)?;
-        let refusal = match plan {
-            Plan::NeedsHint { refusal, .. } => refusal.clone(),
-            _ => Refusal::of_several_shards(),
-        };
-        let Some(data) = scatter::candidate((statement, self.is_hinted(statement)), plan, &refusal)
-        else {
-            return Err(refusal.into());
-        };
-        let text = prepared.sql();
-        let text = text.get(statement.location.clone()).unwrap_or(text);
-        let begun = self
-            .begin_scatter(serving, (text, data), &scattered.arguments)
-            .await;
-        begun.map_err(|stopped| with_hint(stopped, &refusal))
-    }
-
-    /// The text of a portal's query, and what it is.
-    fn query_of(
-        &self,
-        serving: &Serving,
-        scattered: &Scattered,
-    ) -> Result<(String, Arc<Planned>), Stopped> {
-        let text = match &scattered.asked {
-            Asked::Query(text) => text.clone(),
-            Asked::Prepared(prepared) => {
-                let text = prepared.sql();
-                let location = prepared.statement().map(|it| it.location.clone());
-                let own = location.and_then(|location| text.get(location));
-                own.unwrap_or(text).to_owned()
-            }
-        };
-        let planned = self.front.core.cache.plan(&text, &serving.snapshot);
-        let planned = planned.map_err(|error| syntax_refusal(&error))?;
-        Ok((text, planned))
     }
 
     async fn begin_scatter(
@@ -590,7 +333,7 @@ impl Session {
     }
 
     /// Hands rows to the client, at most so many unless that is 0.
-    pub(super) async fn stream(&mut self, answer: &mut Answer, max_rows: u64) -> Result<Streamed, Stopped> {
+    async fn stream(&mut self, answer: &mut Answer, max_rows: u64) -> Result<Streamed, Stopped> {
         let before = answer.returned();
         let mut wait = self.cancel.waits();
         loop {
@@ -637,13 +380,6 @@ impl Session {
             }
         }
     }
-}
-
-/// What a text of one query reads.
-fn data_of(planned: &Planned) -> Result<&Data, Stopped> {
-    let statement = planned.analysis.statements.first();
-    let data = statement.and_then(|it| scatter::query_of(&it.class));
-    data.ok_or_else(|| Error::NoShard.into())
 }
 
 fn left(error: std::io::Error) -> Stopped {

@@ -32,8 +32,8 @@ mod split;
 mod writers;
 
 pub(super) use commit::End;
-pub(super) use lend::Lent;
 pub(super) use copies::check_text;
+pub(super) use lend::Lent;
 pub(super) use split::Split;
 
 /// What ties a backend's transaction to those of other shards.

@@ -145,11 +145,10 @@ impl Session {
             return self.answer_locally(&frames).await;
         }
         self.drop_cursors(class);
-        if let Class::Cursor(_) = class {
-            let text = sql.get(statement.location.clone()).unwrap_or(sql);
-            if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
-                return self.answer_locally(&frames).await;
-            }
+        if let Some(frames) =
+            Box::pin(self.use_cursor(class, statement_text(statement, sql))).await?
+        {
+            return self.answer_locally(&frames).await;
         }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
@@ -185,25 +184,8 @@ impl Session {
                 match self.place(statement, plan, &NoParameters, serving) {
                     Ok(target) => target,
                     Err(refusal) => {
-                        if let Some(into) = self.copied_into(statement, serving) {
-                            let copied = Box::pin(self.copy_in_query(serving, &into, sql));
-                            let frames = copied.await?;
-                            return self.answer_locally(&frames).await;
-                        }
-                        let text = (sql, &refusal);
-                        let which = (statement, plan);
-                        let split = self.split_of(which, text, &NoParameters, serving)?;
-                        let Some(split) = split else {
-                            let asked = (statement, plan, sql);
-                            let none = Arguments::default();
-                            let declared = self.declare_scattered(asked, &refusal, none);
-                            if let Some(frames) = Box::pin(declared).await? {
-                                return self.answer_locally(&frames).await;
-                            }
-                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
-                        };
-                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
-                        return self.answer_locally(&frames).await;
+                        let asked = (statement, plan, sql);
+                        return Box::pin(self.run_on_several(serving, asked, refusal)).await;
                     }
                 }
             }
@@ -216,6 +198,31 @@ impl Session {
         self.flight.ends = self.transaction == Transaction::Idle;
         self.note_effect(Effect::of(class, sql));
         self.forward_query(frame).await
+    }
+
+    /// One statement that was refused for one shard.
+    async fn run_on_several(
+        &mut self,
+        serving: &Serving,
+        (statement, plan, sql): (&Statement, &Plan, &str),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
+        if let Some(into) = self.copied_into(statement, serving) {
+            let frames = self.copy_in_query(serving, &into, sql).await?;
+            return self.answer_locally(&frames).await;
+        }
+        let text = (sql, &refusal);
+        let split = self.split_of((statement, plan), text, &NoParameters, serving)?;
+        if let Some(split) = split {
+            let frames = self.query_in_parts(serving, &split).await?;
+            return self.answer_locally(&frames).await;
+        }
+        let asked = (statement, plan, sql);
+        let none = Arguments::default();
+        if let Some(frames) = self.declare_scattered(asked, &refusal, none).await? {
+            return self.answer_locally(&frames).await;
+        }
+        self.scatter_query(serving, asked, refusal).await
     }
 
     /// Several statements, which all belong to one shard.
@@ -463,6 +470,11 @@ impl Session {
     }
 }
 
+/// The text of a statement alone.
+fn statement_text<'s>(statement: &Statement, sql: &'s str) -> &'s str {
+    sql.get(statement.location.clone()).unwrap_or(sql)
+}
+
 /// Whether a statement may write: so may a function that it calls.
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
@@ -545,4 +557,3 @@ fn several_shards() -> Refusal {
         hint: Some("send each as a query of its own".to_owned()),
     }
 }
-

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
-use tests::pg::Address;
 use tests::cluster::Plan;
+use tests::pg::Address;
 use tests::{Cluster, http, postgres};
 
 use crate::suite::{Outcome, Suite, alone, same, shared};
@@ -90,7 +90,9 @@ async fn pgbench_fills_its_tables_and_runs_as_on_one_server() -> Outcome {
     for mode in ["simple", "extended", "prepared"] {
         pgbench(&router, &["-M", mode]).await?;
     }
-    let delta = router.psql("SELECT sum(delta) FROM pgbench_history").await?;
+    let delta = router
+        .psql("SELECT sum(delta) FROM pgbench_history")
+        .await?;
     for (table, column) in [
         ("accounts", "abalance"),
         ("tellers", "tbalance"),

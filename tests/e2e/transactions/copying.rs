@@ -63,7 +63,9 @@ async fn copied_rows_go_to_the_shards_of_their_keys(cluster: &Cluster) -> Outcom
     router.psql_script(&script).await?;
     same!(by_owner(cluster, "cp_rows").await?, 1000);
     let mut raw = Raw::connect(&router).await?;
-    let answer = raw.query("SELECT count(*), min(v), max(n) FROM cp_rows").await?;
+    let answer = raw
+        .query("SELECT count(*), min(v), max(n) FROM cp_rows")
+        .await?;
     same!(answer[1].values()?[0].as_deref(), Some(&b"1000"[..]));
     let one = raw.query("SELECT v FROM cp_rows WHERE k = 700").await?;
     same!(column(&one)?, ["a\n,\"700"]);
@@ -96,7 +98,9 @@ async fn a_copy_into_a_reference_table_is_on_every_shard(cluster: &Cluster) -> O
     let create = "/* table_kind = reference */ CREATE TABLE cp_ref (k bigint PRIMARY KEY, v text)";
     router.psql(create).await?;
     let all = (0..300).map(|k| format!("{k}\tx{k}"));
-    router.psql_script(&rows("COPY cp_ref FROM STDIN", all)).await?;
+    router
+        .psql_script(&rows("COPY cp_ref FROM STDIN", all))
+        .await?;
     for shard in &cluster.shards {
         let found = shard.psql("SELECT count(*), sum(k) FROM cp_ref").await?;
         same!(found, "300|44850");
@@ -111,7 +115,10 @@ async fn a_copy_is_a_part_of_its_transaction(cluster: &Cluster) -> Outcome {
     let all = || (0..100).map(|k| format!("{k}\t1"));
     let copy = rows("COPY cp_block FROM STDIN", all());
     let mut script = format!("BEGIN;\nTRUNCATE cp_block;\n{copy}ROLLBACK;\n");
-    let _written = write!(script, "BEGIN;\nINSERT INTO cp_block VALUES (1000, 1);\n{copy}");
+    let _written = write!(
+        script,
+        "BEGIN;\nINSERT INTO cp_block VALUES (1000, 1);\n{copy}"
+    );
     script.push_str("UPDATE cp_block SET v = 2 WHERE k < 50;\nCOMMIT;\n");
     router.psql_script(&script).await?;
     same!(by_owner(cluster, "cp_block").await?, 101);

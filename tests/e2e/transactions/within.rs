@@ -111,7 +111,9 @@ async fn the_schema_changes_with_the_transaction(cluster: &Cluster) -> Outcome {
     same!(column(&sum)?, ["130"]);
     router.query("BEGIN").await?;
     router.query("TRUNCATE wi_schema").await?;
-    let unnamed = router.query("INSERT INTO wi_schema VALUES (1, 2, 3)").await?;
+    let unnamed = router
+        .query("INSERT INTO wi_schema VALUES (1, 2, 3)")
+        .await?;
     same!(sqlstate(&unnamed).as_deref(), Some("0A000"));
     router.query("ROLLBACK").await?;
     router.query("BEGIN").await?;
@@ -170,7 +172,10 @@ async fn a_cursor_over_several_shards_goes_forward(cluster: &Cluster) -> Outcome
         let answer = router.exchange(&batch.concat()).await?;
         same!(tags(&answer), "12TDDDDDCZ", "{answer:?}");
         same!(column(&answer)?, keys(6, 10));
-        same!(column(&router.query("FETCH ALL FROM c").await?)?, keys(11, 40));
+        same!(
+            column(&router.query("FETCH ALL FROM c").await?)?,
+            keys(11, 40)
+        );
         let none = router.query("FETCH c").await?;
         same!(tags(&none), "TCZ", "{none:?}");
         same!(router.query("CLOSE c").await?[0].text(), "CLOSE CURSOR");
@@ -179,7 +184,9 @@ async fn a_cursor_over_several_shards_goes_forward(cluster: &Cluster) -> Outcome
         router.query("ROLLBACK").await?;
     }
     router.query("BEGIN").await?;
-    router.query("DECLARE c CURSOR FOR SELECT k FROM wi_cursor").await?;
+    router
+        .query("DECLARE c CURSOR FOR SELECT k FROM wi_cursor")
+        .await?;
     let back = router.query("FETCH PRIOR FROM c").await?;
     same!(sqlstate(&back).as_deref(), Some("0A000"));
     router.query("ROLLBACK").await?;
@@ -194,9 +201,14 @@ async fn ids_are_written_into_an_insert(cluster: &Cluster) -> Outcome {
                RETURNING v";
     let answer = router.query(sql).await?;
     same!(column(&answer)?, ["a", "b"], "{answer:?}");
-    let count = router.query("SELECT count(DISTINCT id) FROM wi_ids").await?;
+    let count = router
+        .query("SELECT count(DISTINCT id) FROM wi_ids")
+        .await?;
     same!(column(&count)?, ["2"]);
     let select = "INSERT INTO wi_ids SELECT sharding.next_id(), v FROM wi_ids";
-    same!(sqlstate(&router.query(select).await?).as_deref(), Some("0A000"));
+    same!(
+        sqlstate(&router.query(select).await?).as_deref(),
+        Some("0A000")
+    );
     Ok(())
 }

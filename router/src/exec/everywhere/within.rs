@@ -20,7 +20,9 @@ use crate::view::Serving;
 pub fn within(serving: &Serving, change: &Change) -> Result<(Change, Vec<ShardIndex>), Refusal> {
     let what = match &change.manner {
         Manner::Together => None,
-        Manner::OncePerServer => Some("a change of roles, which belong to servers and not to shards,"),
+        Manner::OncePerServer => {
+            Some("a change of roles, which belong to servers and not to shards,")
+        }
         Manner::InTurn | Manner::IndexInTurn(_) => Some("a statement that shards run in turn"),
     };
     if let Some(what) = what {

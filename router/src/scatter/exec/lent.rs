@@ -113,7 +113,8 @@ impl Member {
         if !self.guarded {
             return Ok(());
         }
-        self.run(&format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}")).await
+        self.run(&format!("ROLLBACK TO SAVEPOINT {SAVEPOINT}"))
+            .await
     }
 
     /// Runs a statement of the router's own.

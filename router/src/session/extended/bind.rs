@@ -202,20 +202,8 @@ impl Session {
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }
-        self.drop_cursors(class);
-        if let Class::Cursor(_) = class {
-            let format = Some(bind.result_formats.of(0));
-            match self.fetching(class, prepared.sql(), format)? {
-                None => {}
-                Some(None) => {
-                    let frames = self.close_cursor(class);
-                    let no_data = local::frames(encode::no_data);
-                    return Ok(Destination::Here(Portal::Answered(frames, no_data)));
-                }
-                Some(Some(fetching)) => {
-                    return Ok(Destination::Here(Portal::Fetch(Arc::new(fetching))));
-                }
-            }
+        if let Some(cursor) = self.cursor_destination(prepared, bind)? {
+            return Ok(Destination::Here(cursor));
         }
         let own = match class {
             Class::DiscardAll => self.settings.is_startup(),
@@ -270,6 +258,27 @@ impl Session {
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// A portal of what is done with a cursor that the router keeps.
+    fn cursor_destination(
+        &mut self,
+        prepared: &Prepared,
+        bind: Bind<'_>,
+    ) -> Result<Option<Portal>, Stopped> {
+        let Some(class) = prepared.statement().map(|it| &it.class) else {
+            return Ok(None);
+        };
+        self.drop_cursors(class);
+        let format = Some(bind.result_formats.of(0));
+        let fetching = self.fetching(class, prepared.sql(), format)?;
+        Ok(fetching.map(|fetching| match fetching {
+            Some(fetching) => Portal::Fetch(Arc::new(fetching)),
+            None => {
+                let no_data = local::frames(encode::no_data);
+                Portal::Answered(self.close_cursor(class), no_data)
+            }
+        }))
     }
 
     /// A portal over all shards, of what was refused for one.

@@ -3,15 +3,15 @@
 use bytes::{Bytes, BytesMut};
 use wire::backend::encode;
 
-use super::Batch;
 use super::steps::Step;
+use super::{Batch, executed_late};
 use crate::error::Error;
 use crate::query::Class;
-use crate::session::attach::Stopped;
-use crate::session::prepared::Prepared;
 use crate::route::{Plan, Refusal};
 use crate::scatter::exec::Arguments;
+use crate::session::attach::Stopped;
 use crate::session::cursors::Fetching;
+use crate::session::prepared::Prepared;
 use crate::session::several::{End, Split};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, local};
@@ -88,6 +88,30 @@ impl Session {
             }
         }
         Ok(Some(out.freeze()))
+    }
+
+    /// Runs a portal's schema change on every shard.
+    pub(super) async fn execute_everywhere(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(());
+        };
+        if self.transaction == Transaction::Idle && self.attachment.is_some() {
+            if self
+                .attachment
+                .as_ref()
+                .is_some_and(|attachment| attachment.movable.is_none())
+            {
+                return Err(executed_late().into());
+            }
+            self.move_away().await?;
+        }
+        // Answers so far come before those of the schema change, even if that is an error.
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let frames = self
+            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
+            .await?;
+        self.step(Step::Local(frames, None))
     }
 
     /// Describes what a portal's statement hands out.
