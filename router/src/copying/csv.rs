@@ -57,23 +57,7 @@ fn take<'a>(line: &'a [u8], options: &Options) -> Result<Taken<'a>, Refusal> {
     let (mut value, mut quoted, mut within) = (BytesMut::new(), false, false);
     let mut at = 0;
     while let Some(byte) = line.get(at).copied() {
-        if !within {
-            if byte == options.delimiter {
-                let raw = line.get(..at).unwrap_or_default();
-                let rest = line.get(at + 1..);
-                return Ok(Taken {
-                    raw,
-                    value,
-                    quoted,
-                    rest,
-                });
-            }
-            if byte == options.quote {
-                (quoted, within) = (true, true);
-            } else {
-                value.put_u8(byte);
-            }
-        } else {
+        if within {
             let next = line.get(at + 1).copied();
             let escapes = next.filter(|it| *it == options.escape || *it == options.quote);
             match escapes {
@@ -84,6 +68,19 @@ fn take<'a>(line: &'a [u8], options: &Options) -> Result<Taken<'a>, Refusal> {
                 _ if byte == options.quote => within = false,
                 _ => value.put_u8(byte),
             }
+        } else if byte == options.delimiter {
+            let raw = line.get(..at).unwrap_or_default();
+            let rest = line.get(at + 1..);
+            return Ok(Taken {
+                raw,
+                value,
+                quoted,
+                rest,
+            });
+        } else if byte == options.quote {
+            (quoted, within) = (true, true);
+        } else {
+            value.put_u8(byte);
         }
         at += 1;
     }

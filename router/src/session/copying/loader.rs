@@ -16,6 +16,9 @@ use crate::session::several::Lent;
 /// Longest message of a shard that is taken.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
+/// How much of what it says is read at once.
+const READ_BYTES: usize = 16 << 10;
+
 /// How much waits for a shard before it is sent.
 const FULL_BYTES: usize = 64 << 10;
 
@@ -170,14 +173,11 @@ impl Loader {
         };
         while !out.is_empty() {
             let backend = &mut **lease;
-            backend.inbound.reserve(MAX_MESSAGE_BYTES.min(16 << 10));
+            backend.inbound.reserve(READ_BYTES);
             let moved = backend.stream.transfer(&mut out, &mut backend.inbound);
-            let moved = match moved.await {
-                Ok(moved) => moved,
-                Err(_) => {
-                    self.lease = None;
-                    return Err(lost.into());
-                }
+            let Ok(moved) = moved.await else {
+                self.lease = None;
+                return Err(lost.into());
             };
             backend.traffic.count(moved);
             if matches!(moved, crate::stream::Moved::In(0)) {
