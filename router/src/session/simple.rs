@@ -145,10 +145,11 @@ impl Session {
             return self.answer_locally(&frames).await;
         }
         self.drop_cursors(class);
-        if let Some(frames) =
-            Box::pin(self.use_cursor(class, statement_text(statement, sql))).await?
-        {
-            return self.answer_locally(&frames).await;
+        if let Class::Cursor(_) = class {
+            let text = statement_text(statement, sql);
+            if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
+                return self.answer_locally(&frames).await;
+            }
         }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
