@@ -16,7 +16,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         keys_of_one_shard_are_routed_together,
         a_table_that_is_not_registered_is_named,
         an_array_of_keys_is_looked_at_as_a_whole,
-        statements_that_bind_a_session_to_a_backend_are_refused,
+        what_one_connection_cannot_have_is_refused,
         a_refusal_in_a_batch_skips_to_sync,
         several_statements_for_several_shards_are_refused_as_a_whole,
     )
@@ -185,13 +185,13 @@ async fn an_array_of_keys_is_looked_at_as_a_whole(cluster: &Cluster) -> Outcome 
     Ok(())
 }
 
-async fn statements_that_bind_a_session_to_a_backend_are_refused(cluster: &Cluster) -> Outcome {
+async fn what_one_connection_cannot_have_is_refused(cluster: &Cluster) -> Outcome {
     let (mut router, [here, _]) = start(cluster, "refuse_bind").await?;
     let statements = [
-        "LISTEN a".to_owned(),
-        "CREATE TEMP TABLE t (a int)".to_owned(),
+        "CREATE TEMP TABLE refuse_bind (a int)".to_owned(),
+        "CREATE TEMP TABLE t AS SELECT * FROM refuse_bind".to_owned(),
         format!("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM refuse_bind WHERE k = {here}"),
-        "SELECT pg_advisory_lock(1)".to_owned(),
+        "SELECT pg_advisory_lock(v) FROM refuse_bind".to_owned(),
         "PREPARE TRANSACTION 'a'".to_owned(),
         "DO $$ BEGIN END $$".to_owned(),
         "COPY refuse_bind FROM '/etc/passwd'".to_owned(),
