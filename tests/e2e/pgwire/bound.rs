@@ -208,7 +208,7 @@ async fn discard_all_gives_the_connection_up(cluster: &Cluster) -> Outcome {
     rows(&mut session, "CREATE TEMP TABLE gone (k int)").await?;
     rows(&mut session, "SELECT pg_advisory_lock(77)").await?;
     rows(&mut session, "DISCARD ALL").await?;
-    refused(&mut session, "SELECT * FROM gone", "0A000").await?;
+    refused(&mut session, "SELECT * FROM gone", "42P01").await?;
     let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
     // Free once the shard has noticed.
     rows(&mut other, "SELECT pg_advisory_lock(77)").await?;
