@@ -195,6 +195,7 @@ impl Cluster {
             endpoints: vec![self.etcd.endpoint()],
             timeout: wait::SETTLE,
             credentials: None,
+            tls: None,
         };
         let store = EtcdStore::connect(config)?;
         Ok(watch::load(&store).await?.snapshot()?)
