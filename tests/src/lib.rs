@@ -17,10 +17,11 @@ pub mod process;
 pub mod program;
 pub mod random;
 pub mod raw;
+pub mod secured;
 pub mod statements;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use postgres::Postgres;
-pub use program::{Manager, Router};
+pub use program::{Manager, Program, Router};
