@@ -100,6 +100,9 @@ pub enum Command {
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
+    /// List the routers that live
+    #[command(subcommand)]
+    Routers(Routers),
     /// Show what a change of the ring would move, and keep it to be run
     #[command(subcommand)]
     Plan(reshard::Plan),
@@ -229,6 +232,13 @@ impl KeyType {
             Self::Uuid => "uuid",
         }
     }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Routers {
+    /// List the routers that live, and which epoch each has applied
+    #[command(after_long_help = help::ROUTERS_LIST)]
+    List,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -13,12 +13,14 @@ use tokio::process::Command;
 use crate::suite::Suite;
 
 mod encrypted;
+mod partitions;
 mod rotation;
 mod secrets;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         encrypted::trials(suite),
+        partitions::trials(suite),
         rotation::trials(suite),
         secrets::trials(suite),
     ]

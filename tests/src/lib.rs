@@ -15,6 +15,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod secured;

@@ -52,9 +52,12 @@ async fn rows_move_while_everything_is_under_tls() -> Outcome {
     cluster.shards[0].psql(fill).await?;
     every_front_answers(&cluster).await?;
     let spare = cluster.spares[0].endpoint();
-    let begun = format!("reshard add-shard shard-2 --primary {spare} --wait --finish");
-    let (went_well, said) = shardctl(&cluster.managers[0], access(&cluster)?, &begun).await?;
-    anyhow::ensure!(went_well, "{said}");
+    let add = format!("shards add shard-2 {spare}");
+    for command in [&add, "reshard add-shard shard-2 --max-pause 2s --wait"] {
+        let access = access(&cluster)?;
+        let (went_well, said) = shardctl(&cluster.managers[0], access, command).await?;
+        anyhow::ensure!(went_well, "{said}");
+    }
     let counts = [
         cluster.shards[0].psql("SELECT count(*) FROM t").await?,
         cluster.spares[0].psql("SELECT count(*) FROM t").await?,
