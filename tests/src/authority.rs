@@ -20,7 +20,7 @@ pub struct Authority {
 }
 
 /// A certificate for 127.0.0.1, and its key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate.
     pub certificate: PathBuf,
@@ -29,7 +29,7 @@ pub struct Identity {
 }
 
 /// What a client trusts, and what it shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// The authority of the server's certificate.
     pub root: PathBuf,
