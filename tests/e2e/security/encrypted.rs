@@ -154,7 +154,7 @@ async fn programs_leave_an_etcd_that_they_cannot_trust() -> Outcome {
     let (own, stranger) = (ours.issue("router")?, theirs.issue("router")?);
     let (user, password) = tests::etcd::LOGIN;
     for (root, own, password, complaint) in [
-        (theirs.root(), &own, password, "UnknownIssuer"),
+        (theirs.root(), &own, password, "invalid peer certificate"),
         (ours.root(), &stranger, password, "UnknownCA"),
         (ours.root(), &own, "another", "invalid user ID or password"),
     ] {

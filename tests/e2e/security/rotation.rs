@@ -44,7 +44,7 @@ async fn start(authority: &Arc<Authority>) -> anyhow::Result<Cluster> {
 /// The serial number that a server under TLS shows.
 async fn serial_of(address: &str, access: &Access, starttls: &[&str]) -> anyhow::Result<String> {
     let identity = access.identity.as_ref().context("a certificate")?;
-    let mut command = Command::new("sh");
+    let mut command = Command::new("bash");
     let line = "openssl s_client -connect \"$0\" -cert \"$1\" -key \"$2\" \"${@:3}\" < /dev/null \
                 2> /dev/null | openssl x509 -noout -serial";
     command.args(["-c", line, address]);
