@@ -26,6 +26,7 @@ mod replicas;
 mod reshard;
 mod scatter;
 mod schema;
+mod security;
 mod suite;
 mod transactions;
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         reshard::trials(&suite),
+        security::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),

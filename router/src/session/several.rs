@@ -59,7 +59,7 @@ impl Ties {
                 self.cursors.clear();
                 self.wrote = false;
             }
-            Effect::Discard | Effect::Pins | Effect::CopyIn => {}
+            Effect::Discard | Effect::Pins | Effect::CopyIn | Effect::Binds(_) => {}
             effect => {
                 if !effect.record(script) {
                     self.script = None;
@@ -143,7 +143,8 @@ impl Company {
             | Effect::Discard
             | Effect::Pins
             | Effect::Constraints(_)
-            | Effect::CopyIn => {}
+            | Effect::CopyIn
+            | Effect::Binds(_) => {}
         }
     }
 
@@ -193,7 +194,10 @@ impl Session {
         let lease = match known {
             Some(_) => None,
             // Before anything is changed: there may be none.
-            None => Some(self.checkout(pool).await?),
+            None => match self.kept_lease(&wanted) {
+                Some(lease) => Some(lease),
+                None => Some(self.checkout(pool).await?),
+            },
         };
         let script = self.park().await?;
         match (known, lease) {
