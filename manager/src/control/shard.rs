@@ -75,6 +75,8 @@ fn registered(id: &ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime)
         version: 1,
         created_at: now,
         updated_at: now,
+        lineage: None,
+        promotion: None,
     };
     let mut ops = vec![Op::put(keys::shard(id), encode(&shard))];
     let detail = json!({

@@ -290,6 +290,8 @@ fn shard(id: &ShardId, server: &Postgres) -> Shard {
         version: 1,
         created_at: SystemTime::UNIX_EPOCH,
         updated_at: SystemTime::UNIX_EPOCH,
+        lineage: None,
+        promotion: None,
     }
 }
 
