@@ -13,16 +13,18 @@ use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
 use crate::config::{Config, Security};
+use crate::failover::Promoter;
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::api::Jobs;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
+use crate::{audit, commit, failover, grpc, recovery, reshard, rest, shards};
 
 mod report;
 
@@ -194,8 +196,9 @@ async fn operations(
     };
     let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
-    let gauge = metrics.shard_health.clone();
-    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
+    let gauges = metrics.shard_health.clone();
+    let gauges = shards::metrics::Metrics::register(&metrics.registry, gauges)?;
+    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauges);
     let tls = peer_tls(&config.security)?;
     let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
@@ -223,6 +226,21 @@ async fn operations(
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
+    let jobs: Arc<dyn Jobs> = Arc::new(jobs);
+    let promoter = Promoter::new(failover::Context {
+        store: Arc::clone(&store),
+        writer: Arc::clone(&writer),
+        topology: topology.clone(),
+        leader: leader.clone(),
+        shards: shards.clone(),
+        sessions: context.sessions.clone(),
+        health: health.clone(),
+        jobs: Arc::clone(&jobs),
+        tasks: tasks.clone(),
+        settings: config.failover.clone(),
+    });
+    let automat = failover::auto::Automat::new(promoter.clone());
+    drop(tasks.spawn("failover", automat.run(shutdown.clone())));
     Ok(service::Parts {
         writer,
         forwarder: Forwarder::new(identity.id.clone(), tls),
@@ -234,7 +252,8 @@ async fn operations(
         sessions: context.sessions.clone(),
         health,
         vnode_count: config.sharding.vnode_count,
-        jobs: Arc::new(jobs),
+        jobs,
+        promoter,
         refusals,
         limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),

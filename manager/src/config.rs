@@ -9,6 +9,7 @@ use platform::config::{Section, Violations};
 use platform::tls::client::ClientConfig;
 
 mod audit;
+mod failover;
 mod fronts;
 mod limits;
 mod security;
@@ -35,6 +36,7 @@ pub struct Config {
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
     pub resharding: Resharding,
+    pub failover: crate::failover::Settings,
     pub security: Security,
     pub audit: Audit,
     pub limits: platform::rates::Limits,
@@ -130,6 +132,7 @@ impl Config {
             shards: Shards::read(root),
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             resharding: Resharding::read(root),
+            failover: failover::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
             limits: limits::read(root),

@@ -13,7 +13,14 @@ impl Service {
     /// # Errors
     /// While the store was never read.
     pub fn list_shards(&self) -> Result<v1::ListShardsResponse, Error> {
-        let shards = describe::shards(self.snapshot()?.as_ref());
+        let mut shards = describe::shards(self.snapshot()?.as_ref());
+        let observed = self.0.health.observed();
+        for (id, found) in &observed {
+            let shard = shards.iter_mut().find(|shard| shard.id == id.as_str());
+            if let Some(shard) = shard {
+                shard.servers = super::failover::servers(found);
+            }
+        }
         Ok(v1::ListShardsResponse { shards })
     }
 
@@ -24,9 +31,13 @@ impl Service {
     pub fn find_shard(&self, request: &v1::GetShardRequest) -> Result<v1::GetShardResponse, Error> {
         let id = request::shard_id("id", &request.id)?;
         let found = describe::shard(self.snapshot()?.as_ref(), &id);
-        let shard = found.ok_or_else(|| Error::NotFound {
+        let mut shard = found.ok_or_else(|| Error::NotFound {
             what: format!("shard {id}"),
         })?;
+        let observed = self.0.health.of(&id);
+        shard.servers = observed
+            .map(|it| super::failover::servers(&it))
+            .unwrap_or_default();
         Ok(v1::GetShardResponse { shard: Some(shard) })
     }
 

@@ -161,7 +161,12 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            match self.checkout(pool).await {
+            // The last resort is the one that was the last.
+            let lease = match step + 1 < pools.len() {
+                true => self.checkout_there(pool).await,
+                false => self.checkout(pool).await,
+            };
+            match lease {
                 Ok(lease) => {
                     let preamble = match &self.transaction {
                         Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {

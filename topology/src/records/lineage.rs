@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, codec};
+use crate::Epoch;
 
 /// What tells a primary from one of before a promotion. Each promotion begins a timeline with a
 /// higher number.
@@ -38,6 +39,8 @@ impl fmt::Display for Lineage {
 pub struct Promotion {
     /// Its id, in the audit log too.
     pub id: String,
+    /// The epoch of its beginning: a router that has applied it has let go of the primary.
+    pub epoch: Epoch,
     /// The replica that was asked for; none is the most advanced one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Endpoint>,

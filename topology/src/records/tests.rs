@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AuditAnchor, AuditHead, DecodeError, Digest, Endpoint, Group, Head, Hold, Incarnation,
-    Lineage, LoginSeed, Placement, Promotion, RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User,
-    decode, encode,
+    AuditAnchor, AuditHead, DecodeError, Digest, Endpoint, Group, Head, Hold, Incarnation, Lineage,
+    LoginSeed, Placement, Promotion, RouterRecord, Shard, ShardState, ShardVnodes, Table,
+    TokenRange, User, decode, encode,
 };
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
@@ -128,6 +128,7 @@ fn a_shard_is_stored_as_in_its_golden_file() {
         }),
         promotion: Some(Promotion {
             id: "p-1".to_owned(),
+            epoch: Epoch(41),
             to: Some(endpoint("postgres://10.0.0.7:5433/app")),
             is_down: true,
             accepts_loss: false,
@@ -289,9 +290,10 @@ prop_compose! {
         id in any::<String>(),
         to in proptest::option::of(any_endpoint()),
         (is_down, accepts_loss) in any::<(bool, bool)>(),
+        epoch in any::<u64>().prop_map(Epoch),
         since in any_time(),
     ) -> Promotion {
-        Promotion { id, to, is_down, accepts_loss, since }
+        Promotion { id, epoch, to, is_down, accepts_loss, since }
     }
 }
 
