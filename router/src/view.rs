@@ -262,7 +262,6 @@ impl Keeper {
             replicas,
             members,
         }));
-        let serving = self.view.load();
         // Before the barrier is raised: what it tells the managers is that these are silent.
         for pool in &before.primaries {
             let shard = snapshot.index_of(pool.shard());

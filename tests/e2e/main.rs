@@ -11,6 +11,7 @@ mod balance;
 mod console;
 mod differential;
 mod drivers;
+mod failover;
 mod faults;
 mod grpc;
 mod harness;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         reshard::trials(&suite),
+        failover::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),

@@ -4,7 +4,6 @@ use futures_util::future::join_all;
 use topology::{Endpoint, Shard};
 
 use super::choice::{Candidate, Known, choose};
-use super::fence::is_fenced;
 use super::{Error, Outlook, Promoter, Wish};
 use crate::shards::server::Seen;
 
@@ -12,8 +11,6 @@ use crate::shards::server::Seen;
 #[derive(Debug)]
 pub(super) struct Servers {
     pub(super) primary: Result<Seen, String>,
-    /// Whether it refuses its clients since an earlier attempt has fenced it.
-    pub(super) is_fenced: bool,
     pub(super) replicas: Vec<Candidate>,
 }
 
@@ -69,17 +66,12 @@ impl Promoter {
             }
         });
         let (primary, replicas) = tokio::join!(primary, join_all(replicas));
-        let is_fenced = primary.as_ref().is_err_and(is_fenced);
         let primary = match primary {
             Ok(seen) if seen.is_primary => Ok(seen),
             Ok(_) => Err(format!("{} is a replica", shard.primary_endpoint)),
             Err(error) => Err(error.full_text()),
         };
-        Servers {
-            primary,
-            is_fenced,
-            replicas,
-        }
+        Servers { primary, replicas }
     }
 
     /// What is known of the old primary: from itself, or from when it last answered.

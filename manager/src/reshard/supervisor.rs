@@ -148,7 +148,7 @@ impl Worker {
                             tenure.let_go().await;
                         }
                         // Nobody may wait for it any more.
-                        drop(done.send(()));
+                        let _heard = done.send(());
                         if wanted == term {
                             return;
                         }
@@ -182,7 +182,9 @@ fn refuse(message: Option<Message>) {
         None => {}
         Some(Message::Start(_, answer)) => drop(answer.send(Err(error()))),
         Some(Message::Ask(_, _, ask)) => drop(ask.answer.send(Err(error()))),
-        Some(Message::Renew(_, done)) => drop(done.send(())),
+        Some(Message::Renew(_, done)) => {
+            let _heard = done.send(());
+        }
     }
 }
 

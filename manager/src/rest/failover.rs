@@ -130,3 +130,55 @@ pub(super) async fn promote(
     let promotion = promotion.ok_or(Error::Internal("an answer about a promotion has none"))?;
     Ok(Json(promotion.into()))
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    //! What the tests of the other resources need of promotions.
+
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use platform::TaskGroup;
+    use topology::store::Store;
+
+    use crate::commit::Writer;
+    use crate::failover::{Context, Promoter, Settings};
+    use crate::leader;
+    use crate::reshard::fake::Fake;
+    use crate::reshard::session::Sessions;
+    use crate::shards::health::Health;
+    use crate::shards::{Config, Shards, tls::Tls};
+
+    /// A promoter that reaches no shard.
+    pub(in crate::rest) fn idle(
+        store: &Arc<dyn Store>,
+        writer: &Arc<Writer>,
+        (topology, leader): (&topology::watch::View, &leader::View),
+        tasks: &TaskGroup,
+    ) -> Promoter {
+        let shards = Config {
+            tls: Tls::default(),
+            user: "postgres".to_owned(),
+            password: None,
+            connect_timeout: Duration::from_secs(1),
+            statement_timeout: Duration::from_secs(1),
+        };
+        Promoter::new(Context {
+            store: Arc::clone(store),
+            writer: Arc::clone(writer),
+            topology: topology.clone(),
+            leader: leader.clone(),
+            shards: Shards::new(shards.clone(), tasks.clone()),
+            sessions: Sessions::new(shards, tasks.clone()),
+            health: Health::default(),
+            jobs: Arc::new(Fake::default()),
+            tasks: tasks.clone(),
+            settings: Settings {
+                fence_command: Vec::new(),
+                fence_timeout: Duration::from_secs(1),
+                catch_up: Duration::from_secs(1),
+                automatic: None,
+            },
+        })
+    }
+}
