@@ -9,9 +9,8 @@ use platform::telemetry::error_chain;
 use tokio::time::{Instant, sleep};
 use topology::{Shard, ShardId, Term};
 
-use super::run::{ACTOR, Run, write};
+use super::run::{Run, author, write};
 use super::{Error, Promoter, Wish};
-use crate::audit::Author;
 use crate::control::Command;
 use crate::leader::Standing;
 use crate::shards::health::Observation;
@@ -184,13 +183,6 @@ impl Automat {
         tracing::warn!(shard = %shard.id, lineage = %newest, "shard has another primary");
         write(&self.promoter.context, term, &author(), command).await?;
         Ok(())
-    }
-}
-
-fn author() -> Author {
-    Author {
-        actor: ACTOR.to_owned(),
-        ..Author::default()
     }
 }
 

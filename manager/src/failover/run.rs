@@ -32,7 +32,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(20);
 /// Who acts when nobody asked for the very step.
-pub(super) const ACTOR: &str = "failover";
+const ACTOR: &str = "failover";
 
 /// A promotion of which routers know.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Takes up what an earlier leader has begun; none when there is nothing to choose from yet.
+    /// Takes up what an earlier leader has begun.
     pub(super) async fn resume(
         promoter: &'a Promoter,
         term: topology::Term,
@@ -114,17 +114,30 @@ impl<'a> Run<'a> {
             ..servers
         };
         let outlook = promoter.outlook_of(&shard, &shown, promotion.to.as_ref());
-        let outlook = outlook.await?;
+        let outlook = match outlook.await {
+            Ok(outlook) => outlook,
+            // It takes writes: nothing is gained by waiting for a replica.
+            Err(error) if shown.primary.is_ok() => {
+                let ending = Ending::GivenUp {
+                    reason: error_chain(&error),
+                };
+                let command = Command::EndPromotion {
+                    id: shard.id.clone(),
+                    promotion: promotion.id.clone(),
+                    ending,
+                };
+                write(&promoter.context, term, &author(), command).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         tracing::warn!(shard = %shard.id, "promotion is carried on");
         Ok(Self {
             promoter,
             term,
             shard,
             promotion,
-            author: Author {
-                actor: ACTOR.to_owned(),
-                ..Author::default()
-            },
+            author: author(),
             outlook,
             began: Instant::now(),
             was_fenced: false,
@@ -434,6 +447,13 @@ impl<'a> Run<'a> {
             tracing::error!(shard = %self.shard.id, failed, "the end of a promotion is not written");
         }
         error
+    }
+}
+
+pub(super) fn author() -> Author {
+    Author {
+        actor: ACTOR.to_owned(),
+        ..Author::default()
     }
 }
 
