@@ -345,6 +345,9 @@ impl Pool {
                 got = &mut get => {
                     return got.map_err(|_| self.give_up());
                 }
+                () = shared.gate.retired() => {
+                    return Err(Error::Retired { shard: shared.shard.clone() });
+                }
                 changed = failures.changed() => {
                     if changed.is_ok() && shared.backends.state().connections == 0 {
                         let reason = failures.borrow_and_update().to_string();
