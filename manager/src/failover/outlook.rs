@@ -55,9 +55,29 @@ impl Promoter {
         })
     }
 
+    /// Asks the primary and the replicas.
     pub(super) async fn look(&self, shard: &Shard) -> Servers {
         let shards = &self.context.shards;
         let primary = shards.look(&shard.id, &shard.primary_endpoint);
+        let (primary, replicas) = tokio::join!(primary, self.replicas(shard));
+        let primary = match primary {
+            Ok(seen) if seen.is_primary => Ok(seen),
+            Ok(_) => Err(format!("{} is a replica", shard.primary_endpoint)),
+            Err(error) => Err(error.full_text()),
+        };
+        Servers { primary, replicas }
+    }
+
+    /// Asks the replicas alone: one that does not answer takes its time to be seen not to.
+    pub(super) async fn look_at_replicas(&self, shard: &Shard) -> Servers {
+        Servers {
+            primary: Err("it was not asked".to_owned()),
+            replicas: self.replicas(shard).await,
+        }
+    }
+
+    async fn replicas(&self, shard: &Shard) -> Vec<Candidate> {
+        let shards = &self.context.shards;
         let replicas = shard.replicas.iter().map(|replica| async {
             let seen = shards.look(&shard.id, replica).await;
             Candidate {
@@ -65,13 +85,7 @@ impl Promoter {
                 seen: seen.map_err(|error| error.full_text()),
             }
         });
-        let (primary, replicas) = tokio::join!(primary, join_all(replicas));
-        let primary = match primary {
-            Ok(seen) if seen.is_primary => Ok(seen),
-            Ok(_) => Err(format!("{} is a replica", shard.primary_endpoint)),
-            Err(error) => Err(error.full_text()),
-        };
-        Servers { primary, replicas }
+        join_all(replicas).await
     }
 
     /// What is known of the old primary: from itself, or from when it last answered.

@@ -170,8 +170,9 @@ impl<'a> Run<'a> {
 
     /// The replica that an earlier attempt has promoted.
     async fn promoted(&self) -> Option<(Endpoint, Lineage)> {
-        let servers = self.promoter.look(&self.shard).await;
-        let known = self.promoter.known(&self.shard, &servers).lineage?;
+        let servers = self.promoter.look_at_replicas(&self.shard).await;
+        let known = self.promoter.known(&self.shard, &servers).lineage;
+        let known = known.or_else(|| self.outlook.before.clone())?;
         let promoted = servers.replicas.into_iter().find_map(|candidate| {
             let seen = candidate.seen.ok().filter(|seen| seen.is_primary)?;
             let is_later = known.is_succeeded_by(&seen.lineage) && known != seen.lineage;
@@ -285,7 +286,7 @@ impl<'a> Run<'a> {
             sleep(SETTLE).await;
         }
         loop {
-            let servers = self.promoter.look(&self.shard).await;
+            let servers = self.promoter.look_at_replicas(&self.shard).await;
             let mut known = self.promoter.known(&self.shard, &servers);
             known.lineage = known.lineage.or_else(|| self.outlook.before.clone());
             if let Some(held) = held {

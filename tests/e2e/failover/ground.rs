@@ -23,7 +23,10 @@ pub(super) struct Ground {
     pub(super) cluster: Cluster,
     pub(super) primary: Postgres,
     pub(super) replica: Postgres,
+    /// Between the primary and its clients.
     pub(super) proxy: Proxy,
+    /// Between the primary and its replica.
+    pub(super) stream: Proxy,
 }
 
 impl Ground {
@@ -44,7 +47,8 @@ impl Ground {
         let primary = cluster.spares.pop().context("a spare")?;
         let replica = Postgres::replica_of(&primary).await?;
         let proxy = Proxy::to(primary.address().port).await?;
-        follow(&replica, proxy.port()).await?;
+        let stream = Proxy::to(primary.address().port).await?;
+        follow(&replica, stream.port()).await?;
         if replication == Replication::Synchronous {
             // On the primary alone: the replica's configuration is a copy from before.
             for sql in [
@@ -67,9 +71,22 @@ impl Ground {
             primary,
             replica,
             proxy,
+            stream,
         };
         ground.until_probed().await?;
+        ground.until_followed().await?;
         Ok(ground)
+    }
+
+    /// Waits until the replica streams.
+    async fn until_followed(&self) -> anyhow::Result<()> {
+        wait::until("a walsender", wait::START, async || {
+            let sql = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+            let count = self.primary.psql(sql).await?;
+            anyhow::ensure!(count.trim() != "0", "{count}");
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn shard(&self) -> anyhow::Result<Value> {
