@@ -22,7 +22,7 @@ use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
 use crate::shards::Shards;
-use crate::shards::health::Prober;
+use crate::shards::health::{Health, Prober};
 use crate::shards::tls::Tls;
 use crate::{audit, commit, failover, grpc, recovery, reshard, rest, shards};
 
@@ -227,20 +227,8 @@ async fn operations(
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     let jobs: Arc<dyn Jobs> = Arc::new(jobs);
-    let promoter = Promoter::new(failover::Context {
-        store: Arc::clone(&store),
-        writer: Arc::clone(&writer),
-        topology: topology.clone(),
-        leader: leader.clone(),
-        shards: shards.clone(),
-        sessions: context.sessions.clone(),
-        health: health.clone(),
-        jobs: Arc::clone(&jobs),
-        tasks: tasks.clone(),
-        settings: config.failover.clone(),
-    });
-    let automat = failover::auto::Automat::new(promoter.clone());
-    drop(tasks.spawn("failover", automat.run(shutdown.clone())));
+    let health_of = (shards.clone(), health.clone());
+    let promoter = promotions((config, running), &context, (&leader, &jobs), health_of);
     Ok(service::Parts {
         writer,
         forwarder: Forwarder::new(identity.id.clone(), tls),
@@ -259,6 +247,31 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// Starts what promotes by itself, and gives what promotes by request.
+fn promotions(
+    (config, running): (&Config, &Running),
+    context: &reshard::driver::Context,
+    (leader, jobs): (&leader::View, &Arc<dyn Jobs>),
+    (shards, health): (Shards, Health),
+) -> Promoter {
+    let promoter = Promoter::new(failover::Context {
+        store: Arc::clone(&context.store),
+        writer: Arc::clone(&context.writer),
+        topology: context.topology.clone(),
+        leader: leader.clone(),
+        shards,
+        sessions: context.sessions.clone(),
+        health,
+        jobs: Arc::clone(jobs),
+        tasks: running.tasks.clone(),
+        settings: config.failover.clone(),
+    });
+    let automat = failover::auto::Automat::new(promoter.clone());
+    let shutdown = running.stops.background.clone();
+    drop(running.tasks.spawn("failover", automat.run(shutdown)));
+    promoter
 }
 
 /// How the other managers are reached, where managers serve TLS.

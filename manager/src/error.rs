@@ -112,7 +112,7 @@ pub enum Error {
     Shard(#[from] shards::Error),
     /// Nothing was promoted, or it is not known whether.
     #[error(transparent)]
-    Failover(#[from] failover::Error),
+    Failover(Box<failover::Error>),
     /// Shards have no numbers.
     #[error(transparent)]
     Numbers(#[from] numbers::Error),
@@ -171,6 +171,12 @@ pub enum Error {
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
+}
+
+impl From<failover::Error> for Error {
+    fn from(error: failover::Error) -> Self {
+        Self::Failover(Box::new(error))
+    }
 }
 
 impl Error {

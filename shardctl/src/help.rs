@@ -28,7 +28,7 @@ The managers are those of --manager, each asked for itself. Exit code 0 as long 
 pub(crate) const SHARDS_LIST: &str = r#"JSON:
   {"shards": [{"id", "name", "primary_endpoint", "replicas": [text], "status", "version",
                "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at", "promoting",
-               "timeline", "system_identifier", "servers"}]}
+               "timeline", "system_identifier"}]}
 
 vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
 

@@ -263,7 +263,7 @@ async fn a_replica_is_promoted_by_itself_where_that_is_switched_on() -> Outcome 
     let failover = json!({
         "shards": { "probe_interval": "300ms", "connect_timeout": "1s" },
         "failover": {
-            "automatic": true, "failures": 3, "after": "1s", "unreachable_is_down": true,
+            "automatic": true, "failures": 3, "after": "1s", "fence_command": ["true"],
             "cool_down": "1h",
         },
     });

@@ -53,6 +53,8 @@ pub(super) struct Shard {
     promoting: bool,
     timeline: Option<u32>,
     system_identifier: Option<String>,
+    /// Only of one shard by itself, once it was probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<super::failover::Server>,
 }
 

@@ -13,14 +13,7 @@ impl Service {
     /// # Errors
     /// While the store was never read.
     pub fn list_shards(&self) -> Result<v1::ListShardsResponse, Error> {
-        let mut shards = describe::shards(self.snapshot()?.as_ref());
-        let observed = self.0.health.observed();
-        for (id, found) in &observed {
-            let shard = shards.iter_mut().find(|shard| shard.id == id.as_str());
-            if let Some(shard) = shard {
-                shard.servers = super::failover::servers(found);
-            }
-        }
+        let shards = describe::shards(self.snapshot()?.as_ref());
         Ok(v1::ListShardsResponse { shards })
     }
 

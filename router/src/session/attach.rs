@@ -371,6 +371,8 @@ impl Session {
         match seen.outdated {
             Some(Outdated::Plans) => self.front.statements.forget_all(),
             Some(Outdated::Columns) => self.front.core.schema.forget_all(),
+            // The next one asks, when it logs in.
+            Some(Outdated::Server) => lease.forbid_reuse(),
             None => {}
         }
         follow(lease, &seen);

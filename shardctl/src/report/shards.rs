@@ -24,6 +24,8 @@ pub struct Shard {
     promoting: bool,
     timeline: Option<u32>,
     system_identifier: Option<String>,
+    /// Only of one shard by itself, once it was probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<Server>,
 }
 
