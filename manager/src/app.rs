@@ -186,14 +186,7 @@ async fn operations(
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
-    let security = &config.security;
-    let shards_config = shards::Config {
-        user: security.shard_user.clone(),
-        password: security.shard_password.clone(),
-        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
-        connect_timeout: config.shards.connect_timeout,
-        statement_timeout: config.shards.statement_timeout,
-    };
+    let shards_config = shards_config(config)?;
     let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
     let gauges = metrics.shard_health.clone();
@@ -246,6 +239,18 @@ async fn operations(
         limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
+    })
+}
+
+/// How shards are reached.
+fn shards_config(config: &Config) -> Result<shards::Config, tls::Error> {
+    let security = &config.security;
+    Ok(shards::Config {
+        user: security.shard_user.clone(),
+        password: security.shard_password.clone(),
+        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
+        connect_timeout: config.shards.connect_timeout,
+        statement_timeout: config.shards.statement_timeout,
     })
 }
 
