@@ -2,7 +2,7 @@
 //!
 //! In this order: routers let go of the old primary and hold what is for the shard; the old primary
 //! is fenced, or somebody vouches that it is down; the most advanced replica has all that can be
-//! had, and is promoted; the topology points at it (docs/decisions/0015). The shard's record says
+//! had, and is promoted; the topology points at it (docs/decisions/0016). The shard's record says
 //! that a promotion is under way, so that the next leader carries on.
 
 use std::collections::HashSet;

@@ -131,6 +131,12 @@ struct Shared {
 }
 
 impl Pool {
+    /// Who this router is to the shard.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.shared.config.presence
+    }
+
     /// An empty pool of a shard's primary; connects when it is first asked.
     #[must_use]
     pub fn new(shard: &Shard, config: Config, metrics: &metrics::Metrics) -> Self {
