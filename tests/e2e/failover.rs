@@ -158,8 +158,8 @@ async fn what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost() -> Outc
     Ok(())
 }
 
-async fn a_primary_that_answers_is_fenced_and_loses_nothing() -> Outcome {
-    let ground = Ground::prepare(Replication::Asynchronous, json!({}), 2).await?;
+/// By the API and by metrics.
+async fn shows_its_servers(ground: &Ground) -> Outcome {
     wait::until("probes", wait::START, async || {
         let shard = ground.shard().await?;
         let servers = shard["servers"].as_array().context("servers")?;
@@ -179,6 +179,12 @@ async fn a_primary_that_answers_is_fenced_and_loses_nothing() -> Outcome {
     ] {
         anyhow::ensure!(metrics.contains(name), "{name} is missing in {metrics}");
     }
+    Ok(())
+}
+
+async fn a_primary_that_answers_is_fenced_and_loses_nothing() -> Outcome {
+    let ground = Ground::prepare(Replication::Asynchronous, json!({}), 2).await?;
+    shows_its_servers(&ground).await?;
     let load = Load::start(&ground.cluster, 6)?;
     sleep(Duration::from_millis(700)).await;
     let promote = ["shards", "promote", "shard-1"];

@@ -18,6 +18,16 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite: whichever_server_of_a_list_takes_writes_is_followed).into()
 }
 
+/// A list that does not say which server is meant, and a promotion by us.
+async fn refuses(cluster: &Cluster, list: &str) -> Outcome {
+    let bad = json!({ "name": "bad", "primary_endpoint": list.replace("read-write", "any") });
+    let url = cluster.manager(0)?.api("/shards");
+    same!(http::post(&url, &bad).await?.status.as_u16(), 400);
+    let promote = cluster.manager(0)?.api("/shards/shard-1/promote");
+    same!(http::post(&promote, &json!({})).await?.status.as_u16(), 409);
+    Ok(())
+}
+
 async fn whichever_server_of_a_list_takes_writes_is_followed() -> Outcome {
     let plan = Plan {
         shards: 0,
@@ -34,17 +44,13 @@ async fn whichever_server_of_a_list_takes_writes_is_followed() -> Outcome {
     // The replica is listed first: who takes writes is asked, not assumed.
     let list =
         format!("postgres://127.0.0.1:{other},127.0.0.1:{one}/app?target_session_attrs=read-write");
-    let bad = json!({ "name": "bad", "primary_endpoint": list.replace("read-write", "any") });
-    let url = cluster.manager(0)?.api("/shards");
-    same!(http::post(&url, &bad).await?.status.as_u16(), 400);
     let shard = json!({ "name": "shard-1", "primary_endpoint": list });
     cluster.post_when_led("/shards", &shard).await?;
     cluster.settle().await?;
     let columns = "k bigint PRIMARY KEY, v bigint";
     cluster.create("led", columns, ("k", "bigint")).await?;
     let url = cluster.manager(0)?.api("/shards/shard-1");
-    let promote = cluster.manager(0)?.api("/shards/shard-1/promote");
-    same!(http::post(&promote, &json!({})).await?.status.as_u16(), 409);
+    refuses(&cluster, &list).await?;
     for sql in [
         "ALTER SYSTEM SET synchronous_standby_names = '*'",
         "SELECT pg_reload_conf()",
