@@ -171,9 +171,10 @@ impl Session {
                 break;
             };
             // The last resort is the one that was the last.
-            let lease = match step + 1 < pools.len() {
-                true => self.checkout_there(pool).await,
-                false => self.checkout(pool).await,
+            let lease = if step + 1 < pools.len() {
+                self.checkout_there(pool).await
+            } else {
+                self.checkout(pool).await
             };
             match lease {
                 Ok(lease) => {

@@ -55,7 +55,9 @@ async fn shards_are_created_listed_shown_and_deleted() -> Outcome {
         });
         let mut shown = shown.await?;
         // What its probes found is each manager's own.
-        shown.as_object_mut().map(|shown| shown.remove("servers"));
+        if let Some(shown) = shown.as_object_mut() {
+            shown.remove("servers");
+        }
         same!(shown, made);
         let all = http::get(&manager.api("/shards")).await?.expect(200)?;
         same!(
