@@ -13,16 +13,18 @@ use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
 use crate::config::Config;
+use crate::failover::Promoter;
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::api::Jobs;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
 use crate::shards::Shards;
-use crate::shards::health::Prober;
+use crate::shards::health::{Health, Prober};
 use crate::shards::tls::Tls;
-use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
+use crate::{audit, commit, failover, grpc, recovery, reshard, rest, shards};
 
 mod files;
 mod report;
@@ -187,18 +189,12 @@ async fn operations(
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
-    let security = &config.security;
-    let shards_config = shards::Config {
-        user: security.shard_user.clone(),
-        password: security.shard_password.clone(),
-        tls: Tls::new(files.shards.clone()),
-        connect_timeout: config.shards.connect_timeout,
-        statement_timeout: config.shards.statement_timeout,
-    };
+    let shards_config = shards_config(config, files);
     let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
-    let gauge = metrics.shard_health.clone();
-    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
+    let gauges = metrics.shard_health.clone();
+    let gauges = shards::metrics::Metrics::register(&metrics.registry, gauges)?;
+    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauges);
     let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
@@ -225,6 +221,9 @@ async fn operations(
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
+    let jobs: Arc<dyn Jobs> = Arc::new(jobs);
+    let health_of = (shards.clone(), health.clone());
+    let promoter = promotions((config, running), &context, (&leader, &jobs), health_of);
     Ok(service::Parts {
         writer,
         forwarder: Forwarder::new(identity.id.clone(), files.managers.clone()),
@@ -236,12 +235,50 @@ async fn operations(
         sessions: context.sessions.clone(),
         health,
         vnode_count: config.sharding.vnode_count,
-        jobs: Arc::new(jobs),
+        jobs,
+        promoter,
         refusals,
         limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// How shards are reached.
+fn shards_config(config: &Config, files: &Files) -> shards::Config {
+    let security = &config.security;
+    shards::Config {
+        user: security.shard_user.clone(),
+        password: security.shard_password.clone(),
+        tls: Tls::new(files.shards.clone()),
+        connect_timeout: config.shards.connect_timeout,
+        statement_timeout: config.shards.statement_timeout,
+    }
+}
+
+/// Starts what promotes by itself, and gives what promotes by request.
+fn promotions(
+    (config, running): (&Config, &Running),
+    context: &reshard::driver::Context,
+    (leader, jobs): (&leader::View, &Arc<dyn Jobs>),
+    (shards, health): (Shards, Health),
+) -> Promoter {
+    let promoter = Promoter::new(failover::Context {
+        store: Arc::clone(&context.store),
+        writer: Arc::clone(&context.writer),
+        topology: context.topology.clone(),
+        leader: leader.clone(),
+        shards,
+        sessions: context.sessions.clone(),
+        health,
+        jobs: Arc::clone(jobs),
+        tasks: running.tasks.clone(),
+        settings: config.failover.clone(),
+    });
+    let automat = failover::auto::Automat::new(promoter.clone());
+    let shutdown = running.stops.background.clone();
+    drop(running.tasks.spawn("failover", automat.run(shutdown)));
+    promoter
 }
 
 async fn audit_file(config: &Config) -> Option<audit::File> {

@@ -10,6 +10,7 @@ use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
 mod audit;
+mod failover;
 mod fronts;
 mod limits;
 mod security;
@@ -37,6 +38,7 @@ pub struct Config {
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
     pub resharding: Resharding,
+    pub failover: crate::failover::Settings,
     pub security: Security,
     pub audit: Audit,
     pub limits: platform::rates::Limits,
@@ -129,6 +131,7 @@ impl Config {
             shards: Shards::read(root),
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             resharding: Resharding::read(root),
+            failover: failover::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
             limits: limits::read(root),

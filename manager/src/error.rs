@@ -7,7 +7,7 @@ use topology::{numbers, routers};
 use crate::control::Rejection;
 use crate::reshard::plan::{self, PlanId};
 use crate::reshard::{api, guard, session};
-use crate::{audit, commit, shards};
+use crate::{audit, commit, failover, shards};
 
 /// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
 /// beyond those.
@@ -110,6 +110,9 @@ pub enum Error {
     /// A shard that must be asked cannot be.
     #[error(transparent)]
     Shard(#[from] shards::Error),
+    /// Nothing was promoted, or it is not known whether.
+    #[error(transparent)]
+    Failover(Box<failover::Error>),
     /// Shards have no numbers.
     #[error(transparent)]
     Numbers(#[from] numbers::Error),
@@ -173,6 +176,12 @@ pub enum Error {
     Internal(&'static str),
 }
 
+impl From<failover::Error> for Error {
+    fn from(error: failover::Error) -> Self {
+        Self::Failover(Box::new(error))
+    }
+}
+
 impl Error {
     /// A field that breaks a rule.
     #[must_use]
@@ -189,6 +198,7 @@ impl Error {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
             Self::Commit(error) => return error.code(),
+            Self::Failover(error) => return error.code(),
             Self::Plan(error) => return error.code(),
             Self::Jobs(error) => return error.code(),
             Self::FromLeader { code, .. } => return *code,

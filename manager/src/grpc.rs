@@ -53,6 +53,7 @@ const METHODS: &[&str] = &[
     "/sharding.manager.v1.ShardService/ListShards",
     "/sharding.manager.v1.ShardService/GetShard",
     "/sharding.manager.v1.ShardService/DeleteShard",
+    "/sharding.manager.v1.ShardService/PromoteShard",
     "/sharding.manager.v1.TableService/CreateGroup",
     "/sharding.manager.v1.TableService/ListGroups",
     "/sharding.manager.v1.TableService/CreateTable",
@@ -199,6 +200,14 @@ impl ShardService for Api {
     ) -> Result<Response<v1::DeleteShardResponse>, Status> {
         let (caller, message) = caller_of(request);
         respond(self.0.delete_shard(&caller, message).await)
+    }
+
+    async fn promote_shard(
+        &self,
+        request: Request<v1::PromoteShardRequest>,
+    ) -> Result<Response<v1::PromoteShardResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.promote_shard(&caller, message).await)
     }
 }
 

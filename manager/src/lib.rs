@@ -7,6 +7,7 @@ pub mod commit;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod failover;
 pub mod forward;
 pub mod grpc;
 pub mod identifier;

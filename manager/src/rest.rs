@@ -16,6 +16,7 @@ use crate::metrics::{Metrics, count_rest};
 use crate::service::Service;
 
 mod audit;
+mod failover;
 mod reshard;
 mod routers;
 mod schema;
@@ -39,6 +40,7 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
             "/api/v1/shards/{id}",
             get(shards::find).delete(shards::delete),
         )
+        .route("/api/v1/shards/{id}/promote", post(failover::promote))
         .route(
             "/api/v1/groups",
             get(tables::list_groups).post(tables::create_group),

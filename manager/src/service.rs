@@ -17,6 +17,7 @@ use crate::caller::Caller;
 use crate::commit::{self, Writer, Written};
 use crate::control::Command;
 use crate::error::Error;
+use crate::failover::Promoter;
 use crate::forward::{Answer, Forwarder};
 use crate::leader::{self, Identity, Leader, Standing};
 use crate::reshard::api::Jobs;
@@ -26,6 +27,7 @@ use crate::shards::health::Health;
 
 mod audit;
 mod describe;
+mod failover;
 mod mutate;
 mod read;
 mod request;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub vnode_count: u32,
     /// The jobs that move rows between shards.
     pub jobs: Arc<dyn Jobs>,
+    /// Makes replicas primaries.
+    pub promoter: Promoter,
     /// Notes what is refused.
     pub refusals: Recorder,
     /// Counts what clients ask, of both fronts together.

@@ -137,6 +137,7 @@ fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Conf
         connection_ttl: config.sharding.connection_ttl,
         connect_timeout: config.sharding.connect_timeout,
         checkout_timeout: config.sharding.checkout_timeout,
+        failover_wait: config.sharding.failover_wait,
         max_waiting: config.sharding.max_waiting,
         max_prepared_statements: config.pgwire.max_prepared_statements,
         credentials: Credentials {

@@ -125,6 +125,15 @@ impl Serving {
     }
 }
 
+/// Which server each shard's writes go to, and whether they may.
+fn primaries_of(snapshot: &Snapshot) -> Vec<(&ShardId, &Endpoint, pool::Succession)> {
+    let of = |shard| pool::Succession::of(shard);
+    let shards = snapshot.shards().iter();
+    shards
+        .map(|shard| (&shard.id, &shard.primary_endpoint, of(shard)))
+        .collect()
+}
+
 /// The shards that take part in a topology.
 fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
     let owners: HashSet<ShardIndex> = snapshot
@@ -234,13 +243,8 @@ impl Keeper {
             .map(|pool| (pool.endpoint(), pool))
             .collect();
         let pool_of = |shard: &topology::Shard| match known.get(&shard.primary_endpoint) {
-            Some(pool) if *pool.shard() == shard.id => Pool::clone(pool),
-            _ => Pool::new(
-                shard.id.clone(),
-                shard.primary_endpoint.clone(),
-                self.config.clone(),
-                &self.pools,
-            ),
+            Some(pool) if pool.serves(shard) => Pool::clone(pool),
+            _ => Pool::new(shard, self.config.clone(), &self.pools),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
         let replicas_of = |shard: &topology::Shard| {
@@ -250,18 +254,22 @@ impl Keeper {
         let replicas = snapshot.shards().iter().map(replicas_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(snapshot));
         let moves = snapshot.ring() != before.snapshot.ring()
-            || snapshot.holds() != before.snapshot.holds();
+            || snapshot.holds() != before.snapshot.holds()
+            || primaries_of(snapshot) != primaries_of(&before.snapshot);
         self.view.serving.store(Arc::new(Serving {
             snapshot: Arc::clone(snapshot),
             primaries,
             replicas,
             members,
         }));
-        let serving = self.view.load();
+        // Before the barrier is raised: what it tells the managers is that these are silent.
         for pool in &before.primaries {
-            let is_kept = |now: &Pool| now.is_of(pool.shard(), pool.endpoint());
-            if !serving.primaries.iter().any(is_kept) {
-                pool.retire();
+            let shard = snapshot.index_of(pool.shard());
+            let shard = shard.and_then(|index| snapshot.shard(index));
+            match shard {
+                Some(shard) if pool.serves(shard) => {}
+                Some(shard) if pool.is_succeeded(shard) => pool.cut(),
+                Some(_) | None => pool.retire(),
             }
         }
         // Whoever is released, or refused a leave, finds the topology in place.

@@ -60,7 +60,7 @@ pub struct Global {
         requires = "cert"
     )]
     pub key: Option<PathBuf>,
-    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 3m for `shards promote`; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -142,12 +142,33 @@ pub enum Shards {
     /// Register a shard
     #[command(after_long_help = help::SHARD)]
     Add(AddShard),
+    /// Make a replica the shard's primary; routers hold what is for the shard meanwhile
+    #[command(after_long_help = help::PROMOTE)]
+    Promote(Promote),
     /// Forget a shard that owns no vnodes and holds no rows
     #[command(after_long_help = help::REMOVED)]
     Remove {
         /// The shard
         id: String,
     },
+}
+
+#[derive(Debug, Clone, Flags)]
+pub struct Promote {
+    /// The shard
+    pub id: String,
+    /// The replica's endpoint [default: the one that has received most]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub to: Option<String>,
+    /// Say what would be done and what may be lost, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on where commits may be lost
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// You have made sure that the old primary takes no writes, should it not be reachable
+    #[arg(long)]
+    pub old_primary_is_down: bool,
 }
 
 #[derive(Debug, Clone, Flags)]

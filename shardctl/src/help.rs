@@ -27,15 +27,33 @@ The managers are those of --manager, each asked for itself. Exit code 0 as long 
 
 pub(crate) const SHARDS_LIST: &str = r#"JSON:
   {"shards": [{"id", "name", "primary_endpoint", "replicas": [text], "status", "version",
-               "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}]}
+               "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at", "promoting",
+               "timeline", "system_identifier"}]}
 
 vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
 
 pub(crate) const SHARD: &str = r#"JSON:
   {"id", "name", "primary_endpoint", "replicas": [text], "status": "active" | "draining" |
-   "inactive", "version", "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}
+   "inactive", "version", "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at",
+   "promoting": true | false, "timeline", "system_identifier",
+   "servers": [{"endpoint", "role": "primary" | "replica" | "unknown", "reachable", "error",
+                "system_identifier", "timeline", "received_lsn", "replayed_lsn", "lag_bytes",
+                "lag_seconds", "synchronous", "seen_at"}]}
 
-vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
+vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch. servers is what
+the asked manager's last probes found."#;
+
+pub(crate) const PROMOTE: &str = r#"JSON:
+  {"shard_id", "done": true | false, "from", "to", "old_primary_error", "received_lsn",
+   "behind_bytes", "may_be_lost": text or null, "system_identifier", "old_timeline",
+   "new_timeline", "jobs": [text], "notes": [text], "epoch", "took_ms"}
+
+done is false with --dry-run. An old primary that answers is fenced and loses nothing; one that does
+not needs --old-primary-is-down, unless the manager has a fence command.
+
+Examples:
+  shardctl shards promote shard-1 --dry-run
+  shardctl shards promote shard-1 --old-primary-is-down --accept-loss"#;
 
 pub(crate) const REMOVED: &str = r#"JSON:
   {"kind": "shard" | "table" | "user", "id", "removed": true}"#;

@@ -13,6 +13,7 @@ pub mod groups;
 pub mod job;
 pub mod plan;
 pub mod progress;
+pub mod promotion;
 pub mod removed;
 pub mod ring;
 pub mod route;

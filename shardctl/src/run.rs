@@ -7,7 +7,8 @@ use proto::manager::v1 as pb;
 use tokio::task::JoinSet;
 
 use crate::args::{
-    AddShard, AddTable, Args, Command, Global, Groups, Output, Ring, Routers, Shards, Tables,
+    AddShard, AddTable, Args, Command, Global, Groups, Output, Promote, Ring, Routers, Shards,
+    Tables,
 };
 use crate::client::{Ask, Managers};
 use crate::error::Error;
@@ -22,6 +23,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Shards are asked for their sizes, and one may not answer.
 const DEFAULT_PLAN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Routers, a fence command and a replica may each take their time.
+const DEFAULT_PROMOTE_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Counting reads every row.
 const DEFAULT_COUNT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -43,6 +47,8 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
     let default = match command {
         Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
+        // With a fenced primary's last log, and the checkpoint that may be due.
+        Command::Shards(Shards::Promote(_)) => DEFAULT_PROMOTE_TIMEOUT,
         Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) | Command::Audit(_) => {
             DEFAULT_PLAN_TIMEOUT
         }
@@ -187,6 +193,7 @@ impl Session {
                 self.shard(&ask, answer.await?.shard)
             }
             Shards::Add(shard) => self.add_shard(shard).await,
+            Shards::Promote(promote) => self.promote_shard(promote).await,
             Shards::Remove { id } => {
                 let ask = Ask::change(format!("remove shard {id:?}"), "shards list");
                 let request = pb::DeleteShardRequest { id: id.clone() };
@@ -198,6 +205,23 @@ impl Session {
                 Ok(self.done(&report::removed::Removed::new("shard", id)))
             }
         }
+    }
+
+    async fn promote_shard(&self, promote: Promote) -> Result<Outcome, Error> {
+        let ask = Ask::change(format!("promote shard {:?}", promote.id), "shards show");
+        let request = pb::PromoteShardRequest {
+            id: promote.id,
+            to: promote.to.unwrap_or_default(),
+            dry_run: promote.dry_run,
+            accept_loss: promote.accept_loss,
+            old_primary_is_down: promote.old_primary_is_down,
+        };
+        let answer = self.managers.ask(&ask, |mut services| {
+            let request = request.clone();
+            async move { services.shards.promote_shard(request).await }
+        });
+        let promotion = answer.await?.promotion.unwrap_or_default();
+        Ok(self.done(&report::promotion::Promotion::from(promotion)))
     }
 
     async fn add_shard(&self, shard: AddShard) -> Result<Outcome, Error> {

@@ -11,6 +11,7 @@ mod balance;
 mod console;
 mod differential;
 mod drivers;
+mod failover;
 mod faults;
 mod grpc;
 mod harness;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let trials = [
         reshard::trials(&suite),
         security::trials(&suite),
+        failover::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),

@@ -9,6 +9,7 @@ use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 mod codec;
 mod digest;
 mod endpoint;
+mod lineage;
 mod router;
 mod user;
 
@@ -17,7 +18,8 @@ mod tests;
 
 pub use codec::{DecodeError, decode, encode};
 pub use digest::{Digest, InvalidDigest};
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::{Endpoint, InvalidEndpoint, MAX_SERVERS};
+pub use lineage::{Lineage, Promotion};
 pub use router::{Incarnation, RouterRecord};
 pub use user::{AuditAnchor, AuditHead, LoginSeed, User};
 
@@ -69,6 +71,12 @@ pub struct Shard {
     /// When the record was last changed.
     #[serde(with = "codec::rfc3339")]
     pub updated_at: SystemTime,
+    /// What is known of its primary, from the first promotion on: one of before it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
+    /// Set while a replica is made the primary: nothing is sent to the shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
 }
 
 /// The vnodes of one shard: the ring is stored as one record a shard, so that moving vnodes

@@ -42,6 +42,8 @@ impl Server {
             version: 1,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
+            lineage: None,
+            promotion: None,
         };
         let sessions = Sessions::new(config, TaskGroup::new());
         Self {

@@ -25,8 +25,8 @@ use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
 use crate::moving;
-use crate::pool::Pool;
 use crate::pool::settings::Settings;
+use crate::pool::{self, Pool};
 use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
 use crate::route::{self, Plan, Refusal, Target};
@@ -124,6 +124,9 @@ impl Executor {
                     let waited = self.core.holding.wait(&held, request.bytes(), since);
                     waited.await?;
                 }
+                // The topology that sent it there is not in force any more.
+                Error::Pool(pool::Error::Retired { .. })
+                    if since.elapsed() < self.core.config.sharding.failover_wait => {}
                 Error::Moving(error) if error.may_be_repeated() => {
                     let waited = self.core.moving.wait(routed, request.bytes(), since);
                     waited.await?;

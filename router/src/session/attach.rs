@@ -170,7 +170,13 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            match self.checkout(pool).await {
+            // The last resort is the one that was the last.
+            let lease = if step + 1 < pools.len() {
+                self.checkout_there(pool).await
+            } else {
+                self.checkout(pool).await
+            };
+            match lease {
                 Ok(lease) => {
                     let preamble = self.transaction.preamble();
                     let shard = pool.shard().clone();
@@ -370,6 +376,8 @@ impl Session {
         match seen.outdated {
             Some(Outdated::Plans) => self.front.statements.forget_all(),
             Some(Outdated::Columns) => self.front.core.schema.forget_all(),
+            // The next one asks, when it logs in.
+            Some(Outdated::Server) => lease.forbid_reuse(),
             None => {}
         }
         follow(lease, &seen);

@@ -203,6 +203,20 @@ impl ShardService for Service {
         self.change().await?;
         Ok(Response::new(pb::DeleteShardResponse {}))
     }
+
+    async fn promote_shard(
+        &self,
+        request: Request<pb::PromoteShardRequest>,
+    ) -> Answer<pb::PromoteShardResponse> {
+        self.change().await?;
+        let promotion = pb::Promotion {
+            shard_id: request.into_inner().id,
+            ..pb::Promotion::default()
+        };
+        Ok(Response::new(pb::PromoteShardResponse {
+            promotion: Some(promotion),
+        }))
+    }
 }
 
 #[tonic::async_trait]
