@@ -8,8 +8,13 @@
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 #
 # With the argument `drivers` also the drivers that docs/drivers.md lists: from Debian's packages, and
-# node-postgres by npm, below <target>/tools. With the argument `bench` also what only benchmarks
-# need:
+# node-postgres by npm, below <target>/tools; and what the tests of the deployment need:
+#
+#   HAProxy, nginx                                from Debian's packages; neither is started
+#   kustomize                                     unpacked below <target>/tools
+#   kubernetes-validate                           the API schemas of Kubernetes, from PyPI, as well
+#
+# With the argument `bench` also what only benchmarks need:
 #
 #   PgBouncer                                     the proxy that the router is compared with
 #   valgrind                                      counts instructions
@@ -29,7 +34,8 @@ bench) with_bench=yes ;;
 esac
 
 readonly ETCD_WANTED=3.5
-readonly ETCD_SUITE=trixie
+readonly NEWER_SUITE=trixie
+readonly SCHEMAS_WANTED=1.37.0
 readonly with_drivers with_bench
 
 say() { echo "tools: $*" >&2; }
@@ -92,6 +98,10 @@ missing_drivers() {
     [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
     has node || echo nodejs
     has npm || echo npm
+    has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+    has nginx || [ -x /usr/sbin/nginx ] || echo nginx-light
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 missing_packages() {
@@ -121,11 +131,11 @@ forbid_main_cluster() {
     echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
 }
 
-# Its package starts a service on port 6432, which is the router's.
-forbid_bouncer_service() {
+# Packages of servers start a service: PgBouncer's on port 6432, which is the router's.
+forbid_service() {
     as_root mkdir -p /etc/systemd/system
-    [ -e /etc/systemd/system/pgbouncer.service ] ||
-        as_root ln -s /dev/null /etc/systemd/system/pgbouncer.service
+    [ -e "/etc/systemd/system/$1.service" ] ||
+        as_root ln -s /dev/null "/etc/systemd/system/$1.service"
 }
 
 install_packages() {
@@ -134,9 +144,12 @@ install_packages() {
     if [[ " ${packages[*]} " == *" postgresql-15 "* ]]; then
         forbid_main_cluster
     fi
-    if [[ " ${packages[*]} " == *" pgbouncer "* ]]; then
-        forbid_bouncer_service
-    fi
+    local server
+    for server in pgbouncer haproxy nginx; do
+        if [[ " ${packages[*]} " == *" $server"* ]]; then
+            forbid_service "$server"
+        fi
+    done
     quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
         install --yes --no-install-recommends "${packages[@]}"
@@ -158,26 +171,49 @@ debian_mirror() {
 }
 
 # apt works on lists and a cache of its own here, so that the machine's release stays as it is.
-unpack_etcd() {
-    local destination=$1 work
-    say "fetching etcd from Debian $ETCD_SUITE into $destination"
+# Unpacks packages of the newer release into a folder.
+unpack_newer() {
+    local root=$1 work
+    shift
     work=$(mktemp -d)
-    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,root}
+    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs}
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-        "$(debian_mirror) $ETCD_SUITE main" >"$work/sources.list"
+        "$(debian_mirror) $NEWER_SUITE main" >"$work/sources.list"
     local apt=(apt-get -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=-
         -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
     quietly "${apt[@]}" update
-    (cd "$work/debs" && quietly "${apt[@]}" download etcd-server etcd-client)
+    (cd "$work/debs" && quietly "${apt[@]}" download "$@")
     local package
     for package in "$work"/debs/*.deb; do
-        dpkg -x "$package" "$work/root"
+        dpkg -x "$package" "$root"
     done
-    is_wanted_etcd "$work/root/usr/bin/etcd" || fail "the etcd that was fetched does not run here"
+    rm -rf "$work"
+}
+
+unpack_etcd() {
+    local destination=$1 root
+    say "fetching etcd from Debian $NEWER_SUITE into $destination"
+    root=$(mktemp -d)
+    unpack_newer "$root" etcd-server etcd-client
+    is_wanted_etcd "$root/usr/bin/etcd" || fail "the etcd that was fetched does not run here"
     rm -rf "$destination"
     mkdir -p "$destination"
-    cp "$work"/root/usr/bin/etcd* "$destination/"
-    rm -rf "$work"
+    cp "$root"/usr/bin/etcd* "$destination/"
+    rm -rf "$root"
+}
+
+# What renders the Kubernetes manifests, and the schemas that they are held against.
+fetch_manifest_tools() {
+    local destination=$1 root
+    say "fetching kustomize and kubernetes-validate into $destination"
+    rm -rf "$destination"
+    mkdir -p "$destination"
+    root=$(mktemp -d)
+    unpack_newer "$root" kustomize
+    quietly python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+        --target "$destination/python" "kubernetes-validate==$SCHEMAS_WANTED"
+    cp "$root/usr/bin/kustomize" "$destination/"
+    rm -rf "$root"
 }
 
 has cargo || fail "needs Rust: cargo is not on PATH"
@@ -207,4 +243,10 @@ if [ "$with_drivers" = yes ] &&
     cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"
     quietly npm --prefix "$NODE_MODULES" ci --ignore-scripts --no-audit --no-fund
     cp "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"
+fi
+
+readonly MANIFESTS=$target/tools/manifests
+if [ "$with_drivers" = yes ] && ! { [ -x "$MANIFESTS/kustomize" ] &&
+    [ -d "$MANIFESTS/python/kubernetes_validate-$SCHEMAS_WANTED.dist-info" ]; }; then
+    fetch_manifest_tools "$MANIFESTS"
 fi

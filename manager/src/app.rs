@@ -22,7 +22,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
-use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
+use crate::{audit, backup_age, commit, grpc, recovery, reshard, rest, shards};
 
 mod report;
 
@@ -129,6 +129,9 @@ async fn start(config: &Config) -> Result<Running, Error> {
         tasks: TaskGroup::new(),
         stops: Stops::default(),
     };
+    let backups = backup_age::BackupAge::register(Arc::clone(&store), &metrics.registry)?;
+    let background = running.stops.background.clone();
+    drop(running.tasks.spawn("backup age", backups.run(background)));
     let service = operations(config, store, &metrics, grpc_address, &running).await?;
     let (reporter, health) = tonic_health::server::health_reporter();
     let report = report::Report {
@@ -148,7 +151,9 @@ async fn start(config: &Config) -> Result<Running, Error> {
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let grpc = grpc::router(service, verifier, metrics.clone(), health)?;
-    let scrape = metrics_router(metrics.registry).fallback(http_error::not_found);
+    let scrape = metrics_router(metrics.registry)
+        .merge(health_router(version, running.readiness.clone()))
+        .fallback(http_error::not_found);
     tracing::info!(
         http = %ports.http.local_addr(), grpc = %ports.grpc.local_addr(),
         metrics = %ports.metrics.local_addr(), tls = ports.http.is_tls(), "manager started"

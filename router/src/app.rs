@@ -70,9 +70,11 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     sockets.start(&config, &parts, threads, &serving, &fronts);
     let metrics = (&*config.http.host, config.observability.metrics_port);
     let metrics = Listener::bind(metrics, None).await?;
+    let health = platform::probe::health_router(VERSION, readiness.clone());
+    let shown = platform::probe::metrics_router(registry).merge(health);
     tasks.spawn(
         "metrics",
-        serve_metrics(metrics, registry, tasks.clone(), ground.clone()),
+        serve_metrics(metrics, shown, tasks.clone(), ground.clone()),
     );
     parts.start(&tasks, &ground);
     platform::lifecycle::terminated()
@@ -381,11 +383,10 @@ fn serve_requests(
 
 async fn serve_metrics(
     listener: Listener,
-    registry: prometheus::Registry,
+    app: axum::Router,
     tasks: TaskGroup,
     shutdown: Shutdown,
 ) {
-    let app = platform::probe::metrics_router(registry);
     let deadline = Duration::from_secs(1);
     platform::serve::serve(listener, app, Limits::default(), &tasks, shutdown, deadline).await;
 }

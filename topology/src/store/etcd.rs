@@ -17,6 +17,7 @@ use endpoints::{Endpoints, Retry};
 mod endpoints;
 mod failure;
 mod list;
+mod snapshot;
 mod watch;
 
 /// Largest answer that is read, and largest listing that is put together from pages.

@@ -1,0 +1,13 @@
+//! The files that the system is deployed by, run or checked for real.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+
+use crate::suite::Suite;
+
+mod manifests;
+
+pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    [manifests::trials(suite)].into_iter().flatten().collect()
+}
