@@ -12,7 +12,7 @@ use topology::records::{LastBackup, decode};
 use topology::store::Store;
 
 /// Between two looks. Backups are hours apart.
-const INTERVAL: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The task.
 #[derive(Debug)]

@@ -6,8 +6,17 @@ use libtest_mimic::Trial;
 
 use crate::suite::Suite;
 
+mod backup;
+mod balancers;
 mod manifests;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    [manifests::trials(suite)].into_iter().flatten().collect()
+    [
+        backup::trials(suite),
+        balancers::trials(suite),
+        manifests::trials(suite),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -184,6 +184,12 @@ impl Program {
         format!("http://127.0.0.1:{}/metrics", self.ports.metrics.number())
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// The text of its metrics.
     ///
     /// # Errors
