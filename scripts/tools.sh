@@ -14,6 +14,9 @@
 #   kustomize                                     unpacked below <target>/tools
 #   kubernetes-validate                           the API schemas of Kubernetes, from PyPI, as well
 #
+# With the argument `images` also what scripts/images/test.sh needs: Debian's engine, debootstrap, and
+# Compose, unpacked below <target>/tools.
+#
 # With the argument `bench` also what only benchmarks need:
 #
 #   PgBouncer                                     the proxy that the router is compared with
@@ -23,12 +26,14 @@ cd "$(dirname "$0")/.."
 
 with_drivers=no
 with_bench=no
+with_images=no
 case "${1-}" in
 drivers) with_drivers=yes ;;
 bench) with_bench=yes ;;
+images) with_images=yes ;;
 "") ;;
 *)
-    echo "usage: $0 [drivers|bench]" >&2
+    echo "usage: $0 [drivers|bench|images]" >&2
     exit 64
     ;;
 esac
@@ -36,7 +41,7 @@ esac
 readonly ETCD_WANTED=3.5
 readonly NEWER_SUITE=trixie
 readonly SCHEMAS_WANTED=1.37.0
-readonly with_drivers with_bench
+readonly with_drivers with_bench with_images
 
 say() { echo "tools: $*" >&2; }
 
@@ -110,6 +115,8 @@ missing_packages() {
     has clang || echo clang
     has_libclang || echo libclang-dev
     has protoc || echo protobuf-compiler
+    # What etcd's files import; the package of protoc only recommends it.
+    [ -e /usr/include/google/protobuf/descriptor.proto ] || echo libprotobuf-dev
     has cc || echo build-essential
     has openssl || echo openssl
     has curl || echo curl
@@ -121,6 +128,12 @@ missing_packages() {
     if [ "$with_bench" = yes ]; then
         has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
         has valgrind || echo valgrind
+    fi
+    if [ "$with_images" = yes ]; then
+        [ -x /usr/sbin/dockerd ] || echo docker.io
+        [ -x /usr/sbin/debootstrap ] || echo debootstrap
+        [ -x /usr/sbin/iptables ] || echo iptables
+        [ -x /usr/sbin/ip ] || [ -x /usr/bin/ip ] || echo iproute2
     fi
 }
 
@@ -145,7 +158,7 @@ install_packages() {
         forbid_main_cluster
     fi
     local server
-    for server in pgbouncer haproxy nginx; do
+    for server in pgbouncer haproxy nginx docker; do
         if [[ " ${packages[*]} " == *" $server"* ]]; then
             forbid_service "$server"
         fi
@@ -249,4 +262,14 @@ readonly MANIFESTS=$target/tools/manifests
 if [ "$with_drivers" = yes ] && ! { [ -x "$MANIFESTS/kustomize" ] &&
     [ -d "$MANIFESTS/python/kubernetes_validate-$SCHEMAS_WANTED.dist-info" ]; }; then
     fetch_manifest_tools "$MANIFESTS"
+fi
+
+readonly COMPOSE=$target/tools/compose
+if [ "$with_images" = yes ] && ! [ -x "$COMPOSE/docker-compose" ]; then
+    say "fetching docker-compose from Debian $NEWER_SUITE into $COMPOSE"
+    unpacked=$(mktemp -d)
+    unpack_newer "$unpacked" docker-compose
+    mkdir -p "$COMPOSE"
+    find "$unpacked" -type f -name docker-compose -perm -u+x -exec cp {} "$COMPOSE/" ';'
+    rm -rf "$unpacked"
 fi

@@ -82,7 +82,7 @@ variant() {
 rust() {
     has_image rust:1.95-slim-bookworm && return
     local root=$work/rust home
-    variant rust build-essential clang libclang-dev protobuf-compiler
+    variant rust build-essential clang libclang-dev libprotobuf-dev protobuf-compiler
     home=$root/usr/local/cargo
     mkdir -p "$home/registry" "$root/usr/local/rust"
     cp -a "$(rustc --print sysroot)"/{bin,lib,libexec} "$root/usr/local/rust/" 2>/dev/null || true
@@ -114,13 +114,13 @@ postgres() {
         --change 'ENV PATH=/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
         --change 'ENV PGDATA=/var/lib/postgresql/data' \
         --change 'ENTRYPOINT ["docker-entrypoint.sh"]' --change 'CMD ["postgres"]' \
-        --change 'STOPSIGNAL SIGINT' --change 'VOLUME /var/lib/postgresql/data'
+        --change 'VOLUME /var/lib/postgresql/data'
 }
 
 haproxy() {
     has_image haproxy:2.6 && return
     variant haproxy haproxy
-    import "$work/haproxy" haproxy:2.6 --change 'USER haproxy' --change 'STOPSIGNAL SIGUSR1' \
+    import "$work/haproxy" haproxy:2.6 --change 'USER haproxy' \
         --change 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]'
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
@@ -43,7 +44,7 @@ impl Physical {
             .arg("--directory")
             .arg(&wal)
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(Stdio::piped());
         let receiver = command.spawn().map_err(|source| Error::Program {
             program: "pg_receivewal".to_owned(),
             source,
@@ -110,10 +111,14 @@ impl Physical {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.receiver.try_wait() {
+                let mut said = String::new();
+                if let Some(errors) = &mut self.receiver.stderr {
+                    let _read = errors.read_to_string(&mut said).await;
+                }
                 return Err(Error::Shard {
                     shard: server.shard.clone(),
                     what,
-                    reason: format!("pg_receivewal ended with {status}"),
+                    reason: format!("pg_receivewal ended with {status}: {}", said.trim()),
                 });
             }
             if Instant::now() >= deadline {

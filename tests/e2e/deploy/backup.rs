@@ -188,8 +188,11 @@ async fn goes_on(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-fn folder() -> anyhow::Result<PathBuf> {
-    Ok(Folder::shared()?.fresh("backups"))
+/// A folder for backups, which is there for as long as its owner.
+fn folder() -> anyhow::Result<(Arc<Folder>, PathBuf)> {
+    let owner = Folder::shared()?;
+    let path = owner.fresh("backups");
+    Ok((owner, path))
 }
 
 fn text(path: &Path) -> anyhow::Result<&str> {
@@ -223,7 +226,8 @@ async fn fresh(count: usize) -> anyhow::Result<(Etcd, Vec<Postgres>)> {
 
 async fn a_dumped_system_is_restored_with_every_row_and_the_ring() -> Outcome {
     let cluster = build(Plan::default()).await?;
-    let (to, next) = (folder()?, Arc::new(AtomicI64::new(1)));
+    let (_owner, to) = folder()?;
+    let next = Arc::new(AtomicI64::new(1));
     let load = Load::begin(&cluster, &next)?;
     until_begun(&next, 200).await?;
     let before = load.end().await?;
@@ -307,7 +311,8 @@ async fn damage_is_found(etcd: &Etcd, backup: &Path) -> Outcome {
 
 async fn a_system_is_restored_from_data_folders_and_their_log() -> Outcome {
     let cluster = build(Plan::default()).await?;
-    let (to, next) = (folder()?, Arc::new(AtomicI64::new(1)));
+    let (_owner, to) = folder()?;
+    let next = Arc::new(AtomicI64::new(1));
     let load = Load::begin(&cluster, &next)?;
     until_begun(&next, 200).await?;
     let before = load.end().await?;
@@ -356,7 +361,7 @@ async fn no_backup_is_taken_while_rows_lie_on_two_shards() -> Outcome {
     bank::open(&cluster).await?;
     let id = job::begin(&cluster, "move", job::some_vnodes("shard-1", "shard-2", 40)).await?;
     job::until(&cluster, &id, "completed").await?;
-    let to = folder()?;
+    let (_owner, to) = folder()?;
     // It can still be rolled back, so the rows are on both.
     refused(
         &cluster.etcd,
