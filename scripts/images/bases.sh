@@ -7,7 +7,6 @@
 #   quay.io/coreos/etcd:v3.5.9       the etcd that scripts/tools.sh has fetched
 #   postgres:15                      PostgreSQL with an entry that knows the usual variables
 #   haproxy:2.6                      Debian's
-#   prom/prometheus:v2.42.0          Debian's
 #
 # Their packages are in them already, so that the `apt-get install` of a Dockerfile finds all of it
 # there without a network. Wants root, debootstrap, and DOCKER_HOST naming an engine.
@@ -124,18 +123,9 @@ haproxy() {
         --change 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]'
 }
 
-prometheus() {
-    has_image prom/prometheus:v2.42.0 && return
-    variant prometheus prometheus
-    import "$work/prometheus" prom/prometheus:v2.42.0 --change 'USER nobody' \
-        --change 'ENTRYPOINT ["/usr/bin/prometheus"]' \
-        --change 'CMD ["--config.file=/etc/prometheus/prometheus.yml"]'
-}
-
 mkdir -p "$work"
 debian
 rust
 etcd
 postgres
 haproxy
-prometheus

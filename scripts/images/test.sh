@@ -101,7 +101,6 @@ TLS_CERT_FILE=$tls/server.crt
 TLS_KEY_FILE=$tls/server.key
 POSTGRES_TAG=15
 HAPROXY_TAG=2.6
-PROMETHEUS_TAG=v2.42.0
 END
 }
 
