@@ -106,6 +106,7 @@ missing_drivers() {
     has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
     has nginx || [ -x /usr/sbin/nginx ] || echo nginx-light
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
+    has systemd-analyze || echo systemd
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 

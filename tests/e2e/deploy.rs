@@ -9,12 +9,14 @@ use crate::suite::Suite;
 mod backup;
 mod balancers;
 mod manifests;
+mod units;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         backup::trials(suite),
         balancers::trials(suite),
         manifests::trials(suite),
+        units::trials(suite),
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,6 @@
 //! Where a backup is put together, and what becomes of older ones.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -24,7 +25,9 @@ impl Work {
         }
         let partial = to.join(format!(".{id}.partial"));
         std::fs::create_dir_all(to).map_err(Error::file("create", to))?;
-        std::fs::create_dir(&partial).map_err(Error::file("create", &partial))?;
+        // It gets all rows, and what passwords are checked by: for nobody else to read.
+        let created = std::fs::DirBuilder::new().mode(0o700).create(&partial);
+        created.map_err(Error::file("create", &partial))?;
         Ok(Self {
             partial,
             target,

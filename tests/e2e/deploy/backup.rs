@@ -2,6 +2,7 @@
 //! restored into fresh servers is whole, and has every row and the ring.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
 use tests::folder::Folder;
-use tests::program::executable;
+use tests::program::{executable, target_folder};
 use tests::{Cluster, Etcd, Manager, Postgres, http, postgres, wait};
 use tokio::task::JoinSet;
 
@@ -249,7 +250,10 @@ async fn a_dumped_system_is_restored_with_every_row_and_the_ring() -> Outcome {
         let verified = done(&cluster.etcd, &["backup", "verify", backup]).await?;
         same!(verified["verified"], json!(true));
     }
+    let mode = std::fs::metadata(quiet)?.permissions().mode();
+    same!(mode & 0o777, 0o700, "who may read a backup");
     age_is_shown(&cluster).await?;
+    etcd_takes_its_snapshot(Path::new(quiet))?;
     let (wanted_rows, wanted) = (
         rows(&cluster.shards).await?,
         topology(&cluster.managers[0]).await?,
@@ -276,6 +280,26 @@ async fn a_dumped_system_is_restored_with_every_row_and_the_ring() -> Outcome {
     same!(restored.shards[0].psql(granted).await?, "t");
     goes_on(&restored).await?;
     damage_is_found(&restored.etcd, Path::new(quiet)).await
+}
+
+/// etcd's own tool makes a data folder of it.
+fn etcd_takes_its_snapshot(backup: &Path) -> Outcome {
+    let unpacked = target_folder()?.join("tools/etcd/etcdutl");
+    let tool = Some(unpacked).filter(|path| path.exists());
+    let mut command = Command::new(tool.unwrap_or_else(|| PathBuf::from("etcdutl")));
+    let into = backup.with_extension("etcd");
+    command
+        .args(["snapshot", "restore"])
+        .arg(backup.join("etcd/snapshot.db"));
+    let output = command.arg("--data-dir").arg(&into).output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{errors}");
+    anyhow::ensure!(
+        into.join("member/snap/db").exists(),
+        "no database in {}",
+        into.display()
+    );
+    Ok(())
 }
 
 /// Within a look of the manager.

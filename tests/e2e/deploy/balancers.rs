@@ -249,18 +249,16 @@ async fn reader(url: String, body: Option<serde_json::Value>, stop: &AtomicBool)
     seen
 }
 
-async fn a_rolling_restart_behind_haproxy_loses_no_query() -> Outcome {
-    let mut cluster = cluster().await?;
-    let balancer = start("haproxy", "haproxy/haproxy.cfg", &cluster).await?;
-    let address = Address {
-        port: balancer.pgwire.number(),
-        ..cluster.router(0)?.address()
-    };
-    let stop = Arc::new(AtomicBool::new(false));
-    let written = Arc::new(AtomicI64::new(0));
+/// Clients of all fronts, until they are told to stop.
+fn clients(
+    balancer: &Balancer,
+    address: &Address,
+    stop: &Arc<AtomicBool>,
+    written: &Arc<AtomicI64>,
+) -> JoinSet<(&'static str, Seen)> {
     let mut clients = JoinSet::new();
     for first in 0..SESSIONS {
-        let (address, stop, written) = (address.clone(), Arc::clone(&stop), Arc::clone(&written));
+        let (address, stop, written) = (address.clone(), Arc::clone(stop), Arc::clone(written));
         clients.spawn(async move { ("pgwire", writer(address, first, &stop, &written).await) });
     }
     let body =
@@ -271,9 +269,24 @@ async fn a_rolling_restart_behind_haproxy_loses_no_query() -> Outcome {
         balancer.manager.number()
     );
     for (front, url, body) in [("http", execute, Some(body)), ("manager", topology, None)] {
-        let stop = Arc::clone(&stop);
+        let stop = Arc::clone(stop);
         clients.spawn(async move { (front, reader(url, body, &stop).await) });
     }
+    clients
+}
+
+async fn a_rolling_restart_behind_haproxy_loses_no_query() -> Outcome {
+    let mut cluster = cluster().await?;
+    let balancer = start("haproxy", "haproxy/haproxy.cfg", &cluster).await?;
+    let address = Address {
+        port: balancer.pgwire.number(),
+        ..cluster.router(0)?.address()
+    };
+    let (stop, written) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicI64::new(0)),
+    );
+    let mut clients = clients(&balancer, &address, &stop, &written);
     let begun = Instant::now();
     more(&written, 200).await?;
     for index in 0..cluster.routers.len() {
