@@ -193,7 +193,8 @@ impl Session {
             self.note_cursor(name);
         }
         self.flight.ends = self.transaction == Transaction::Idle;
-        self.note_effect(Effect::of(class, sql));
+        self.flight.note_calls(statement);
+        self.note_effect(Effect::of_statement(statement, sql));
         self.forward_query(frame).await
     }
 
@@ -260,7 +261,8 @@ impl Session {
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
             }
-            let effect = Effect::of(class, own);
+            self.flight.note_calls(statement);
+            let effect = Effect::of_statement(statement, own);
             effect.apply(&mut settings);
             effects.push(effect);
         }
@@ -446,7 +448,7 @@ impl Session {
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
