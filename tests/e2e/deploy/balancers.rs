@@ -15,8 +15,8 @@ use tests::cluster::Plan;
 use tests::folder::Folder;
 use tests::pg::Address;
 use tests::port::Port;
-use tests::program::executable;
 use tests::process::{Custody, Process};
+use tests::program::executable;
 use tests::raw::{Raw, query};
 use tests::{Cluster, http, wait};
 use tokio::task::JoinSet;
@@ -356,10 +356,16 @@ async fn nginx_leaves_out_a_router_that_is_gone() -> Outcome {
         port: balancer.pgwire.number(),
         ..cluster.router(0)?.address()
     };
-    same!(health("router", cluster.routers[0].program.config())?, Some(0));
+    same!(
+        health("router", cluster.routers[0].program.config())?,
+        Some(0)
+    );
     same!(health("manager", cluster.managers[0].0.config())?, Some(0));
     cluster.routers[0].program.terminate().await?;
-    same!(health("router", cluster.routers[0].program.config())?, Some(1));
+    same!(
+        health("router", cluster.routers[0].program.config())?,
+        Some(1)
+    );
     for _ in 0..12 {
         address.client().await?.simple_query("SELECT 1").await?;
         let url = format!("http://127.0.0.1:{}/readyz", balancer.http.number());
@@ -371,6 +377,9 @@ async fn nginx_leaves_out_a_router_that_is_gone() -> Outcome {
 /// What the health check of an image says of the program of a configuration.
 fn health(program: &str, config: &Path) -> anyhow::Result<Option<i32>> {
     let mut command = Command::new(executable(program)?);
-    let output = command.args(["--health", "--config"]).arg(config).output()?;
+    let output = command
+        .args(["--health", "--config"])
+        .arg(config)
+        .output()?;
     Ok(output.status.code())
 }
