@@ -29,6 +29,10 @@ mod report;
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Between being told to end and taking no more requests, so that a load balancer sees the probe
+/// change first: a connection that is on its way when its port closes is lost.
+const PROBE_GRACE: Duration = Duration::from_millis(500);
+
 /// What keeps the manager from running.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -340,6 +344,7 @@ async fn stop(running: Running, drain_deadline: Duration) {
     } = running;
     tracing::info!("stopping");
     readiness.drain();
+    tokio::time::sleep(PROBE_GRACE).await;
     stops.serving.request();
     if let Err(unfinished) = servers.wait(drain_deadline + STOP_DEADLINE).await {
         tracing::warn!(error = %unfinished, "requests cut");

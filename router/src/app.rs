@@ -41,7 +41,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Between being told to end and taking no more clients, so that a load balancer sees the probe
 /// first.
-const PROBE_GRACE: Duration = Duration::from_millis(200);
+const PROBE_GRACE: Duration = Duration::from_millis(500);
 
 /// Longest time that a request of the HTTP or gRPC front may take until its answer begins.
 const MAX_REQUEST: Duration = Duration::from_secs(3600);
