@@ -62,8 +62,11 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "said to whoever runs the check")]
 fn health(config: &Config) -> ExitCode {
-    let port = config.observability.metrics_port;
-    match platform::probe::ask(&config.http.host, port, "/v1/health") {
+    let (port, tls) = (
+        config.observability.metrics_port,
+        config.observability.metrics_tls,
+    );
+    match platform::probe::ask((&config.http.host, port), tls, "/v1/health") {
         Ok(()) => ExitCode::SUCCESS,
         Err(unhealthy) => {
             eprintln!("{}", error_chain(&unhealthy));

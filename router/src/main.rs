@@ -85,8 +85,15 @@ enum Task {
 }
 
 fn health(config: &Config) -> anyhow::Result<()> {
-    let port = config.observability.metrics_port;
-    Ok(platform::probe::ask(&config.http.host, port, "/v1/health")?)
+    let (port, tls) = (
+        config.observability.metrics_port,
+        config.observability.metrics_tls,
+    );
+    Ok(platform::probe::ask(
+        (&config.http.host, port),
+        tls,
+        "/v1/health",
+    )?)
 }
 
 fn run(config: Config, path: &std::path::Path) -> anyhow::Result<()> {

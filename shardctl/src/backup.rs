@@ -58,7 +58,7 @@ pub struct Created {
 /// What keeps it from being complete; nothing is left in the folder then.
 pub async fn create(options: &Create, to: &Path) -> Result<Created, Error> {
     let started_at = SystemTime::now();
-    let stored = Stored::connect(&options.place.etcd)?;
+    let stored = Stored::connect(&options.place)?;
     let seen = stored.settled().await?;
     let servers = Server::of_all(&seen.snapshot).await?;
     let id = humantime::format_rfc3339_seconds(started_at).to_string();

@@ -35,21 +35,26 @@ pub enum Unhealthy {
 }
 
 /// Asks the process on this machine whose metrics are on `port` whether it serves. `host` is where
-/// it listens; the metrics' port has no TLS and takes no tokens, whatever the others do.
+/// it listens; the port takes no tokens, and speaks TLS only where that was asked for: then no more
+/// is looked at than that somebody accepts.
 ///
 /// # Errors
 /// When it does not.
-pub fn ask(host: &str, port: u16, path: &'static str) -> Result<(), Unhealthy> {
+pub fn ask((host, port): (&str, u16), is_tls: bool, path: &'static str) -> Result<(), Unhealthy> {
     let host = match host {
         "0.0.0.0" => "127.0.0.1",
         "::" | "[::]" => "::1",
         host => host,
     };
     let address = format!("{host}:{port}");
-    let status = status(host, port, path).map_err(|source| Unhealthy::Silent {
+    let silent = |source| Unhealthy::Silent {
         address: address.clone(),
         source,
-    })?;
+    };
+    if is_tls {
+        return connect(host, port).map(drop).map_err(silent);
+    }
+    let status = status(host, port, path).map_err(silent)?;
     if status.split_whitespace().nth(1) == Some("200") {
         return Ok(());
     }
@@ -60,10 +65,14 @@ pub fn ask(host: &str, port: u16, path: &'static str) -> Result<(), Unhealthy> {
     })
 }
 
-fn status(host: &str, port: u16, path: &str) -> io::Result<String> {
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses = (host, port).to_socket_addrs()?;
     let address = addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let mut socket = TcpStream::connect_timeout(&address, LIMIT)?;
+    TcpStream::connect_timeout(&address, LIMIT)
+}
+
+fn status(host: &str, port: u16, path: &str) -> io::Result<String> {
+    let mut socket = connect(host, port)?;
     socket.set_read_timeout(Some(LIMIT))?;
     socket.set_write_timeout(Some(LIMIT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
@@ -97,9 +106,9 @@ mod tests {
     #[test]
     fn only_200_is_healthy() {
         let port = answering("HTTP/1.1 200 OK\r\n\r\n");
-        assert!(ask("0.0.0.0", port, "/v1/health").is_ok());
+        assert!(ask(("0.0.0.0", port), false, "/v1/health").is_ok());
         let port = answering("HTTP/1.1 503 Service Unavailable\r\n\r\n");
-        let refused = ask("127.0.0.1", port, "/v1/health").unwrap_err();
+        let refused = ask(("127.0.0.1", port), false, "/v1/health").unwrap_err();
         assert!(refused.to_string().contains("503"), "{refused}");
     }
 
@@ -109,7 +118,7 @@ mod tests {
         let port = free.local_addr().unwrap().port();
         drop(free);
         assert!(matches!(
-            ask("127.0.0.1", port, "/v1/health"),
+            ask(("127.0.0.1", port), false, "/v1/health"),
             Err(Unhealthy::Silent { .. })
         ));
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as Flags, Subcommand, ValueEnum};
+use platform::tls::client::Identity;
 
 use crate::help;
 
@@ -27,7 +28,7 @@ pub enum Other {
     },
 }
 
-/// Where etcd is. Shards are logged in to as `DB_USERNAME` with `DB_PASSWORD`; libpq's variables,
+/// Where etcd is; `ETCD_USERNAME` and `ETCD_PASSWORD` log in there. Shards are logged in to as `DB_USERNAME` with `DB_PASSWORD`; libpq's variables,
 /// such as PGSSLMODE, hold as well.
 #[derive(Debug, Clone, Flags)]
 pub struct Place {
@@ -39,6 +40,27 @@ pub struct Place {
         value_name = "HOST:PORT"
     )]
     pub etcd: Vec<String>,
+    /// PEM file with the authorities of etcd's certificates, for https
+    #[arg(long, env = "ETCD_CACERT", value_name = "FILE")]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd is shown, where it asks for one
+    #[arg(long, env = "ETCD_CERT", value_name = "FILE", requires = "etcd_key")]
+    pub etcd_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, env = "ETCD_KEY", value_name = "FILE", requires = "etcd_cert")]
+    pub etcd_key: Option<PathBuf>,
+}
+
+impl Place {
+    /// What etcd is shown that asks for a certificate.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        let files = self.etcd_cert.clone().zip(self.etcd_key.clone());
+        files.map(|(cert_path, key_path)| Identity {
+            cert_path,
+            key_path,
+        })
+    }
 }
 
 /// What is backed up, and where to.

@@ -16,6 +16,9 @@ pub enum Error {
     /// An address that is none.
     #[error(transparent)]
     BadEtcd(#[from] store::etcd::InvalidConfig),
+    /// The files of TLS to etcd.
+    #[error(transparent)]
+    Tls(#[from] platform::tls::Error),
     /// etcd.
     #[error("cannot {what}: {source}")]
     Store {
@@ -168,6 +171,7 @@ impl Error {
             Self::Damaged { .. } => "restore another backup",
             Self::NotFresh { .. } => "restore into fresh servers only",
             Self::BadEtcd(_)
+            | Self::Tls(_)
             | Self::Store { .. }
             | Self::Topology { .. }
             | Self::NoShards

@@ -44,7 +44,7 @@ pub async fn restore(options: &Restore) -> Result<Restored, Error> {
     }
     let records = Records::read(&options.folder.join(RECORDS))?;
     let places = places(&options.shards, &manifest)?;
-    let stored = Stored::connect(&options.place.etcd)?;
+    let stored = Stored::connect(&options.place)?;
     let listing = stored.store.list(keys::ALL).await;
     let listing = listing.map_err(Error::store("read etcd"))?;
     if let Some(entry) = listing.entries.first() {

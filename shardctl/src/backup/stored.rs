@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use platform::Secret;
+use platform::tls::client::http2::Connector;
+use platform::tls::client::{ClientConfig, Mode};
 use serde_json::Value;
+use topology::store::etcd::Credentials;
 use topology::store::{Entry, EtcdStore, Revision, Store as _, etcd};
 use topology::watch::load;
 use topology::{Epoch, Shard, Snapshot, keys};
 
 use super::Error;
+use crate::args::backup::Place;
 
 /// etcd's own snapshot, for `etcdutl snapshot restore`.
 pub(super) const SNAPSHOT: &str = "etcd/snapshot.db";
@@ -52,14 +57,26 @@ impl Seen {
 }
 
 impl Stored {
-    pub(super) fn connect(endpoints: &[String]) -> Result<Self, Error> {
-        if endpoints.is_empty() {
+    pub(super) fn connect(place: &Place) -> Result<Self, Error> {
+        if place.etcd.is_empty() {
             return Err(Error::NoEtcd);
         }
+        let files = place.etcd_ca.as_ref().map(|ca| ClientConfig {
+            mode: Mode::VerifyFull,
+            root_cert_path: Some(ca.clone()),
+            identity: place.identity(),
+        });
+        let tls = files.as_ref().map(Connector::load).transpose()?;
+        let variable = |name| std::env::var(name).ok().filter(|it| !it.is_empty());
+        let who = variable("ETCD_USERNAME").zip(variable("ETCD_PASSWORD"));
         let store = EtcdStore::connect(etcd::Config {
-            endpoints: endpoints.to_vec(),
+            endpoints: place.etcd.clone(),
             timeout: TIMEOUT,
-            credentials: None,
+            credentials: who.map(|(user, password)| Credentials {
+                user,
+                password: Secret::new(password),
+            }),
+            tls: tls.flatten(),
         })?;
         Ok(Self { store })
     }
