@@ -124,6 +124,7 @@ impl Postgres {
             data,
             port,
             auth: Auth::Trust,
+            access: None,
             _folder: folder,
         };
         server.restart().await?;

@@ -165,6 +165,7 @@ async fn revive(etcd: Etcd, shards: Vec<Postgres>) -> anyhow::Result<Cluster> {
         shards,
         spares: Vec::new(),
         etcd,
+        secured: None,
     };
     cluster.add_router(&json!({})).await?;
     Ok(cluster)
