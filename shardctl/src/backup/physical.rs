@@ -32,12 +32,18 @@ pub(super) struct Physical {
     folder: PathBuf,
     /// Ends when it is dropped.
     receiver: Child,
+    /// Holds a slot for as long as it lives, so that no checkpoint removes what is still to come.
+    _slot: Psql,
 }
 
 impl Physical {
     pub(super) async fn begin(server: &Server, folder: &Path) -> Result<Self, Error> {
         let wal = folder.join(WAL);
         std::fs::create_dir_all(&wal).map_err(Error::file("create", &wal))?;
+        let mut slot = Psql::open(server)?;
+        let sql = "SELECT pg_create_physical_replication_slot(\
+                   'shardctl_' || pg_backend_pid(), true, true)";
+        slot.ask("hold its log back", sql, LIMIT).await?;
         let mut command = server.command("pg_receivewal");
         command
             .arg("--no-loop")
@@ -52,6 +58,7 @@ impl Physical {
         let mut copy = Self {
             folder: folder.to_owned(),
             receiver,
+            _slot: slot,
         };
         // It has begun with the segment that is being written: all that the copy needs is later.
         copy.wait(server, "receive its log", |names| !names.is_empty())
