@@ -160,7 +160,7 @@ struct Maker(Random);
 
 impl Maker {
     fn one(&mut self, of: &[&'static str]) -> &'static str {
-        self.0.pick(of)
+        *self.0.pick(of)
     }
 
     fn column(&mut self) -> (&'static str, &'static str, &'static [&'static str]) {
