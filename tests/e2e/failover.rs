@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::{Manager, http, wait};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::suite::{Outcome, Suite, alone, same, told};
@@ -16,7 +17,6 @@ mod follow;
 mod ground;
 mod jobs;
 mod load;
-mod proxy;
 
 use ground::{Ground, Replication};
 use load::Load;
@@ -87,8 +87,8 @@ async fn survives(fault: Fault) -> Outcome {
         Fault::Killed => ground.primary.restart().await?,
         Fault::Frozen => ground.primary.resume()?,
         Fault::CutOff => {
-            ground.proxy.heal();
-            ground.stream.heal();
+            ground.proxy.mend();
+            ground.stream.mend();
         }
     }
     sleep(Duration::from_millis(1_500)).await;
@@ -228,7 +228,7 @@ async fn a_primary_that_answers_is_fenced_and_loses_nothing() -> Outcome {
     );
     let shard = ground.shard().await?;
     same!(shard["primary_endpoint"], json!(ground.replica.endpoint()));
-    same!(shard["replicas"], json!([ground.proxy.endpoint()]));
+    same!(shard["replicas"], json!([ground::through(&ground.proxy)]));
     let audit = http::get(&ground.cluster.manager(0)?.api("/audit"))
         .await?
         .expect(200)?;
@@ -316,10 +316,8 @@ async fn the_next_leader_carries_a_promotion_on() -> Outcome {
     // A router that is frozen keeps the promotion waiting, in which its leader dies.
     ground.cluster.routers[0].program.pause()?;
     let url = ground.cluster.manager(0)?.api("/shards/shard-1/promote");
-    let asked =
-        tokio::spawn(
-            async move { http::post(&url, &json!({ "old_primary_is_down": true })).await },
-        );
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { http::post(&url, &json!({ "old_primary_is_down": true })).await });
     let leader = ground::leader(&ground.cluster).await?;
     let other = 1 - leader;
     wait::until("the promotion's beginning", wait::START, async || {
@@ -330,7 +328,7 @@ async fn the_next_leader_carries_a_promotion_on() -> Outcome {
     })
     .await?;
     ground.cluster.managers[leader].0.kill().await?;
-    let _answered = asked.await;
+    asked.shutdown().await;
     ground.cluster.routers[0].program.resume()?;
     let replica = ground.replica.endpoint();
     let url = ground.cluster.manager(other)?.api("/shards/shard-1");

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
+use tests::proxy::Proxy;
 use tests::{Cluster, Postgres, http, program, wait};
 use tokio::process::Command;
-
-use super::proxy::Proxy;
 
 /// Whether commits wait for the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +45,15 @@ impl Ground {
         let mut cluster = Cluster::start(plan).await?;
         let primary = cluster.spares.pop().context("a spare")?;
         let replica = Postgres::replica_of(&primary).await?;
-        let proxy = Proxy::to(primary.address().port).await?;
-        let stream = Proxy::to(primary.address().port).await?;
-        follow(&replica, stream.port()).await?;
+        let server = format!("127.0.0.1:{}", primary.address().port);
+        let (proxy, stream) = (Proxy::start(&server).await?, Proxy::start(&server).await?);
+        let port = stream
+            .endpoint()
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .parse();
+        follow(&replica, port?).await?;
         if replication == Replication::Synchronous {
             // On the primary alone: the replica's configuration is a copy from before.
             for sql in [
@@ -59,7 +64,7 @@ impl Ground {
             }
         }
         let shard = json!({
-            "name": "shard-1", "primary_endpoint": proxy.endpoint(),
+            "name": "shard-1", "primary_endpoint": through(&proxy),
             "replicas": [replica.endpoint()],
         });
         cluster.post_when_led("/shards", &shard).await?;
@@ -183,4 +188,9 @@ pub(super) async fn leader(cluster: &Cluster) -> anyhow::Result<usize> {
         anyhow::bail!("nobody leads")
     })
     .await
+}
+
+/// The address of a shard behind a relay.
+pub(super) fn through(proxy: &Proxy) -> String {
+    format!("postgres://{}/app", proxy.endpoint())
 }
