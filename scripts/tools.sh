@@ -8,7 +8,8 @@
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 #
 # With the argument `drivers` also the drivers that docs/drivers.md lists: from Debian's packages, and
-# node-postgres by npm, below <target>/tools. With the argument `bench` also what only benchmarks
+# node-postgres by npm, below <target>/tools, and Prometheus, whose rules and dashboards the tests
+# check. With the argument `bench` also what only benchmarks
 # need:
 #
 #   PgBouncer                                     the proxy that the router is compared with
@@ -92,6 +93,7 @@ missing_drivers() {
     [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
     has node || echo nodejs
     has npm || echo npm
+    { has promtool && has prometheus; } || echo prometheus
 }
 
 missing_packages() {
@@ -128,6 +130,13 @@ forbid_bouncer_service() {
         as_root ln -s /dev/null /etc/systemd/system/pgbouncer.service
 }
 
+# Its package starts a service on port 9090, which is the router's.
+forbid_prometheus_service() {
+    as_root mkdir -p /etc/systemd/system
+    [ -e /etc/systemd/system/prometheus.service ] ||
+        as_root ln -s /dev/null /etc/systemd/system/prometheus.service
+}
+
 install_packages() {
     local packages=("$@")
     say "installing ${packages[*]}"
@@ -136,6 +145,9 @@ install_packages() {
     fi
     if [[ " ${packages[*]} " == *" pgbouncer "* ]]; then
         forbid_bouncer_service
+    fi
+    if [[ " ${packages[*]} " == *" prometheus "* ]]; then
+        forbid_prometheus_service
     fi
     quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \

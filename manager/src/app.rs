@@ -9,7 +9,7 @@ use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
-use topology::store::{EtcdStore, Store, etcd};
+use topology::store::{EtcdStore, MeteredStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
 use crate::config::{Config, Security};
@@ -121,6 +121,7 @@ async fn start(config: &Config) -> Result<Running, Error> {
         credentials: None,
     })?);
     let metrics = Metrics::try_new()?;
+    let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, &metrics.registry)?);
     let ports = bind(config, acceptor).await?;
     let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
     let running = Running {
@@ -182,6 +183,7 @@ async fn operations(
     let (tasks, shutdown) = (&running.tasks, &running.stops.background);
     let identity = identity(grpc_address);
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+    topology::watch::metrics::register(&topology, &metrics.registry)?;
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
     let security = &config.security;
@@ -213,6 +215,7 @@ async fn operations(
         settings: job_settings(config),
         metrics: metrics.reshard.clone(),
     });
+    metrics.reshard.wal_limit(context.settings.max_wal_retained);
     let recovery = recovery::Recovery::new(
         Arc::clone(&store),
         topology.clone(),

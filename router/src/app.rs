@@ -11,8 +11,8 @@ use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn, client, peer};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
-use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
+use topology::store::{MeteredStore, Store};
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::{self, Users};
@@ -173,8 +173,10 @@ impl Parts {
         (path, logging): (PathBuf, telemetry::Handle),
         fronts: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let store = store(config)?;
+        let store = MeteredStore::register(store(config)?, registry)?;
+        let store: Arc<dyn Store> = Arc::new(store);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+        topology::watch::metrics::register(&topology, registry)?;
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());

@@ -162,7 +162,7 @@ impl Pool {
             .retry_connection(false)
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(connector.clone());
-        let metrics = metrics.of_shard(&shard);
+        let (all, metrics) = (metrics, metrics.of_shard(&shard));
         let gate = Gate::new(config.max_connections, config.max_waiting);
         let shared = Shared {
             shard,
@@ -174,9 +174,9 @@ impl Pool {
             shelf: Shelf::default(),
             backends,
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Arc::new(shared);
+        all.track(&shared);
+        Self { shared }
     }
 
     /// The server behind the pool.

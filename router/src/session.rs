@@ -156,6 +156,8 @@ struct Flight {
     effects: Vec<Effect>,
     /// What has to hold still when it is written.
     routed: Option<again::Routed>,
+    /// What brought it to its shard.
+    route: crate::pool::metrics::Route,
 }
 
 /// The name of a portal that there never is.
@@ -216,7 +218,7 @@ impl Session {
                 error = patience.ends() => {
                     // A transaction is rolled back by its backend's end.
                     self.close_backend();
-                    self.front.core.metrics.refused(error.sqlstate());
+                    self.front.core.metrics.failed(&error);
                     self.fatal(&error).await?;
                     return Ok(());
                 }

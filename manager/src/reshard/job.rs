@@ -19,6 +19,7 @@ use super::api::{Error, JobView, Request, Status};
 use super::driver::{Assignment, Context, Ended, Orders, Report, drive};
 use super::leg::{JobProgress, Leg, LegProgress};
 use super::machine::{Goal, Phase, Side, Step};
+use super::metrics::Pulse;
 use super::progress::{Progress, Reading};
 use super::record::Job;
 use super::view::{self, step_name};
@@ -119,6 +120,7 @@ pub struct Runner {
     drivers: Drivers,
     /// The rows at the last look, for the rate.
     last_rows: u64,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Runner {
@@ -147,6 +149,7 @@ impl Runner {
             running: BTreeMap::new(),
             drivers: FuturesUnordered::new(),
             last_rows: 0,
+            pulse: Pulse::default(),
         }
     }
 
@@ -459,7 +462,8 @@ impl Runner {
         self.last_rows = rows;
         let rate = f64::from(moved) / PROGRESS_INTERVAL.as_secs_f64();
         let progress = JobProgress { legs, rate };
-        self.context.metrics.job(&self.stored.view());
+        let view = self.stored.view();
+        self.context.metrics.job(&view, &mut self.pulse);
         if progress == self.stored.progress {
             return;
         }

@@ -15,7 +15,7 @@ use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
 use crate::pool::Lease;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
 
 /// Longest row, and longest message of any kind, that is taken into memory.
@@ -31,6 +31,8 @@ pub(super) struct Exchange {
     tasks: TaskGroup,
     /// Whether the statement may change anything.
     writes: bool,
+    /// What brought it to its shard.
+    route: Route,
     /// Whether the shard has been told to commit what it does.
     committing: bool,
     /// The whole time that the shard may take, and what is left of it.
@@ -48,6 +50,7 @@ pub(super) struct Exchange {
 pub(super) struct Terms {
     pub(super) tasks: TaskGroup,
     pub(super) writes: bool,
+    pub(super) route: Route,
     pub(super) limit: Duration,
     pub(super) grace: Duration,
 }
@@ -57,6 +60,7 @@ impl Exchange {
         let Terms {
             tasks,
             writes,
+            route,
             limit,
             grace,
         } = terms;
@@ -65,6 +69,7 @@ impl Exchange {
             shard,
             tasks,
             writes,
+            route,
             committing: false,
             limit,
             left: limit,
@@ -266,7 +271,8 @@ impl Exchange {
         } else {
             Outcome::Error
         };
-        lease.metrics().answered(outcome, self.started.elapsed());
+        let metrics = lease.metrics();
+        metrics.answered(self.route, outcome, self.started.elapsed());
         if ready_for_query(ready.body()) == Ok(TransactionStatus::Idle) {
             conversation::shrink(&mut lease);
             lease.give_back();
@@ -283,9 +289,8 @@ impl Exchange {
         let ended = tokio::time::timeout(self.grace, self.ended_with_error()).await;
         let undone = matches!(ended, Ok(Ok(true)));
         if let Some(lease) = self.lease.take() {
-            lease
-                .metrics()
-                .answered(Outcome::Error, self.started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(self.route, Outcome::Error, self.started.elapsed());
         }
         if undone || !self.may_have_committed() {
             Error::Timeout(self.limit)
@@ -344,9 +349,8 @@ impl Exchange {
     /// The statement is over and the backend of no further use.
     fn fail(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease
-                .metrics()
-                .answered(Outcome::Error, self.started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(self.route, Outcome::Error, self.started.elapsed());
             self.stop(lease);
         }
     }

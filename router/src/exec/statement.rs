@@ -24,6 +24,7 @@ use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
+use crate::metrics::{Decision, route_of};
 use crate::moving;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
@@ -176,6 +177,7 @@ impl Executor {
         let terms = Terms {
             tasks: self.tasks.clone(),
             writes: writes || plan_writes(plan),
+            route: route_of(target),
             limit: request
                 .timeout
                 .unwrap_or(self.core.config.http.write_timeout),
@@ -184,9 +186,13 @@ impl Executor {
         let asked = replica::asked_for(&statement.hints).unwrap_or(request.consistency);
         let permit = Permit::of(statement, plan, asked);
         if let Some(exchange) = self.borrow_replica(&serving, target, permit, &terms).await {
+            self.core.metrics.decided(Decision::Replica);
             return self.run(exchange, request, None).await;
         }
         let routed = Some(snapshot.epoch());
+        if target != Target::Everywhere {
+            self.core.metrics.routed(snapshot, target);
+        }
         let exchange = match target {
             Target::Everywhere => {
                 let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;

@@ -19,6 +19,7 @@ use super::several::Ties;
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
+use crate::metrics::route_of;
 use crate::moving;
 use crate::pool::metrics::Outcome;
 use crate::pool::{Lease, Pool};
@@ -115,6 +116,8 @@ impl Session {
         if self.flight.now_writes {
             self.note_writer(serving).await?;
         }
+        self.flight.route = route_of(target);
+        self.front.core.metrics.routed(&serving.snapshot, target);
         self.flight.note(serving.snapshot.epoch(), target);
         Ok(())
     }
@@ -385,6 +388,7 @@ impl Session {
             .attachment
             .as_ref()
             .map(|attachment| attachment.lease.pool().clone());
+        let route = self.flight.route;
         let result = self.exchange().await;
         if let Some(pool) = pool {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
@@ -393,7 +397,7 @@ impl Session {
             } else {
                 Outcome::Error
             };
-            pool.metrics().answered(outcome, started.elapsed());
+            pool.metrics().answered(route, outcome, started.elapsed());
         }
         result
     }

@@ -20,6 +20,7 @@ use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
+use crate::metrics::Decision;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
 use crate::session::simple::{not_utf8, syntax_refusal};
@@ -363,7 +364,10 @@ impl Session {
             return self.step(Step::Local(frames, None));
         }
         match self.run_locally(&statement.class, prepared.sql())? {
-            Some(frames) => self.step(Step::Local(frames, None)),
+            Some(frames) => {
+                self.front.core.metrics.decided(Decision::Local);
+                self.step(Step::Local(frames, None))
+            }
             None => Err(executed_late().into()),
         }
     }
@@ -502,7 +506,7 @@ impl Session {
 
     /// Reports an error at this place; everything after it is skipped up to Sync.
     pub(super) async fn fail_batch(&mut self, error: &Error) -> Result<(), Ended> {
-        self.front.core.metrics.refused(error.sqlstate());
+        self.front.core.metrics.failed(error);
         self.batch.failed = true;
         match self.find_backend_for_descriptions().await {
             Ok(()) | Err(Stopped::Told(_)) => {}

@@ -15,6 +15,7 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
+use crate::metrics::Decision;
 use crate::query::{Class, Statement, SyntaxError};
 use crate::route::{NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
@@ -145,6 +146,7 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if let Some(frames) = self.run_locally(class, sql)? {
+            self.front.core.metrics.decided(Decision::Local);
             return self.answer_in_rows(class, &frames).await;
         }
         if let Transaction::FailedPending(_) = self.transaction {
@@ -367,7 +369,7 @@ impl Session {
     /// Tells the client why its statement does not run. In an open transaction the backend is made
     /// to fail, too, so that both agree about what follows.
     pub(super) async fn answer_simple_error(&mut self, error: &Error) -> Result<(), Ended> {
-        self.front.core.metrics.refused(error.sqlstate());
+        self.front.core.metrics.failed(error);
         if self.attachment.is_some() && self.poison_backend(error).is_ok() {
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.forward(Answer::Ready);

@@ -13,7 +13,7 @@ use super::{Failure, MAX_ANSWER_BYTES};
 use crate::error::Error;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
 use crate::pool::{Lease, Pool};
 
@@ -132,7 +132,8 @@ impl Participant {
             } else {
                 Outcome::Error
             };
-            lease.metrics().answered(outcome, started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(Route::Everywhere, outcome, started.elapsed());
         }
         let answer = outcome.map_err(|_| self.lost())?;
         match answer.error {

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
 use crate::pool::{Lease, Pool};
 use crate::route::Refusal;
@@ -361,7 +361,8 @@ impl Member {
                         true => Outcome::Error,
                         false => Outcome::Success,
                     };
-                    lease.metrics().answered(outcome, self.started.elapsed());
+                    let metrics = lease.metrics();
+                    metrics.answered(Route::Scatter, outcome, self.started.elapsed());
                     if !idle {
                         lease.forbid_reuse();
                     }
