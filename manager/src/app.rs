@@ -1,10 +1,12 @@
 //! Builds everything in order and stops it in the opposite one; the only file that knows all
 //! modules.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::bearer::Verifier;
+use axum::middleware::from_fn_with_state;
+use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
@@ -25,6 +27,7 @@ use crate::shards::tls::Tls;
 use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
 
 mod report;
+mod watched;
 
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -35,6 +38,9 @@ pub enum Error {
     /// Logging.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// Traces.
+    #[error("observability.enable_tracing")]
+    Trace(#[from] platform::trace::Error),
     /// The TLS files.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -60,7 +66,7 @@ impl Error {
     #[must_use]
     pub fn is_of_config(&self) -> bool {
         match self {
-            Self::Telemetry(_) | Self::Tls(_) | Self::Metadata(_) => true,
+            Self::Telemetry(_) | Self::Trace(_) | Self::Tls(_) | Self::Metadata(_) => true,
             Self::Listen(_) | Self::Metrics(_) | Self::Descriptors(_) | Self::Signals(_) => false,
         }
     }
@@ -94,25 +100,20 @@ struct Running {
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn run(config: Config) -> Result<(), Error> {
-    let log = telemetry::Config {
-        level: config.observability.log_level.clone(),
-        ..telemetry::Config::default()
-    };
-    let _level = telemetry::init(&log)?;
-    // The audit file is opened for each line, so that there is nothing to be opened anew; but a
-    // signal that nobody takes would end the process.
-    let _hangup = lifecycle::hangup()?;
-    let running = start(&config).await?;
+pub async fn run(config: Config, path: PathBuf) -> Result<(), Error> {
+    let logging = watched::log(&config.observability)?;
+    let _unsent = watched::trace(&config.observability)?;
+    let hangup = lifecycle::hangup()?;
+    let running = start(&config, logging.clone()).await?;
+    let stop_following = running.stops.background.clone();
+    let follow = watched::follow(hangup, path, logging, stop_following);
+    drop(running.tasks.spawn("hangup", follow));
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
     Ok(())
 }
 
-async fn start(config: &Config) -> Result<Running, Error> {
-    if config.observability.enable_tracing {
-        tracing::warn!("traces are not exported by this release, observability.enable_tracing");
-    }
+async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, Error> {
     let acceptor = config.security.tls.as_ref().map(tls::Acceptor::load);
     let acceptor = acceptor.transpose()?;
     let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(etcd::Config {
@@ -145,7 +146,10 @@ async fn start(config: &Config) -> Result<Running, Error> {
     let service = Service::new(service);
     let verifier = config.security.jwt_secret.as_ref().map(Verifier::hs256);
     let version = env!("CARGO_PKG_VERSION");
+    let level = telemetry::level::router("/api/v1/log-level", logging);
+    let level = level.route_layer(from_fn_with_state(verifier.clone(), bearer::require));
     let http = rest::router(service.clone(), verifier.clone(), metrics.clone())
+        .merge(level)
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let grpc = grpc::router(service, verifier, metrics.clone(), health)?;

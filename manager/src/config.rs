@@ -94,6 +94,8 @@ pub struct Observability {
     pub metrics_port: u16,
     pub enable_tracing: bool,
     pub log_level: String,
+    /// A file that is logged to beside standard output.
+    pub log_file: Option<String>,
 }
 
 /// How the process ends.
@@ -228,11 +230,13 @@ impl Observability {
         if let Err(error) = platform::telemetry::check_level(&log_level) {
             section.violation("log_level", error.to_string());
         }
+        let log_file = section.optional_text("log_file");
         section.finish();
         Self {
             metrics_port,
             enable_tracing,
             log_level,
+            log_file,
         }
     }
 }

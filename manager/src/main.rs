@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    match app::run(config).await {
+    match app::run(config, arguments.config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error_chain(&error));

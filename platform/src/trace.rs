@@ -18,9 +18,12 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 mod export;
 mod ids;
 mod parent;
+mod sampler;
+mod serving;
 
 pub use export::{Error, Unsent, start};
 pub use parent::{Parent, commented, without_comment};
+pub use serving::{answered, of_request};
 
 /// Set once traces are on.
 static TRACER: OnceLock<Tracer> = OnceLock::new();
@@ -29,6 +32,25 @@ static TRACER: OnceLock<Tracer> = OnceLock::new();
 struct Tracer {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
+}
+
+tokio::task_local! {
+    /// Where the present task is in a trace.
+    static PRESENT: Here;
+}
+
+/// A span within the present one of this task; none where there is none.
+#[must_use]
+pub fn child(name: &'static str, role: Role) -> Option<Span> {
+    TRACER.get()?;
+    present()?.begin(name, role)
+}
+
+/// Where this task is.
+#[must_use]
+pub fn present() -> Option<Here> {
+    TRACER.get()?;
+    PRESENT.try_with(Clone::clone).ok()
 }
 
 /// What part of a conversation a span is.
@@ -116,9 +138,14 @@ pub struct Here(SpanContext);
 impl Here {
     /// A span within it.
     #[must_use]
-    pub fn begin(&self, name: &'static str, role: Role) -> Option<Span> {
+    pub fn begin(&self, name: impl Into<Cow<'static, str>>, role: Role) -> Option<Span> {
         let builder = SpanBuilder::from_name(name).with_kind(role.into());
         Span::of(TRACER.get()?, builder, &within(self.0.clone()))
+    }
+
+    /// What the future does is done here.
+    pub async fn scope<F: Future>(self, future: F) -> F::Output {
+        PRESENT.scope(self, future).await
     }
 
     /// The trace's id, 32 hexadecimal digits.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::middleware::from_fn_with_state;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
@@ -36,6 +37,8 @@ use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
+mod watched;
+
 /// The version that probes and `/` report.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -51,11 +54,8 @@ const MAX_REQUEST: Duration = Duration::from_secs(3600);
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
-    let logging = telemetry::Config {
-        level: config.observability.log_level.clone(),
-        ..telemetry::Config::default()
-    };
-    let logging = telemetry::init(&logging)?;
+    let logging = watched::log(&config.observability)?;
+    let _unsent = watched::trace(&config.observability).context("observability.enable_tracing")?;
     tracing::info!(version = VERSION, config = %path.display(), "starting");
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
@@ -93,9 +93,6 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
 }
 
 fn warn_about(config: &Config) {
-    if config.observability.enable_tracing {
-        tracing::warn!("enable_tracing is set: spans are not exported by this version");
-    }
     if config.pgwire.auth == crate::config::AuthMethod::Trust {
         tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
     } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
@@ -116,6 +113,8 @@ struct Parts {
     keeper: Keeper,
     topology: topology::watch::View,
     readiness: Readiness,
+    logging: telemetry::Handle,
+    hangup: tokio::signal::unix::Signal,
     tls: Option<Acceptor>,
     /// Set when calls need a token.
     verifier: Option<Verifier>,
@@ -221,7 +220,7 @@ impl Parts {
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
-            reload: Reload::new(path, config.clone(), tls.clone(), logging),
+            reload: Reload::new(path, config.clone(), tls.clone(), logging.clone()),
             forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
@@ -239,6 +238,8 @@ impl Parts {
             keeper,
             topology,
             readiness,
+            logging,
+            hangup: platform::lifecycle::hangup().context("signal handlers")?,
             tls,
             verifier: verifier(config),
         })
@@ -256,9 +257,15 @@ impl Parts {
             keeper,
             topology,
             readiness,
+            logging,
+            hangup,
             tls: _,
             verifier: _,
         } = self;
+        tasks.spawn(
+            "hangup",
+            watched::follow(hangup, Arc::clone(&front), logging, ground.clone()),
+        );
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
@@ -347,6 +354,12 @@ impl Sockets {
             verifier.clone(),
             bounds,
         );
+        // What may be changed of a running router needs a token, as everything does.
+        let level = telemetry::level::router("/v1/log-level", parts.logging.clone());
+        let http = http.merge(level.route_layer(from_fn_with_state(
+            verifier.clone(),
+            platform::bearer::require,
+        )));
         let grpc = ingress::grpc::router(executor, readiness, verifier, bounds);
         serve_requests("http", self.http, http, config, serving, shutdown);
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::trace::{self, Role};
 use topology::{Endpoint, ShardId};
 
 mod backend;
@@ -20,6 +21,7 @@ mod presence;
 mod roster;
 pub mod settings;
 mod shelf;
+pub mod traced;
 
 pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
@@ -213,6 +215,19 @@ impl Pool {
     /// [`Error::Exhausted`] or [`Error::Paused`] after the waiting time; [`Error::Crowded`] at
     /// once; [`Error::Retired`] when the pool is.
     pub async fn checkout(&self) -> Result<Lease, Error> {
+        let span = trace::child("pool wait", Role::Internal);
+        let Some(mut span) = span else {
+            return self.borrow().await;
+        };
+        span.set("sharding.shard_id", self.shared.shard.to_string());
+        let borrowed = Box::pin(self.borrow()).await;
+        if borrowed.is_err() {
+            span.fail("no_backend");
+        }
+        borrowed
+    }
+
+    async fn borrow(&self) -> Result<Lease, Error> {
         let shared = &self.shared;
         let entered = shared
             .gate

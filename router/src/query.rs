@@ -37,7 +37,7 @@ pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall, is_aggregate};
-pub use hint::{CONSISTENCIES, Hints, parameters};
+pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use rows::{parameters_in, returns_rows, with_rows};

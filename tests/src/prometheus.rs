@@ -127,9 +127,8 @@ impl Prometheus {
         wait::until(&format!("the alert {name}"), deadline, async || {
             let firing = self.firing().await?;
             let is_it = |alert: &&Value| {
-                let all = labels.iter().chain([&("alertname", name)]);
-                all.clone()
-                    .all(|(label, value)| alert["labels"][*label] == json!(value))
+                let is = |label: &str, value: &str| alert["labels"][label] == json!(value);
+                is("alertname", name) && labels.iter().all(|(label, value)| is(label, value))
             };
             let found = firing.iter().find(is_it).cloned();
             found.with_context(|| format!("only these fire: {firing:?}"))

@@ -16,6 +16,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::runtime::Handle;
 
 use super::ids::Ids;
+use super::sampler::Sampling;
 use super::{TRACER, Tracer};
 
 /// Longest answer of a receiver that is read.
@@ -33,6 +34,12 @@ pub enum Error {
     /// A protocol that is not spoken.
     #[error("OTEL_EXPORTER_OTLP_PROTOCOL is {0:?}, and may be \"grpc\" or \"http/protobuf\"")]
     Protocol(String),
+    /// A sampler that is not known.
+    #[error("OTEL_TRACES_SAMPLER is {0:?}, which is none of the standard's")]
+    Sampler(String),
+    /// A part of all traces that is none.
+    #[error("OTEL_TRACES_SAMPLER_ARG is {0:?}, and must be between 0 and 1")]
+    Ratio(String),
     /// Traces are on.
     #[error("traces are set up already")]
     AlreadySetUp,
@@ -60,6 +67,10 @@ pub fn start(
     version: &'static str,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Unsent, Error> {
+    let is = |name: &str, value: &str| variable(name).is_some_and(|it| it == value);
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return Ok(Unsent(()));
+    }
     let protocol = variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
         .or_else(|| variable("OTEL_EXPORTER_OTLP_PROTOCOL"));
     let exporter = match protocol.as_deref() {
@@ -73,6 +84,10 @@ pub fn start(
         }
         Some(other) => return Err(Error::Protocol(other.to_owned())),
     };
+    let sampler = Sampling::try_new(
+        variable("OTEL_TRACES_SAMPLER").as_deref(),
+        variable("OTEL_TRACES_SAMPLER_ARG").as_deref(),
+    )?;
     let exporter = exporter.map_err(|error| Error::Receiver(error.to_string()))?;
     let named = variable("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
     let resource = Resource::builder()
@@ -82,6 +97,7 @@ pub fn start(
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_id_generator(Ids::default())
+        .with_sampler(sampler)
         .with_batch_exporter(exporter)
         .build();
     let tracer = provider.tracer(service);

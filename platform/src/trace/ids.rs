@@ -26,6 +26,11 @@ impl IdGenerator for Ids {
     }
 }
 
+/// Whether the next span of this thread is one of a name.
+pub(super) fn is_wanted() -> bool {
+    NEXT.get().is_some()
+}
+
 /// What `make` makes has these ids.
 pub(super) fn with_next<T>(ids: (TraceId, SpanId), make: impl FnOnce() -> T) -> T {
     NEXT.set(Some(ids));

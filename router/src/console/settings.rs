@@ -143,6 +143,14 @@ fn ground(config: &Config) -> Vec<Setting> {
         ),
         changeable("observability.log_level", &config.observability.log_level),
         fixed(
+            "observability.log_file",
+            &config.observability.log_file.as_deref().unwrap_or_default(),
+        ),
+        fixed(
+            "observability.slow_query",
+            &time(config.observability.slow_query),
+        ),
+        fixed(
             "shutdown.drain_deadline",
             &time(config.shutdown.drain_deadline),
         ),

@@ -1,11 +1,13 @@
 //! One statement on one borrowed backend: what is waited for, for how long, and what becomes of
 //! the backend when nobody waits any more.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use platform::TaskGroup;
+use platform::trace::Span;
 use tokio::time::Instant;
 use topology::ShardId;
 use wire::backend::{Diagnostic, TransactionStatus, ready_for_query, tag};
@@ -17,6 +19,8 @@ use crate::moving;
 use crate::pool::Lease;
 use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
+use crate::slow;
 
 /// Longest row, and longest message of any kind, that is taken into memory.
 pub(super) const MAX_ROW_BYTES: usize = 64 << 20;
@@ -41,6 +45,9 @@ pub(super) struct Exchange {
     /// How long a shard may take over what it can do at once.
     grace: Duration,
     started: Instant,
+    span: Option<Span>,
+    slow: Duration,
+    text: Option<Box<str>>,
     /// A message that was looked at before its time.
     peeked: Option<Message>,
 }
@@ -53,6 +60,8 @@ pub(super) struct Terms {
     pub(super) route: Route,
     pub(super) limit: Duration,
     pub(super) grace: Duration,
+    /// Over how long it is logged.
+    pub(super) slow: Duration,
 }
 
 impl Exchange {
@@ -63,7 +72,9 @@ impl Exchange {
             route,
             limit,
             grace,
+            slow,
         } = terms;
+        let span = traced::request(&shard, route);
         Self {
             lease: Some(lease),
             shard,
@@ -75,12 +86,29 @@ impl Exchange {
             left: limit,
             grace,
             started: Instant::now(),
+            span,
+            slow,
+            text: None,
             peeked: None,
         }
     }
 
     pub(super) fn shard(&self) -> &ShardId {
         &self.shard
+    }
+
+    /// A statement with a comment that says within what it runs, for the shard's own log.
+    pub(super) fn commented<'a>(&mut self, sql: &'a str) -> Cow<'a, str> {
+        self.text = Some(sql.into());
+        match &self.span {
+            None => Cow::Borrowed(sql),
+            // On a line of its own: the statement may end in a comment. Behind it: positions in
+            // the shard's errors stay what they are.
+            Some(span) => {
+                let parent = span.here().traceparent();
+                Cow::Owned(format!("{sql}\n/*traceparent='{parent}'*/"))
+            }
+        }
     }
 
     pub(super) fn writes(&self) -> bool {
@@ -272,7 +300,13 @@ impl Exchange {
             Outcome::Error
         };
         let metrics = lease.metrics();
-        metrics.answered(self.route, outcome, self.started.elapsed());
+        let took = self.started.elapsed();
+        metrics.answered(self.route, outcome, took);
+        if took >= self.slow {
+            let trace_id = self.span.as_ref().map(|span| span.here().trace_id());
+            slow::tell(took, self.text.as_deref(), trace_id.as_deref());
+        }
+        traced::answered(self.span.take(), outcome);
         if ready_for_query(ready.body()) == Ok(TransactionStatus::Idle) {
             conversation::shrink(&mut lease);
             lease.give_back();
@@ -291,6 +325,7 @@ impl Exchange {
         if let Some(lease) = self.lease.take() {
             let metrics = lease.metrics();
             metrics.answered(self.route, Outcome::Error, self.started.elapsed());
+            traced::answered(self.span.take(), Outcome::Error);
         }
         if undone || !self.may_have_committed() {
             Error::Timeout(self.limit)
@@ -351,6 +386,7 @@ impl Exchange {
         if let Some(lease) = self.lease.take() {
             let metrics = lease.metrics();
             metrics.answered(self.route, Outcome::Error, self.started.elapsed());
+            traced::answered(self.span.take(), Outcome::Error);
             self.stop(lease);
         }
     }

@@ -182,6 +182,7 @@ impl Executor {
                 .timeout
                 .unwrap_or(self.core.config.http.write_timeout),
             grace: self.core.config.sharding.connect_timeout,
+            slow: self.core.config.observability.slow_query,
         };
         let asked = replica::asked_for(&statement.hints).unwrap_or(request.consistency);
         let permit = Permit::of(statement, plan, asked);
@@ -304,8 +305,8 @@ impl Executor {
     ) -> Result<Rows, Error> {
         let mut out = BytesMut::new();
         let establishing = exchange.establish(&self.settings, &mut out)?;
-        encode::parse(&mut out, b"", request.sql.as_bytes(), &[])
-            .map_err(|error| unspeakable(&error))?;
+        let sql = exchange.commented(&request.sql);
+        encode::parse(&mut out, b"", sql.as_bytes(), &[]).map_err(|error| unspeakable(&error))?;
         encode::describe(&mut out, TargetKind::Statement, b"")
             .map_err(|error| unspeakable(&error))?;
         let at_once = !request.params.iter().any(Param::needs_type);

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::metrics::route_of;
 use crate::moving;
 use crate::pool::metrics::Outcome;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Pool, traced};
 use crate::route::{Refusal, Target};
 use crate::view::Serving;
 
@@ -389,6 +389,8 @@ impl Session {
             .as_ref()
             .map(|attachment| attachment.lease.pool().clone());
         let route = self.flight.route;
+        let attachment = self.attachment.as_ref();
+        let span = attachment.and_then(|attachment| traced::request(&attachment.shard, route));
         let result = self.exchange().await;
         if let Some(pool) = pool {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
@@ -397,7 +399,10 @@ impl Session {
             } else {
                 Outcome::Error
             };
-            pool.metrics().answered(route, outcome, started.elapsed());
+            let took = started.elapsed();
+            pool.metrics().answered(route, outcome, took);
+            traced::answered(span, outcome);
+            self.took = self.took.max(took);
         }
         result
     }

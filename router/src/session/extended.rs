@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use platform::trace;
 use wire::backend::encode;
 use wire::frontend::{Execute, Parse, Target as Named, TargetKind};
 
@@ -21,7 +22,7 @@ use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::metrics::Decision;
-use crate::query::{Class, SyntaxError};
+use crate::query::{Class, HINTS, SyntaxError};
 use crate::route::{Plan, Refusal};
 use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
@@ -141,7 +142,8 @@ impl Session {
             self.may_name(&name)?;
         }
         let serving = self.front.core.view.load();
-        let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
+        let bare = trace::without_comment(sql, &HINTS);
+        let planned = match self.front.core.cache.plan(bare, &serving.snapshot) {
             Ok(planned) if planned.analysis.statements.len() <= 1 => Some(planned),
             // A shard says what is wrong with it, and runs nothing of it.
             Ok(_) | Err(SyntaxError::Syntax { .. }) => None,

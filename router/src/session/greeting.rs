@@ -73,6 +73,9 @@ impl Session {
             clock,
             span: tracing::Span::current(),
             listed,
+            trace: None,
+            took: std::time::Duration::ZERO,
+            bound: None,
             _connected: connected,
             _slot: slot,
         })

@@ -1,5 +1,6 @@
 //! The simple query protocol: a text of any number of statements, one answer.
 
+use platform::trace;
 use wire::backend::encode;
 use wire::frontend::Query;
 
@@ -16,7 +17,7 @@ use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
-use crate::query::{Class, Statement, SyntaxError};
+use crate::query::{Class, HINTS, Statement, SyntaxError};
 use crate::route::{NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
@@ -75,6 +76,7 @@ impl Session {
     pub(super) async fn run_text(&mut self, frame: &Frame, named: Named) -> Result<(), Stopped> {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
+        let sql = trace::without_comment(sql, &HINTS);
         let serving = self.front.core.view.load();
         match self.locate_by_form(sql, &serving) {
             Some(ByForm::Located(located)) => {

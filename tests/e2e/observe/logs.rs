@@ -24,8 +24,12 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 
 /// The events of a log, without those whose message is another one.
 fn events(log: &str, message: &str) -> Vec<Value> {
-    let events = log.lines().filter_map(|line| serde_json::from_str(line).ok());
-    events.filter(|event: &Value| event["message"] == message).collect()
+    let events = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    events
+        .filter(|event: &Value| event["message"] == message)
+        .collect()
 }
 
 async fn put_level(base: &str, level: &str) -> anyhow::Result<u16> {
@@ -46,7 +50,9 @@ async fn logs_are_json_with_slow_statements_and_a_level_that_changes() -> Outcom
     let cluster = Cluster::start(plan).await?;
     let router = cluster.router(0)?;
     let mut session = Raw::connect(&router.address()).await?;
-    session.query("SELECT pg_sleep(0.15), 'confidential'").await?;
+    session
+        .query("SELECT pg_sleep(0.15), 'confidential'")
+        .await?;
     session.query("SELECT 'confidential'").await?;
     let messages = [
         parse("", "SELECT pg_sleep(0.15), 'confidential', $1::text", &[]),
@@ -99,10 +105,16 @@ async fn levels(cluster: &Cluster, session: &mut Raw) -> Outcome {
     let count = |message| events(&router.program.log(), message).len();
     same!((count(answered), count(stated)), (0, 0));
     same!(put_level(&url, "inof").await?, 400);
-    same!(put_level(&url, "info,router=debug,platform=debug").await?, 200);
+    same!(
+        put_level(&url, "info,router=debug,platform=debug").await?,
+        200
+    );
     session.query("SELECT 1").await?;
     session.query("SET sharding.consistency = 'strong'").await?;
-    router.execute(&json!({ "sql": "SELECT 1" })).await?.expect(200)?;
+    router
+        .execute(&json!({ "sql": "SELECT 1" }))
+        .await?
+        .expect(200)?;
     wait::until("a line for each request", wait::SETTLE, async || {
         let log = router.program.log();
         same!(events(&log, stated).len(), 2, "{log}");
@@ -126,9 +138,15 @@ async fn a_manager_takes_its_level_by_http_and_by_its_file() -> Outcome {
     .await?;
     let manager = cluster.manager(0)?;
     let url = manager.api("/log-level");
-    same!(client::get(&url).await?.expect(200)?, json!({ "level": "info" }));
+    same!(
+        client::get(&url).await?.expect(200)?,
+        json!({ "level": "info" })
+    );
     same!(put_level(&url, "warn").await?, 200);
-    same!(client::get(&url).await?.expect(200)?, json!({ "level": "warn" }));
+    same!(
+        client::get(&url).await?.expect(200)?,
+        json!({ "level": "warn" })
+    );
     let config = std::fs::read_to_string(manager.0.config())?;
     let config = config.replace("\"log_level\": \"info\"", "\"log_level\": \"debug\"");
     std::fs::write(manager.0.config(), config)?;

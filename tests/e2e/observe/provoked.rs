@@ -118,7 +118,8 @@ impl Ground {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        self.fires("HighErrorRate", &[("shard_id", "shard-1")]).await
+        self.fires("HighErrorRate", &[("shard_id", "shard-1")])
+            .await
     }
 
     async fn pool(&self) -> Outcome {
@@ -137,7 +138,8 @@ impl Ground {
             // It is refused after a while, and stands in the line again.
             while session.query(&select).await.is_ok() {}
         });
-        self.fires("PoolExhausted", &[("shard_id", "shard-1")]).await
+        self.fires("PoolExhausted", &[("shard_id", "shard-1")])
+            .await
     }
 
     async fn topology(&mut self) -> Outcome {
@@ -156,7 +158,9 @@ impl Ground {
         // Where no router is behind, jobs do not wait for one.
         self.cluster.routers.truncate(1);
         let client = self.cluster.shard("shard-1")?.client().await?;
-        client.batch_execute("BEGIN; LOCK TABLE watched IN ACCESS EXCLUSIVE MODE").await?;
+        client
+            .batch_execute("BEGIN; LOCK TABLE watched IN ACCESS EXCLUSIVE MODE")
+            .await?;
         let split = json!({ "source_shard_id": "shard-1", "target_shards": [{ "id": "shard-2" }] });
         let job = begin(&self.cluster, "split", split).await?;
         self.fires("ReshardStalled", &[("job_id", &job)]).await?;

@@ -119,9 +119,16 @@ impl Receiver {
 
     /// The environment of a program that is to send here.
     pub(crate) fn environment(&self, protocol: &str) -> Vec<(&'static str, String)> {
-        let port = if protocol == "grpc" { self.grpc } else { self.http };
+        let port = if protocol == "grpc" {
+            self.grpc
+        } else {
+            self.http
+        };
         vec![
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}")),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                format!("http://127.0.0.1:{port}"),
+            ),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
             ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned()),
         ]
@@ -169,12 +176,16 @@ async fn converse(mut stream: TcpStream, kept: Kept) -> anyhow::Result<()> {
         };
         let text = String::from_utf8_lossy(&read[..head]).to_lowercase();
         anyhow::ensure!(text.starts_with("post /v1/traces "), "{text}");
-        let length = text.lines().find_map(|it| it.strip_prefix("content-length: "));
+        let length = text
+            .lines()
+            .find_map(|it| it.strip_prefix("content-length: "));
         let length: usize = length.context("no length")?.trim().parse()?;
         while read.len() < head + length {
             anyhow::ensure!(stream.read_buf(&mut read).await? > 0, "closed");
         }
-        kept.take(ExportTraceServiceRequest::decode(&read[head..head + length])?);
+        kept.take(ExportTraceServiceRequest::decode(
+            &read[head..head + length],
+        )?);
         read.drain(..head + length);
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         stream.write_all(answer).await?;

@@ -96,14 +96,22 @@ async fn a_request_is_traced_from_its_client_to_the_shard() -> Outcome {
 }
 
 async fn over_http(receiver: &Receiver, router: &Router, number: u8) -> Outcome {
-    post(router, "SELECT secret FROM traced WHERE k = 1", &parent(number, "01")).await?;
+    post(
+        router,
+        "SELECT secret FROM traced WHERE k = 1",
+        &parent(number, "01"),
+    )
+    .await?;
     let names = ["POST", "pool wait", "shard request"];
     let spans = receiver.trace(&trace(number), &names).await?;
     let server = spans.iter().find(|seen| seen.span.name == "POST");
     let server = server.context("the request's span")?;
     same!(hex(&server.span.parent_span_id), SPAN);
     same!(server.service, "sharding-router");
-    same!(server.attribute("http.response.status_code").as_deref(), Some("200"));
+    same!(
+        server.attribute("http.response.status_code").as_deref(),
+        Some("200")
+    );
     within(&spans, "pool wait", "POST")?;
     let shard = within(&spans, "shard request", "POST")?;
     same!(shard.attribute("sharding.route").as_deref(), Some("key"));
@@ -112,7 +120,10 @@ async fn over_http(receiver: &Receiver, router: &Router, number: u8) -> Outcome 
     let own = "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()";
     let answer = post(router, own, &parent(number, "01")).await?;
     let seen = answer.to_string();
-    anyhow::ensure!(seen.contains(&format!("traceparent='00-{}", trace(number))), "{seen}");
+    anyhow::ensure!(
+        seen.contains(&format!("traceparent='00-{}", trace(number))),
+        "{seen}"
+    );
     Ok(())
 }
 
@@ -134,19 +145,30 @@ async fn over_grpc(receiver: &Receiver, router: &Router) -> Outcome {
 async fn over_pgwire(receiver: &Receiver, router: &Router) -> Outcome {
     let mut session = Raw::connect(&router.address()).await?;
     let insert = "INSERT INTO traced (k, secret) VALUES (1, 'confidential')";
-    let comment = |number, flags| format!("/*action='pay',traceparent='{}'*/", parent(number, flags));
-    session.query(&format!("{insert} {}", comment(20, "01"))).await?;
+    let comment =
+        |number, flags| format!("/*action='pay',traceparent='{}'*/", parent(number, flags));
+    session
+        .query(&format!("{insert} {}", comment(20, "01")))
+        .await?;
     let names = ["query", "pool wait", "shard request"];
     let spans = receiver.trace(&trace(20), &names).await?;
     let shard = within(&spans, "shard request", "query")?;
     same!(shard.attribute("error.type"), None);
     // The same again fails on the shard.
-    session.query(&format!("{insert} {}", comment(21, "01"))).await?;
+    session
+        .query(&format!("{insert} {}", comment(21, "01")))
+        .await?;
     let spans = receiver.trace(&trace(21), &names).await?;
     let shard = within(&spans, "shard request", "query")?;
-    same!(shard.attribute("error.type").as_deref(), Some("shard_error"));
+    same!(
+        shard.attribute("error.type").as_deref(),
+        Some("shard_error")
+    );
     // The extended protocol, a batch a trace.
-    let select = format!("SELECT secret FROM traced WHERE k = $1 {}", comment(22, "01"));
+    let select = format!(
+        "SELECT secret FROM traced WHERE k = $1 {}",
+        comment(22, "01")
+    );
     let messages = [
         parse("", &select, &[]),
         bind("", "", false, &[Some(b"1")]),
@@ -158,10 +180,18 @@ async fn over_pgwire(receiver: &Receiver, router: &Router) -> Outcome {
     let spans = receiver.trace(&trace(22), &names).await?;
     within(&spans, "shard request", "batch")?;
     // A client that does not sample is not sampled.
-    session.query(&format!("SELECT 1 {}", comment(23, "00"))).await?;
-    session.query(&format!("SELECT 1 {}", comment(24, "01"))).await?;
+    session
+        .query(&format!("SELECT 1 {}", comment(23, "00")))
+        .await?;
+    session
+        .query(&format!("SELECT 1 {}", comment(24, "01")))
+        .await?;
     receiver.trace(&trace(24), &["query"]).await?;
-    let unsampled = receiver.spans().iter().filter(|seen| seen.trace() == trace(23)).count();
+    let unsampled = receiver
+        .spans()
+        .iter()
+        .filter(|seen| seen.trace() == trace(23))
+        .count();
     same!(unsampled, 0);
     Ok(())
 }
@@ -180,7 +210,9 @@ async fn a_job_is_a_trace_of_its_own() -> Outcome {
         ..Plan::default()
     };
     let cluster = Cluster::start(plan).await?;
-    cluster.create("moved", "k bigint PRIMARY KEY", ("k", "bigint")).await?;
+    cluster
+        .create("moved", "k bigint PRIMARY KEY", ("k", "bigint"))
+        .await?;
     let split = json!({ "source_shard_id": "shard-1", "target_shards": [{ "id": "shard-2" }] });
     let job = begin(&cluster, "split", split).await?;
     until(&cluster, &job, "completed").await?;
@@ -193,18 +225,35 @@ async fn a_job_is_a_trace_of_its_own() -> Outcome {
     .await?;
     same!(root.attribute("sharding.job_id"), Some(job));
     same!(root.service, "sharding-manager");
-    anyhow::ensure!(root.span.parent_span_id.is_empty(), "the root is within another span");
-    let names = ["reshard preflight", "reshard prepare", "reshard copy", "reshard fence"];
+    anyhow::ensure!(
+        root.span.parent_span_id.is_empty(),
+        "the root is within another span"
+    );
+    let names = [
+        "reshard preflight",
+        "reshard prepare",
+        "reshard copy",
+        "reshard fence",
+    ];
     let spans = receiver.trace(&root.trace(), &names).await?;
     for seen in spans.iter().filter(|seen| seen.span.name != "reshard job") {
-        same!(seen.span.parent_span_id, root.span.span_id, "{}", seen.span.name);
+        same!(
+            seen.span.parent_span_id,
+            root.span.span_id,
+            "{}",
+            seen.span.name
+        );
         anyhow::ensure!(
             seen.span.start_time_unix_nano >= root.span.start_time_unix_nano,
             "{} began before its job",
             seen.span.name
         );
     }
-    let others = receiver.spans().iter().filter(|seen| seen.trace() != root.trace()).count();
+    let others = receiver
+        .spans()
+        .iter()
+        .filter(|seen| seen.trace() != root.trace())
+        .count();
     same!(others, 0, "requests were sampled");
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
 use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
 use crate::pool::{Lease, Pool};
 
 /// Longest single message that is taken.
@@ -124,6 +125,8 @@ impl Participant {
 
     async fn run_counted(&mut self, sql: &str) -> Result<(Bytes, TransactionStatus), Failure> {
         let started = Instant::now();
+        let shard = self.lease.as_ref().map(|lease| lease.pool().shard());
+        let span = shard.and_then(|shard| traced::request(shard, Route::Everywhere));
         let outcome = self.ask(sql, MAX_ANSWER_BYTES).await;
         if let Some(lease) = &self.lease {
             let succeeded = matches!(&outcome, Ok(answer) if answer.error.is_none());
@@ -134,6 +137,7 @@ impl Participant {
             };
             let metrics = lease.metrics();
             metrics.answered(Route::Everywhere, outcome, started.elapsed());
+            traced::answered(span, outcome);
         }
         let answer = outcome.map_err(|_| self.lost())?;
         match answer.error {

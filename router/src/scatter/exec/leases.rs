@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use platform::TaskGroup;
+use platform::trace::Span;
 use tokio::time::Instant;
 use topology::{ShardId, ShardIndex};
 use wire::backend::{TransactionStatus, ready_for_query, tag};
@@ -20,6 +21,7 @@ use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
 use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
 use crate::pool::{Lease, Pool};
 use crate::route::Refusal;
 
@@ -53,6 +55,7 @@ struct Member {
     /// Whether it owes a ReadyForQuery.
     busy: bool,
     started: Instant,
+    span: Option<Span>,
     failed: bool,
     /// A message that was looked at before its time.
     peeked: Option<Message>,
@@ -79,6 +82,7 @@ impl Leases {
                 lease: Some(lease),
                 busy: false,
                 started: Instant::now(),
+                span: None,
                 failed: false,
                 peeked: None,
             });
@@ -305,6 +309,7 @@ impl Member {
         let lease = self.lease.as_mut().ok_or(lost.clone())?;
         self.busy = true;
         self.started = Instant::now();
+        self.span = traced::request(&self.shard, Route::Scatter);
         let mut out = BytesMut::from(bytes);
         if conversation::send(lease, &mut out).await.is_err() {
             self.lease = None;
@@ -363,6 +368,7 @@ impl Member {
                     };
                     let metrics = lease.metrics();
                     metrics.answered(Route::Scatter, outcome, self.started.elapsed());
+                    traced::answered(self.span.take(), outcome);
                     if !idle {
                         lease.forbid_reuse();
                     }
