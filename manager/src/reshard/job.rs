@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use topology::records::encode;
 use topology::store::{Compare, Op, Revision, Txn};
-use topology::{Term, keys};
+use topology::{Epoch, Term, keys};
 
 use super::api::{Error, JobView, Request, Status};
 use super::driver::{Assignment, Context, Ended, Orders, Report, drive, trace_of};
@@ -122,6 +122,8 @@ pub struct Runner {
     /// The rows at the last look, for the rate.
     last_rows: u64,
     pulse: Pulse,
+    /// The epoch of the last record.
+    written: Epoch,
 }
 
 impl std::fmt::Debug for Runner {
@@ -151,6 +153,7 @@ impl Runner {
             drivers: FuturesUnordered::new(),
             last_rows: 0,
             pulse: Pulse::default(),
+            written: Epoch::default(),
         }
     }
 
@@ -357,7 +360,7 @@ impl Runner {
         if is_completed && is_equal && is_kept_long_enough() == Some(true) {
             job.goal = Goal::Finish;
         }
-        if job == self.stored.job.0 {
+        if job == self.stored.job.0 && !self.lacks_effect() {
             return Ok(());
         }
         let author = Author {
@@ -366,6 +369,13 @@ impl Runner {
             from: None,
         };
         self.write(job, author, "settle_reshard").await
+    }
+
+    /// Whether the topology is not as the job's record means it to be, as far as is known.
+    fn lacks_effect(&self) -> bool {
+        let snapshot = self.context.topology.snapshot();
+        let is_newer = snapshot.epoch() >= self.written;
+        is_newer && self.stored.job.0.effect(&snapshot) != Effect::None
     }
 
     /// Does what an operator asks, as far as a record goes.
@@ -437,13 +447,14 @@ impl Runner {
             author,
             unchanged: vec![(key.clone(), self.stored.job.1)],
             records: Box::new(move |_| vec![Op::put(key.clone(), record.clone())]),
-            effect: Effect::None,
+            effect: job.effect(&self.context.topology.snapshot()),
             action,
             target: job.id.to_string(),
             detail: json!({ "goal": job.goal, "outcome": job.outcome, "paused": job.is_paused }),
         };
         let applied = self.context.writer.write_reshard(&write).await?;
         self.stored.job = (job, applied.revision);
+        self.written = applied.epoch;
         Ok(())
     }
 
