@@ -70,7 +70,7 @@ pub fn without_comment<'a>(sql: &'a str, kept: &[&str]) -> &'a str {
         return sql;
     };
     let names_other = |name: &&str| comment.contains(*name);
-    if !comment.contains(NAME) || kept.iter().any(|name| names_other(&name)) {
+    if !comment.contains(NAME) || kept.iter().any(|name| names_other(name)) {
         return sql;
     }
     before.trim_end()

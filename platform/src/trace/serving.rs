@@ -17,7 +17,9 @@ pub fn of_request(method: &Method, path: &str, headers: &HeaderMap) -> Option<Sp
     if !is_on() || PROBES.contains(&path) || path.starts_with(GRPC_PROBES) {
         return None;
     }
-    let content = headers.get(header::CONTENT_TYPE).map(|it| it.as_bytes());
+    let content = headers
+        .get(header::CONTENT_TYPE)
+        .map(http::HeaderValue::as_bytes);
     let is_grpc = content.is_some_and(|content| content.starts_with(b"application/grpc"));
     let path = path.get(..MAX_PATH_BYTES).unwrap_or(path);
     let name = match is_grpc {

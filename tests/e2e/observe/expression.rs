@@ -19,7 +19,7 @@ pub(crate) fn metrics(expression: &str) -> Vec<String> {
     let mut rest = expression;
     while let Some(first) = rest.chars().next() {
         if let Some(end) = closing(first) {
-            rest = after(&rest[1..], end);
+            rest = after(rest.get(1..).unwrap_or_default(), end);
         } else if first.is_ascii_alphabetic() || first == '_' {
             let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
             let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
@@ -28,13 +28,13 @@ pub(crate) fn metrics(expression: &str) -> Vec<String> {
             rest = behind;
             if BEFORE_LABELS.contains(&word) {
                 rest = after(behind.trim_start_matches('('), ')');
-            } else if !behind.starts_with('(') && !WORDS.contains(&word) {
+            } else if !is_called(behind) && !WORDS.contains(&word) {
                 found.push(word.to_owned());
             }
         } else if first.is_ascii_digit() {
             rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.');
         } else {
-            rest = &rest[first.len_utf8()..];
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
         }
     }
     found
@@ -52,4 +52,14 @@ fn closing(first: char) -> Option<char> {
 
 fn after(text: &str, end: char) -> &str {
     text.split_once(end).map_or("", |(_, rest)| rest)
+}
+
+/// Whether what is before it is a function or an aggregation.
+fn is_called(behind: &str) -> bool {
+    let starts = |word: &str| {
+        behind
+            .strip_prefix(word)
+            .is_some_and(|it| it.starts_with([' ', '(']))
+    };
+    behind.starts_with('(') || starts("by") || starts("without")
 }

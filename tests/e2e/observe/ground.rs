@@ -1,10 +1,13 @@
 //! A system in which something of everything has happened.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use serde_json::json;
 use tests::cluster::Plan;
 use tests::raw::Raw;
 use tests::{Cluster, Postgres, wait};
+use tokio::time::{Instant, sleep};
 
 use crate::reshard::job::{begin, until};
 use crate::suite::Outcome;
@@ -77,15 +80,17 @@ impl Ground {
             session.query(text).await?;
         }
         let eventual = "/* consistency = 'eventual' */ SELECT v FROM lively WHERE k = 1";
-        wait::until("an eventual read", wait::SETTLE, async || {
+        let deadline = Instant::now() + wait::SETTLE;
+        loop {
             session.query(eventual).await?;
             let metrics = router.program.metrics().await?;
-            let is_there = metrics.contains("shard_replica_lag_seconds{");
-            anyhow::ensure!(is_there, "the replica's lag is not known");
-            Ok(())
-        })
-        .await?;
-        let request = json!({ "sql": "SELECT v FROM lively WHERE k = 1" });
+            if metrics.contains("shard_replica_lag_seconds{") {
+                break;
+            }
+            anyhow::ensure!(Instant::now() < deadline, "the replica's lag is not known");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let request = json!({ "query": "SELECT v FROM lively WHERE k = 1" });
         router.execute(&request).await?.expect(200)?;
         Ok(())
     }

@@ -61,7 +61,7 @@ async fn logs_are_json_with_slow_statements_and_a_level_that_changes() -> Outcom
         sync(),
     ];
     session.exchange(&messages.concat()).await?;
-    let request = json!({ "sql": "SELECT pg_sleep(0.15), 'confidential'" });
+    let request = json!({ "query": "SELECT pg_sleep(0.15), 'confidential'" });
     router.execute(&request).await?.expect(200)?;
     let read = || -> anyhow::Result<String> { Ok(std::fs::read_to_string(&file)?) };
     wait::until("three slow statements", wait::SETTLE, async || {
@@ -112,7 +112,7 @@ async fn levels(cluster: &Cluster, session: &mut Raw) -> Outcome {
     session.query("SELECT 1").await?;
     session.query("SET sharding.consistency = 'strong'").await?;
     router
-        .execute(&json!({ "sql": "SELECT 1" }))
+        .execute(&json!({ "query": "SELECT 1" }))
         .await?
         .expect(200)?;
     wait::until("a line for each request", wait::SETTLE, async || {

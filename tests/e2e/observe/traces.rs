@@ -50,7 +50,7 @@ async fn add_router(cluster: &mut Cluster, environment: Vec<(&str, String)>) -> 
 
 /// Posts a statement over HTTP within a trace, and gives the answer.
 async fn post(router: &Router, sql: &str, parent: &str) -> anyhow::Result<Value> {
-    let body = json!({ "sql": sql }).to_string();
+    let body = json!({ "query": sql }).to_string();
     let request = http::Request::post(format!("{}/v1/execute", router.program.http()))
         .header("content-type", "application/json")
         .header("traceparent", parent)
