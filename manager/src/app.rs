@@ -14,7 +14,7 @@ use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, MeteredStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
-use crate::config::{Config, Security};
+use crate::config::Config;
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
@@ -26,8 +26,11 @@ use crate::shards::health::Prober;
 use crate::shards::tls::Tls;
 use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
 
+mod files;
 mod report;
 mod watched;
+
+use files::Files;
 
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -114,16 +117,11 @@ pub async fn run(config: Config, path: PathBuf) -> Result<(), Error> {
 }
 
 async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, Error> {
-    let acceptor = config.security.tls.as_ref().map(tls::Acceptor::load);
-    let acceptor = acceptor.transpose()?;
-    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(etcd::Config {
-        endpoints: config.metadata.endpoints.clone(),
-        timeout: config.metadata.timeout,
-        credentials: None,
-    })?);
     let metrics = Metrics::try_new()?;
+    let files = Files::load(config, &metrics.registry)?;
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
     let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, &metrics.registry)?);
-    let ports = bind(config, acceptor).await?;
+    let ports = bind(config, files.acceptor.clone()).await?;
     let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
     let running = Running {
         readiness: Readiness::new(),
@@ -131,7 +129,14 @@ async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, E
         tasks: TaskGroup::new(),
         stops: Stops::default(),
     };
-    let service = operations(config, store, &metrics, grpc_address, &running).await?;
+    let service = operations(config, (store, &files), &metrics, grpc_address, &running).await?;
+    // The audit file is opened for each line: SIGHUP means nothing but the files of TLS.
+    let (hangup, background) = (lifecycle::hangup()?, running.stops.background.clone());
+    drop(
+        running
+            .tasks
+            .spawn("TLS files", files.renewal.run(hangup, background)),
+    );
     let (reporter, health) = tonic_health::server::health_reporter();
     let report = report::Report {
         topology: service.topology.clone(),
@@ -168,18 +173,19 @@ async fn bind(config: &Config, tls: Option<tls::Acceptor>) -> Result<Ports, serv
     let http = (config.http.host.as_str(), config.http.port);
     let grpc = (config.grpc.host.as_str(), config.grpc.port);
     let metrics = (config.http.host.as_str(), config.observability.metrics_port);
+    let metrics_tls = tls.clone().filter(|_| config.observability.metrics_tls);
     Ok(Ports {
         http: Listener::bind(http, tls.clone()).await?,
         grpc: Listener::bind(grpc, tls).await?,
         // Collectors scrape without credentials, and nothing there is secret.
-        metrics: Listener::bind(metrics, None).await?,
+        metrics: Listener::bind(metrics, metrics_tls).await?,
     })
 }
 
 /// Starts the tasks that follow the store and the shards, and gives what the fronts need of them.
 async fn operations(
     config: &Config,
-    store: Arc<dyn Store>,
+    (store, files): (Arc<dyn Store>, &Files),
     metrics: &Metrics,
     grpc_address: String,
     running: &Running,
@@ -194,7 +200,7 @@ async fn operations(
     let shards_config = shards::Config {
         user: security.shard_user.clone(),
         password: security.shard_password.clone(),
-        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
+        tls: Tls::new(files.shards.clone()),
         connect_timeout: config.shards.connect_timeout,
         statement_timeout: config.shards.statement_timeout,
     };
@@ -202,7 +208,6 @@ async fn operations(
     let interval = config.shards.probe_interval;
     let gauge = metrics.shard_health.clone();
     let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
-    let tls = peer_tls(&config.security)?;
     let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
@@ -232,7 +237,7 @@ async fn operations(
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
     Ok(service::Parts {
         writer,
-        forwarder: Forwarder::new(identity.id.clone(), tls),
+        forwarder: Forwarder::new(identity.id.clone(), files.managers.clone()),
         store,
         topology,
         leader,
@@ -247,13 +252,6 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
-}
-
-/// How the other managers are reached, where managers serve TLS.
-fn peer_tls(security: &Security) -> Result<Option<tls::peer::Connector>, tls::Error> {
-    let authority = security.tls_ca_path.as_deref();
-    let load = |files| tls::peer::Connector::load(files, authority);
-    security.tls.as_ref().map(load).transpose()
 }
 
 async fn audit_file(config: &Config) -> Option<audit::File> {

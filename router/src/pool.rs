@@ -124,6 +124,12 @@ struct Shared {
 }
 
 impl Pool {
+    /// Who this router is to the shard.
+    #[must_use]
+    pub fn presence(&self) -> &Presence {
+        &self.shared.config.presence
+    }
+
     /// An empty pool; connects when it is first asked.
     #[must_use]
     pub fn new(

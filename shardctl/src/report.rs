@@ -16,6 +16,7 @@ pub mod progress;
 pub mod removed;
 pub mod ring;
 pub mod route;
+pub mod routers;
 pub mod schema;
 pub mod shards;
 pub mod status;

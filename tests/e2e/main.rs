@@ -27,6 +27,7 @@ mod replicas;
 mod reshard;
 mod scatter;
 mod schema;
+mod security;
 mod suite;
 mod transactions;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         reshard::trials(&suite),
+        security::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),

@@ -134,7 +134,8 @@ impl HttpClient for Http {
             Ok::<_, HttpError>(Response::from_parts(parts, body.to_bytes()))
         };
         let tasks = crate::TaskGroup::new();
-        let asked = tokio::time::timeout(PATIENCE, asked);
+        // A clock begins on the runtime, too.
+        let asked = async move { tokio::time::timeout(PATIENCE, asked).await };
         tasks.spawn_on("spans", asked, &self.runtime).await??
     }
 }

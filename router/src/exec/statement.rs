@@ -159,6 +159,9 @@ impl Executor {
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
         let params = Unrouted::new(&request.params);
+        if let Plan::Bound(_) = plan {
+            return Err(of_a_connection().into());
+        }
         let planned = (statement, plan);
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
@@ -417,10 +420,20 @@ fn values_of(params: &[Param], types: &[u32]) -> Result<Values, Refusal> {
     Ok(values)
 }
 
+fn of_a_connection() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message:
+            "the statement leaves something with a connection, and a request has none to itself"
+                .to_owned(),
+        hint: Some("send it in a session of the Postgres front".to_owned()),
+    }
+}
+
 fn plan_writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Home(_) | Plan::Refused(_) => false,
     }
 }

@@ -63,6 +63,7 @@ impl Session {
             settings,
             statements: ByName::default(),
             attachment: None,
+            bound: None,
             company: None,
             outbound: BytesMut::new(),
             expected: Expectations::default(),

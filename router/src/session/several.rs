@@ -54,7 +54,7 @@ impl Ties {
                 self.cursors.clear();
                 self.wrote = false;
             }
-            Effect::Discard | Effect::Pins | Effect::CopyIn => {}
+            Effect::Discard | Effect::Pins | Effect::CopyIn | Effect::Binds(_) => {}
             effect => {
                 if !effect.record(script) {
                     self.script = None;
@@ -123,7 +123,8 @@ impl Company {
             | Effect::Discard
             | Effect::Pins
             | Effect::Constraints(_)
-            | Effect::CopyIn => {}
+            | Effect::CopyIn
+            | Effect::Binds(_) => {}
         }
     }
 
@@ -173,7 +174,10 @@ impl Session {
         let lease = match known {
             Some(_) => None,
             // Before anything is changed: there may be none.
-            None => Some(self.checkout(pool).await?),
+            None => match self.kept_lease(&wanted) {
+                Some(lease) => Some(lease),
+                None => Some(self.checkout(pool).await?),
+            },
         };
         let script = self.park().await?;
         match (known, lease) {

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
 use crate::query::{Class, HINTS, Statement, SyntaxError};
-use crate::route::{NoParameters, Plan, Refusal, Target};
+use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
 impl Session {
@@ -90,7 +90,9 @@ impl Session {
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
             Err(error @ SyntaxError::Syntax { .. }) => {
-                return Box::pin(self.let_shard_report(&serving, sql, error)).await;
+                let own = syntax_refusal(&error);
+                let any = Target::Any;
+                return Box::pin(self.let_shard_report(&serving, any, sql, own)).await;
             }
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
@@ -182,6 +184,13 @@ impl Session {
                         let which = (statement, plan);
                         let split = self.split_of(which, text, &NoParameters, serving)?;
                         let Some(split) = split else {
+                            if refusal.is_of_an_unregistered_table() {
+                                // It may be a mistake in its name, which PostgreSQL tells better.
+                                let index = route::common_shard(&serving.snapshot)?;
+                                let there = Target::Shard { index, token: None };
+                                let asked = self.let_shard_report(serving, there, sql, refusal);
+                                return Box::pin(asked).await;
+                            }
                             let asked = (statement, plan, sql);
                             return Box::pin(self.scatter_query(serving, asked, refusal)).await;
                         };
@@ -197,7 +206,8 @@ impl Session {
             self.note_cursor(name);
         }
         self.flight.ends = self.transaction == Transaction::Idle;
-        self.note_effect(Effect::of(class, sql));
+        self.flight.note_calls(statement);
+        self.note_effect(Effect::of_statement(statement, sql));
         self.forward_query(frame).await
     }
 
@@ -264,7 +274,8 @@ impl Session {
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
             }
-            let effect = Effect::of(class, own);
+            self.flight.note_calls(statement);
+            let effect = Effect::of_statement(statement, own);
             effect.apply(&mut settings);
             effects.push(effect);
         }
@@ -319,18 +330,19 @@ impl Session {
         }
     }
 
-    /// Lets a shard say what is wrong with a text that is not SQL, without running it.
+    /// Lets a shard say what is wrong with a text, without running it; where it finds nothing, the
+    /// client reads the router's own refusal.
     async fn let_shard_report(
         &mut self,
         serving: &Serving,
+        target: Target,
         sql: &str,
-        error: SyntaxError,
+        own: Refusal,
     ) -> Result<(), Stopped> {
-        let own = syntax_refusal(&error);
         if matches!(self.transaction, Transaction::FailedPending(_)) {
             return Err(own.into());
         }
-        match self.attach(serving, Target::Any).await {
+        match self.attach(serving, target).await {
             Err(Stopped::Told(_)) => return Err(own.into()),
             attached => attached?,
         }
@@ -450,7 +462,7 @@ impl Session {
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
@@ -462,7 +474,7 @@ fn plan_under(statement: &Statement, serving: &Serving, settings: &SessionSettin
         Some(schemas) => schemas.iter().map(String::as_str).collect(),
         None => DEFAULT_SEARCH_PATH.to_vec(),
     };
-    crate::route::plan(statement, &serving.snapshot, &schemas)
+    route::plan(statement, &serving.snapshot, &schemas)
 }
 
 /// Where statements go together of which some go to `held` and the next one to `next`.

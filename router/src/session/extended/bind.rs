@@ -18,7 +18,7 @@ use crate::session::attach::Stopped;
 use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
-use crate::session::housekeeping::{is_answered_here, is_housekeeping};
+use crate::session::housekeeping::is_housekeeping;
 use crate::session::prepared::Prepared;
 use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
@@ -152,7 +152,7 @@ impl Session {
             types: &prepared.parameter_types,
         };
         let settings = self.settings.in_force();
-        Effect::bound(&statement.class, prepared.sql(), &bound, settings)
+        Effect::bound(statement, prepared.sql(), &bound, settings)
     }
 
     /// Whether a portal may get this name. Of two that are both on the backend it decides itself:
@@ -202,6 +202,7 @@ impl Session {
         }
         let own = match class {
             Class::DiscardAll => self.settings.is_startup(),
+            Class::DiscardOther(_) | Class::Unlisten(_) if self.is_bound() => false,
             class => is_housekeeping(class),
         };
         let together = self.company.is_some() && control::ends(class);
@@ -209,7 +210,7 @@ impl Session {
             || together
             || hints::named_by(class).is_some()
             || matches!(class, Class::Sharding(_))
-            || (self.attachment.is_none() && is_answered_here(class));
+            || (self.attachment.is_none() && self.is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
@@ -233,6 +234,7 @@ impl Session {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
         self.flight.note_writes(may_write(plan, statement));
+        self.flight.note_calls(statement);
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,

@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Returns a backend to its pool, where its state is known (I6).
-    fn give_back(&self, member: Member, changed: bool) {
+    fn give_back(&mut self, member: Member, changed: bool) {
         let Some(mut lease) = member.lease else {
             return;
         };
@@ -113,7 +113,9 @@ impl Session {
             return;
         }
         lease.settings = std::sync::Arc::clone(self.settings.committed());
-        lease.give_back();
+        if let Some(lease) = self.keep(&member.shard, lease) {
+            lease.give_back();
+        }
     }
 
     async fn commit(&self, members: &mut [Member]) -> Result<Bytes, Failed> {
