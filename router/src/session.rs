@@ -148,7 +148,7 @@ pub struct Session {
     /// How long the present request has taken shards, at most.
     took: Duration,
     /// What a batch sent to a shard last.
-    bound: Option<Arc<Prepared>>,
+    asked: Option<Arc<Prepared>>,
     portals: Portals,
     clock: Clock,
     /// Entered only where something is logged.

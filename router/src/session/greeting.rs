@@ -76,7 +76,7 @@ impl Session {
             listed,
             trace: None,
             took: std::time::Duration::ZERO,
-            bound: None,
+            asked: None,
             _connected: connected,
             _slot: slot,
         })

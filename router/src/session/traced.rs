@@ -68,13 +68,13 @@ impl Session {
 
     #[cold]
     fn tell(&mut self, frame: &Frame, (took, is_slow): (Duration, bool)) {
-        let bound = self.bound.take();
+        let asked = self.asked.take();
         let sql = match frame.tag() {
             tag::QUERY => {
                 let query = Query::decode(frame.body()).ok();
                 query.and_then(|query| Some(query.sql.as_str().ok()?.to_owned()))
             }
-            _ => bound.map(|prepared| prepared.sql().to_owned()),
+            _ => asked.map(|prepared| prepared.sql().to_owned()),
         };
         let trace_id = trace::present().map(|here| here.trace_id());
         let _logged = self.span.enter();

@@ -123,7 +123,7 @@ impl Session {
             self.stay();
         }
         self.portals.insert(portal, Portal::Remote(effect));
-        self.bound = Some(prepared);
+        self.asked = Some(prepared);
         Ok(())
     }
 
