@@ -111,7 +111,7 @@ pub(super) fn reason(error: &Error) -> &'static str {
         Error::Hold(hold::Error::Held(_)) => "held",
         Error::Hold(_) => "hold_queue",
         Error::Moving(_) => "keys_moving",
-        Error::BackendLost { .. } => "backend_lost",
+        Error::BackendLost { .. } | Error::BoundLost { .. } => "backend_lost",
         Error::OutcomeUnknown { .. } | Error::PartlyApplied { .. } => "outcome_unknown",
         Error::Numbers(_) | Error::Managers(_) => "control_plane",
         Error::NoShard => "no_shard",
