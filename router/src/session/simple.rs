@@ -17,8 +17,9 @@ use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
-use crate::query::{Class, HINTS, Statement, SyntaxError};
+use crate::query::{self, Class, HINTS, Statement, SyntaxError};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
+use crate::scatter::exec::Arguments;
 use crate::view::Serving;
 
 impl Session {
@@ -78,6 +79,9 @@ impl Session {
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let sql = trace::without_comment(sql, &HINTS);
         let serving = self.front.core.view.load();
+        if let Some(places) = query::new_ids(sql) {
+            return self.run_with_ids(sql, &places, named).await;
+        }
         match self.locate_by_form(sql, &serving) {
             Some(ByForm::Located(located)) => {
                 return self.run_located(&serving, located, frame).await;
@@ -145,6 +149,13 @@ impl Session {
         {
             return self.answer_locally(&frames).await;
         }
+        self.drop_cursors(class);
+        if let Class::Cursor(_) = class {
+            let text = statement_text(statement, sql);
+            if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
+                return self.answer_locally(&frames).await;
+            }
+        }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
             return self.answer_in_rows(class, &frames).await;
@@ -180,22 +191,8 @@ impl Session {
                 match self.place(statement, plan, &NoParameters, serving) {
                     Ok(target) => target,
                     Err(refusal) => {
-                        let text = (sql, &refusal);
-                        let which = (statement, plan);
-                        let split = self.split_of(which, text, &NoParameters, serving)?;
-                        let Some(split) = split else {
-                            if refusal.is_of_an_unregistered_table() {
-                                // It may be a mistake in its name, which PostgreSQL tells better.
-                                let index = route::common_shard(&serving.snapshot)?;
-                                let there = Target::Shard { index, token: None };
-                                let asked = self.let_shard_report(serving, there, sql, refusal);
-                                return Box::pin(asked).await;
-                            }
-                            let asked = (statement, plan, sql);
-                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
-                        };
-                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
-                        return self.answer_locally(&frames).await;
+                        let asked = (statement, plan, sql);
+                        return Box::pin(self.run_on_several(serving, asked, refusal)).await;
                     }
                 }
             }
@@ -209,6 +206,37 @@ impl Session {
         self.flight.note_calls(statement);
         self.note_effect(Effect::of_statement(statement, sql));
         self.forward_query(frame).await
+    }
+
+    /// One statement that was refused for one shard.
+    async fn run_on_several(
+        &mut self,
+        serving: &Serving,
+        (statement, plan, sql): (&Statement, &Plan, &str),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
+        if let Some(into) = self.copied_into(statement, serving) {
+            let frames = self.copy_in_query(serving, &into, sql).await?;
+            return self.answer_locally(&frames).await;
+        }
+        let text = (sql, &refusal);
+        let split = self.split_of((statement, plan), text, &NoParameters, serving)?;
+        if let Some(split) = split {
+            let frames = self.query_in_parts(serving, &split).await?;
+            return self.answer_locally(&frames).await;
+        }
+        if refusal.is_of_an_unregistered_table() {
+            // It may be a mistake in its name, which PostgreSQL tells better.
+            let index = route::common_shard(&serving.snapshot)?;
+            let there = Target::Shard { index, token: None };
+            return self.let_shard_report(serving, there, sql, refusal).await;
+        }
+        let asked = (statement, plan, sql);
+        let none = Arguments::default();
+        if let Some(frames) = self.declare_scattered(asked, &refusal, none).await? {
+            return self.answer_locally(&frames).await;
+        }
+        self.scatter_query(serving, asked, refusal).await
     }
 
     /// Several statements, which all belong to one shard.
@@ -315,7 +343,7 @@ impl Session {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statements.first()).into());
+                return Box::pin(self.change_within(serving, &change)).await;
             }
         }
         let core = &self.front.core;
@@ -458,6 +486,11 @@ impl Session {
     }
 }
 
+/// The text of a statement alone.
+fn statement_text<'s>(statement: &Statement, sql: &'s str) -> &'s str {
+    sql.get(statement.location.clone()).unwrap_or(sql)
+}
+
 /// Whether a statement may write: so may a function that it calls.
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
@@ -538,17 +571,5 @@ fn several_shards() -> Refusal {
         sqlstate: "0A000",
         message: "the statements of the query string belong to more than one shard".to_owned(),
         hint: Some("send each as a query of its own".to_owned()),
-    }
-}
-
-fn not_in_block(statement: Option<&Statement>) -> Refusal {
-    let tag = match statement.map(|statement| &statement.class) {
-        Some(Class::Ddl(ddl)) => ddl.tag,
-        _ => "the statement",
-    };
-    Refusal {
-        sqlstate: "25001",
-        message: format!("{tag} goes to every shard and cannot run inside a transaction block"),
-        hint: Some("run it outside of BEGIN and COMMIT".to_owned()),
     }
 }
