@@ -23,6 +23,7 @@ pub use view::{Freshness, View};
 
 mod backoff;
 mod load;
+pub mod metrics;
 mod view;
 
 #[cfg(test)]
