@@ -12,7 +12,7 @@ use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
-use crate::config::{Config, Security};
+use crate::config::Config;
 use crate::failover::Promoter;
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
@@ -26,7 +26,10 @@ use crate::shards::health::{Health, Prober};
 use crate::shards::tls::Tls;
 use crate::{audit, commit, failover, grpc, recovery, reshard, rest, shards};
 
+mod files;
 mod report;
+
+use files::Files;
 
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -102,9 +105,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
         ..telemetry::Config::default()
     };
     let _level = telemetry::init(&log)?;
-    // The audit file is opened for each line, so that there is nothing to be opened anew; but a
-    // signal that nobody takes would end the process.
-    let _hangup = lifecycle::hangup()?;
     let running = start(&config).await?;
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
@@ -115,15 +115,10 @@ async fn start(config: &Config) -> Result<Running, Error> {
     if config.observability.enable_tracing {
         tracing::warn!("traces are not exported by this release, observability.enable_tracing");
     }
-    let acceptor = config.security.tls.as_ref().map(tls::Acceptor::load);
-    let acceptor = acceptor.transpose()?;
-    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(etcd::Config {
-        endpoints: config.metadata.endpoints.clone(),
-        timeout: config.metadata.timeout,
-        credentials: None,
-    })?);
     let metrics = Metrics::try_new()?;
-    let ports = bind(config, acceptor).await?;
+    let files = Files::load(config, &metrics.registry)?;
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+    let ports = bind(config, files.acceptor.clone()).await?;
     let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
     let running = Running {
         readiness: Readiness::new(),
@@ -131,7 +126,14 @@ async fn start(config: &Config) -> Result<Running, Error> {
         tasks: TaskGroup::new(),
         stops: Stops::default(),
     };
-    let service = operations(config, store, &metrics, grpc_address, &running).await?;
+    let service = operations(config, (store, &files), &metrics, grpc_address, &running).await?;
+    // The audit file is opened for each line: SIGHUP means nothing but the files of TLS.
+    let (hangup, background) = (lifecycle::hangup()?, running.stops.background.clone());
+    drop(
+        running
+            .tasks
+            .spawn("TLS files", files.renewal.run(hangup, background)),
+    );
     let (reporter, health) = tonic_health::server::health_reporter();
     let report = report::Report {
         topology: service.topology.clone(),
@@ -165,18 +167,19 @@ async fn bind(config: &Config, tls: Option<tls::Acceptor>) -> Result<Ports, serv
     let http = (config.http.host.as_str(), config.http.port);
     let grpc = (config.grpc.host.as_str(), config.grpc.port);
     let metrics = (config.http.host.as_str(), config.observability.metrics_port);
+    let metrics_tls = tls.clone().filter(|_| config.observability.metrics_tls);
     Ok(Ports {
         http: Listener::bind(http, tls.clone()).await?,
         grpc: Listener::bind(grpc, tls).await?,
         // Collectors scrape without credentials, and nothing there is secret.
-        metrics: Listener::bind(metrics, None).await?,
+        metrics: Listener::bind(metrics, metrics_tls).await?,
     })
 }
 
 /// Starts the tasks that follow the store and the shards, and gives what the fronts need of them.
 async fn operations(
     config: &Config,
-    store: Arc<dyn Store>,
+    (store, files): (Arc<dyn Store>, &Files),
     metrics: &Metrics,
     grpc_address: String,
     running: &Running,
@@ -186,13 +189,12 @@ async fn operations(
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
-    let shards_config = shards_config(config)?;
+    let shards_config = shards_config(config, files);
     let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
     let gauges = metrics.shard_health.clone();
     let gauges = shards::metrics::Metrics::register(&metrics.registry, gauges)?;
     let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauges);
-    let tls = peer_tls(&config.security)?;
     let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
@@ -224,7 +226,7 @@ async fn operations(
     let promoter = promotions((config, running), &context, (&leader, &jobs), health_of);
     Ok(service::Parts {
         writer,
-        forwarder: Forwarder::new(identity.id.clone(), tls),
+        forwarder: Forwarder::new(identity.id.clone(), files.managers.clone()),
         store,
         topology,
         leader,
@@ -243,15 +245,15 @@ async fn operations(
 }
 
 /// How shards are reached.
-fn shards_config(config: &Config) -> Result<shards::Config, tls::Error> {
+fn shards_config(config: &Config, files: &Files) -> shards::Config {
     let security = &config.security;
-    Ok(shards::Config {
+    shards::Config {
         user: security.shard_user.clone(),
         password: security.shard_password.clone(),
-        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
+        tls: Tls::new(files.shards.clone()),
         connect_timeout: config.shards.connect_timeout,
         statement_timeout: config.shards.statement_timeout,
-    })
+    }
 }
 
 /// Starts what promotes by itself, and gives what promotes by request.
@@ -277,13 +279,6 @@ fn promotions(
     let shutdown = running.stops.background.clone();
     drop(running.tasks.spawn("failover", automat.run(shutdown)));
     promoter
-}
-
-/// How the other managers are reached, where managers serve TLS.
-fn peer_tls(security: &Security) -> Result<Option<tls::peer::Connector>, tls::Error> {
-    let authority = security.tls_ca_path.as_deref();
-    let load = |files| tls::peer::Connector::load(files, authority);
-    security.tls.as_ref().map(load).transpose()
 }
 
 async fn audit_file(config: &Config) -> Option<audit::File> {

@@ -1,8 +1,8 @@
 //! What can go wrong for a client of the manager, and the one mapping of it to REST and gRPC.
 
 use platform::Kind;
-use topology::numbers;
 use topology::watch::LoadError;
+use topology::{numbers, routers};
 
 use crate::control::Rejection;
 use crate::reshard::plan::{self, PlanId};
@@ -168,6 +168,9 @@ pub enum Error {
     /// A user's record cannot be read.
     #[error("a stored user is not readable")]
     UserUnreadable(#[from] topology::records::DecodeError),
+    /// It is not known which routers live.
+    #[error("the routers' records are not readable")]
+    RoutersUnreadable(#[from] routers::Error),
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -216,12 +219,16 @@ impl Error {
             | Self::LeaderUnreachable { .. } => Kind::Unavailable,
             Self::LeaderSilent { .. } => Kind::OutcomeUnknown,
             Self::Unreadable(LoadError::Store(_))
+            | Self::RoutersUnreadable(routers::Error::Store(_))
             | Self::AuditUnreadable(audit::ReadError::Store(_) | audit::ReadError::Restless) => {
                 Kind::Unavailable
             }
             Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
             | Self::AuditUnreadable(audit::ReadError::Entry(_) | audit::ReadError::Broken(_))
             | Self::UserUnreadable(_)
+            | Self::RoutersUnreadable(
+                routers::Error::Unreadable(_) | routers::Error::UnknownKey { .. },
+            )
             | Self::Internal(_) => Kind::Internal,
         };
         Code::Kind(kind)
@@ -261,7 +268,14 @@ impl Error {
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        Self::new(error.code().grpc(), error.public_text())
+        let mut status = Self::new(error.code().grpc(), error.public_text());
+        if let Error::FromLeader { .. } = error {
+            let yes = tonic::metadata::MetadataValue::from_static("1");
+            status
+                .metadata_mut()
+                .insert(audit::refusals::FROM_LEADER, yes);
+        }
+        status
     }
 }
 

@@ -64,6 +64,7 @@ const METHODS: &[&str] = &[
     "/sharding.manager.v1.TopologyService/GetTopology",
     "/sharding.manager.v1.TopologyService/ShardForKey",
     "/sharding.manager.v1.TopologyService/GetStatus",
+    "/sharding.manager.v1.TopologyService/ListRouters",
     "/sharding.manager.v1.SchemaService/Diff",
     "/sharding.manager.v1.SchemaService/Repair",
     "/sharding.manager.v1.UserService/CreateUser",
@@ -287,5 +288,12 @@ impl TopologyService for Api {
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         Ok(Response::new(self.0.status()))
+    }
+
+    async fn list_routers(
+        &self,
+        _request: Request<v1::ListRoutersRequest>,
+    ) -> Result<Response<v1::ListRoutersResponse>, Status> {
+        Ok(Response::new(self.0.list_routers().await?))
     }
 }

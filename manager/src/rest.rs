@@ -18,6 +18,7 @@ use crate::service::Service;
 mod audit;
 mod failover;
 mod reshard;
+mod routers;
 mod schema;
 mod shards;
 mod system;
@@ -63,6 +64,7 @@ pub fn router(service: Service, verifier: Option<Verifier>, metrics: Metrics) ->
         .route("/api/v1/ring", get(topology::ring))
         .route("/api/v1/topology", get(topology::topology))
         .route("/api/v1/shard-for-key", get(topology::shard_for_key))
+        .route("/api/v1/routers", get(routers::list))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/verify", get(audit::verify))
         .route("/api/v1/health", get(system::health))
@@ -106,6 +108,10 @@ impl IntoResponse for Error {
         let code = self.code();
         let status = StatusCode::from_u16(code.http_status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        http_error::respond(status, code.as_str(), &self.public_text())
+        let mut response = http_error::respond(status, code.as_str(), &self.public_text());
+        if let Self::FromLeader { .. } = self {
+            response.extensions_mut().insert(refusals::FromLeader);
+        }
+        response
     }
 }

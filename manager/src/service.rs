@@ -32,6 +32,7 @@ mod mutate;
 mod read;
 mod request;
 pub mod reshard;
+mod routers;
 mod schema;
 mod users;
 

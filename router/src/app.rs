@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::serve::{Limits, Listener};
-use platform::tls::{Acceptor, Alpn, client, peer};
+use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
 use topology::store::Store;
-use topology::store::etcd::{self, EtcdStore};
+use topology::store::etcd::EtcdStore;
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::{self, Users};
@@ -35,6 +35,10 @@ use crate::threads::Threads;
 use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
+
+mod files;
+
+use files::Files;
 
 /// The version that probes and `/` report.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -62,18 +66,23 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let reloading = (path.to_owned(), logging);
     // The fronts end first; what they stand on ends once they have drained.
     let (fronts, ground) = (Shutdown::new(), Shutdown::new());
-    let parts = Parts::build(&config, &registry, reloading, &fronts)?;
+    let files = Files::load(&config, &registry)?;
+    let parts = Parts::build(&config, &registry, reloading, (&fronts, &files))?;
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
     let threads = Threads::start(config.pgwire.threads, &ground).context("start threads")?;
     sockets.start(&config, &parts, threads, &serving, &fronts);
     let metrics = (&*config.http.host, config.observability.metrics_port);
-    let metrics = Listener::bind(metrics, None).await?;
+    let tls = parts.tls.clone();
+    let tls = tls.filter(|_| config.observability.metrics_tls);
+    let metrics = Listener::bind(metrics, tls).await?;
     tasks.spawn(
         "metrics",
         serve_metrics(metrics, registry, tasks.clone(), ground.clone()),
     );
+    let hangup = platform::lifecycle::hangup().context("signal handlers")?;
+    tasks.spawn("TLS files", files.renewal.run(hangup, ground.clone()));
     parts.start(&tasks, &ground);
     platform::lifecycle::terminated()
         .await
@@ -122,8 +131,8 @@ struct Parts {
 }
 
 /// What the pools of all servers share.
-fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Config> {
-    Ok(pool::Config {
+fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Config {
+    pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: config.sharding.connection_ttl,
         connect_timeout: config.sharding.connect_timeout,
@@ -135,18 +144,9 @@ fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Conf
             user: config.security.shard_user.clone(),
             password: config.security.shard_password.clone(),
         },
-        dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+        dialer: Dialer::new(files.shards.clone()),
         presence,
-    })
-}
-
-fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let store = EtcdStore::connect(etcd::Config {
-        endpoints: config.metadata.endpoints.clone(),
-        timeout: config.metadata.timeout,
-        credentials: None,
-    })?;
-    Ok(Arc::new(store))
+    }
 }
 
 fn verifier(config: &Config) -> Option<Verifier> {
@@ -155,16 +155,11 @@ fn verifier(config: &Config) -> Option<Verifier> {
     secret.filter(|_| security.enable_rbac).map(Verifier::hs256)
 }
 
-fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> {
+fn managers(config: &Config, files: &Files, store: Arc<dyn Store>) -> Managers {
     let security = &config.security;
-    let connector = |files| peer::Connector::load(files, security.tls_ca_path.as_deref());
-    let tls = security.tls.as_ref().map(connector).transpose()?;
     let secret = security.jwt_secret.clone();
-    Ok(Managers::new(
-        store,
-        tls,
-        secret.filter(|_| security.enable_rbac),
-    ))
+    let secret = secret.filter(|_| security.enable_rbac);
+    Managers::new(store, files.managers.clone(), secret)
 }
 
 impl Parts {
@@ -172,9 +167,9 @@ impl Parts {
         config: &Config,
         registry: &prometheus::Registry,
         (path, logging): (PathBuf, telemetry::Handle),
-        fronts: &Shutdown,
+        (fronts, files): (&Shutdown, &Files),
     ) -> anyhow::Result<Self> {
-        let store = store(config)?;
+        let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
@@ -182,7 +177,7 @@ impl Parts {
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
         let presence = Presence::new(peers.incarnation(), barrier.clone());
-        let pool = pool_config(config, presence)?;
+        let pool = pool_config(config, files, presence);
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
@@ -195,9 +190,8 @@ impl Parts {
         let users = Users::try_new(&config.pgwire.users)
             .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
         let users = Arc::new(users);
-        let tls = config.security.tls.as_ref();
-        let tls = tls.map(Acceptor::load).transpose()?;
-        let managers = managers(config, Arc::clone(&store))?;
+        let tls = files.acceptor.clone();
+        let managers = managers(config, files, Arc::clone(&store));
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
@@ -221,7 +215,7 @@ impl Parts {
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
             reload: Reload::new(path, config.clone(), tls.clone(), logging),
-            forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
+            forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
         let readiness = Readiness::new();
@@ -285,24 +279,6 @@ impl Parts {
             }
         });
     }
-}
-
-/// How the fronts of other routers are connected to: as their clients may, under TLS if this router
-/// serves it, since they share a configuration.
-fn to_routers(config: &Config) -> Result<Dialer, platform::tls::Error> {
-    let Some(own) = &config.security.tls else {
-        return Ok(Dialer::default());
-    };
-    let identity = own.client_ca_path.is_some().then(|| client::Identity {
-        cert_path: own.cert_path.clone(),
-        key_path: own.key_path.clone(),
-    });
-    let files = client::ClientConfig {
-        mode: client::Mode::Prefer,
-        root_cert_path: None,
-        identity,
-    };
-    Ok(Dialer::new(client::Connector::load(&files)?))
 }
 
 /// The bound ports of the fronts.

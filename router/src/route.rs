@@ -39,6 +39,7 @@ mod values;
 
 pub use class::check_calls;
 pub use copies::{Copies, Given, copies};
+pub use copy::{CopiedInto, CopiedKey, copied_into, no_copied_key, owner_of_copied};
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};

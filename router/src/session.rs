@@ -29,6 +29,8 @@ pub mod cancel;
 mod client;
 mod control;
 mod copy;
+mod copying;
+mod cursors;
 mod effects;
 mod encryption;
 mod expect;

@@ -42,6 +42,24 @@ pub struct Global {
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file with a certificate to show a manager that asks for one
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_CERT",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub cert: Option<PathBuf>,
+    /// PEM file with the key of `--cert`
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_KEY",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub key: Option<PathBuf>,
     /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 3m for `shards promote`; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
@@ -82,6 +100,9 @@ pub enum Command {
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
+    /// List the routers that live
+    #[command(subcommand)]
+    Routers(Routers),
     /// Show what a change of the ring would move, and keep it to be run
     #[command(subcommand)]
     Plan(reshard::Plan),
@@ -232,6 +253,13 @@ impl KeyType {
             Self::Uuid => "uuid",
         }
     }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Routers {
+    /// List the routers that live, and which epoch each has applied
+    #[command(after_long_help = help::ROUTERS_LIST)]
+    List,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -18,7 +18,7 @@ pub enum Error {
     #[error("--token holds characters that a bearer token cannot have")]
     BadToken,
     /// The file of `--ca`.
-    #[error("certificate authority {path} is not readable: {reason}")]
+    #[error("certificate file {path} is not readable: {reason}")]
     BadCa {
         /// The file.
         path: String,
@@ -151,7 +151,7 @@ impl Error {
             Self::NoPassword | Self::BadPassword { .. } => Some(
                 "give it by --password-file, SHARDCTL_USER_PASSWORD or standard input".to_owned(),
             ),
-            Self::BadCa { .. } => Some("--ca takes a PEM file with certificates".to_owned()),
+            Self::BadCa { .. } => Some("--ca, --cert and --key take PEM files".to_owned()),
             Self::OutcomeUnknown { see, .. } => {
                 Some(format!("look before trying again: shardctl {see}"))
             }

@@ -85,6 +85,13 @@ rows is the number of different rows: the sum over the shards, or one copy of a 
 It is null when a shard could not be asked, and then the exit code is 1. copies_agree says of a
 reference table whether every shard has as many rows as the others."#;
 
+pub(crate) const ROUTERS_LIST: &str = r#"JSON:
+  {"epoch": number, "routers": [{"number", "address", "incarnation", "applied_epoch", "version"}]}
+
+epoch is what the manager has seen. A router begins no statement by a topology that is older than
+its applied_epoch, which it says anew when keys are moved; between moves it may say less than it
+has. One that has died, or that the store does not hear, is listed for 15 seconds more."#;
+
 pub(crate) const GROUPS_LIST: &str = r#"JSON:
   {"groups": [{"name", "key_type"}]}"#;
 

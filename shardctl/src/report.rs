@@ -17,6 +17,7 @@ pub mod promotion;
 pub mod removed;
 pub mod ring;
 pub mod route;
+pub mod routers;
 pub mod schema;
 pub mod shards;
 pub mod status;

@@ -7,7 +7,8 @@ use proto::manager::v1 as pb;
 use tokio::task::JoinSet;
 
 use crate::args::{
-    AddShard, AddTable, Args, Command, Global, Groups, Output, Promote, Ring, Shards, Tables,
+    AddShard, AddTable, Args, Command, Global, Groups, Output, Promote, Ring, Routers, Shards,
+    Tables,
 };
 use crate::client::{Ask, Managers};
 use crate::error::Error;
@@ -57,6 +58,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         | Command::Groups(_)
         | Command::Users(_)
         | Command::Ring(_)
+        | Command::Routers(_)
         | Command::Route { .. }
         | Command::Version { .. } => DEFAULT_TIMEOUT,
     };
@@ -76,6 +78,7 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Schema(command) => session.schema(command).await,
         Command::Audit(command) => session.audit(command).await,
         Command::Ring(Ring::Show) => session.ring().await,
+        Command::Routers(Routers::List) => session.routers().await,
         Command::Plan(plan) => session.plan(plan).await,
         Command::Reshard(command) => session.reshard(command).await,
         Command::Route { key, group } => session.route(key, group).await,
@@ -344,6 +347,15 @@ impl Session {
                 Ok(self.done(&report::groups::Group::from(group)))
             }
         }
+    }
+
+    async fn routers(&self) -> Result<Outcome, Error> {
+        let ask = Ask::read("list the routers", "status");
+        let answer = self.managers.ask(&ask, |mut services| async move {
+            let request = pb::ListRoutersRequest {};
+            services.topology.list_routers(request).await
+        });
+        Ok(self.done(&report::routers::Routers::from(answer.await?)))
     }
 
     async fn ring(&self) -> Result<Outcome, Error> {

@@ -27,6 +27,7 @@ mod replicas;
 mod reshard;
 mod scatter;
 mod schema;
+mod security;
 mod suite;
 mod transactions;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let trials = [
         reshard::trials(&suite),
         failover::trials(&suite),
+        security::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),

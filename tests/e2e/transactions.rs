@@ -9,16 +9,20 @@ use tests::raw::Raw;
 use crate::suite::{Outcome, Suite};
 
 mod bank;
+mod copying;
 mod deaths;
 mod split;
 mod together;
+mod within;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         bank::trials(suite),
+        copying::trials(suite),
         deaths::trials(suite),
         split::trials(suite),
         together::trials(suite),
+        within::trials(suite),
     ]
     .into_iter()
     .flatten()

@@ -50,9 +50,16 @@ struct Refusal {
     action: String,
     target: String,
     reason: Value,
-    /// Whether the caller was not let in at all, which the manager that was asked decides alone.
-    at_the_door: bool,
+    /// Whether they are the words of the leader, to whom the call was forwarded.
+    is_the_leaders: bool,
 }
+
+/// In the metadata of a gRPC answer that is the leader's, and so on record by it.
+pub const FROM_LEADER: &str = "x-sharding-from-leader";
+
+/// The same among the extensions of a REST answer.
+#[derive(Debug, Clone, Copy)]
+pub struct FromLeader;
 
 /// Takes refusals; clones share the queue.
 #[derive(Debug, Clone)]
@@ -122,8 +129,8 @@ impl Scribe {
         let term = match &standing {
             Standing::Leading(leader) => leader.term,
             // What the leader refuses it notes itself.
-            Standing::Following(leader) if refusal.at_the_door => leader.term,
-            Standing::Following(_) => return,
+            Standing::Following(_) if refusal.is_the_leaders => return,
+            Standing::Following(leader) => leader.term,
             Standing::Unled => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -201,9 +208,11 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
     } else {
         rest_refusal(response.status())
     };
-    let Some(at_the_door) = refused.filter(|at_the_door| *at_the_door || !is_read) else {
+    if !refused.is_some_and(|at_the_door| at_the_door || !is_read) {
         return response;
-    };
+    }
+    let is_the_leaders = response.headers().contains_key(FROM_LEADER)
+        || response.extensions().get::<FromLeader>().is_some();
     // Who was let in is known only afterwards.
     let known = response.extensions().get::<KnownAs>();
     let actor = known.map_or(author.actor.clone(), |known| known.0.clone());
@@ -219,7 +228,7 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
         action,
         target: path,
         reason,
-        at_the_door,
+        is_the_leaders,
     });
     response
 }

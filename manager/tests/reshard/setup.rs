@@ -78,7 +78,7 @@ impl Server {
 pub(crate) fn config(auth: Auth) -> shards::Config {
     let password = match auth {
         Auth::Trust => None,
-        Auth::Scram => Some(platform::Secret::new(tests::postgres::PASSWORD)),
+        Auth::Scram | Auth::ScramUnderTls => Some(platform::Secret::new(tests::postgres::PASSWORD)),
     };
     shards::Config {
         user: tests::postgres::USER.to_owned(),

@@ -155,12 +155,18 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
         (Reach::Home | Reach::Common | Reach::OneShard, Plan::Home(_))
         | (Reach::Home | Reach::Common | Reach::Session | Reach::OneShard, Plan::Bound(_))
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
-        (Reach::Strips, _) => true,
+        (Reach::Strips, Plan::Any { .. } | Plan::Home(_) | Plan::Bound(_)) => true,
         // The statement is looked at again when its columns are known.
         (_, Plan::NeedsColumns { .. }) => true,
-        (Reach::OneShard | Reach::Home | Reach::Common | Reach::Session | Reach::Nowhere, _) => {
-            false
-        }
+        (
+            Reach::OneShard
+            | Reach::Home
+            | Reach::Common
+            | Reach::Session
+            | Reach::Strips
+            | Reach::Nowhere,
+            _,
+        ) => false,
     };
     if safe {
         return Ok(());

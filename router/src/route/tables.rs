@@ -160,16 +160,24 @@ pub(super) fn shown(name: &TableName) -> impl fmt::Display + '_ {
     })
 }
 
+/// How the refusal of a table without a known place ends.
+const NOT_REGISTERED: &str = " is not registered in the topology";
+
+impl Refusal {
+    /// Whether it is that a table has no known place; there may be no such table at all.
+    #[must_use]
+    pub fn is_of_an_unregistered_table(&self) -> bool {
+        self.message.ends_with(NOT_REGISTERED)
+    }
+}
+
 /// A statement that reads or writes a table without a known place.
 pub(super) fn unregistered(table: &TableRef) -> Refusal {
     let name = match &table.schema {
         Some(schema) => format!("{schema}.{}", table.name),
         None => table.name.clone(),
     };
-    Refusal::unsupported(format!(
-        "table \"{name}\" is not registered in the topology"
-    ))
-    .hint(
+    Refusal::unsupported(format!("table \"{name}\"{NOT_REGISTERED}")).hint(
         "register it: SELECT sharding.shard_table('table', 'column'), POST /api/v1/tables or \
          \"shardctl tables add\"; a view can't be read through the router, its query can",
     )

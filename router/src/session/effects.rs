@@ -43,7 +43,7 @@ impl Effect {
     #[must_use]
     pub(super) fn of_statement(statement: &Statement, sql: &str) -> Self {
         match Self::of(&statement.class, sql) {
-            Self::None if keeps_connection(statement) => Self::Binds(None),
+            Self::None | Self::Pins if keeps_connection(statement) => Self::Binds(None),
             effect => effect,
         }
     }

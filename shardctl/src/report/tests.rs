@@ -205,6 +205,23 @@ fn groups_are_listed() {
 }
 
 #[test]
+fn routers_are_listed_with_what_they_have_applied() {
+    let router = |number, address: &str| pb::Router {
+        number,
+        address: address.to_owned(),
+        incarnation: format!("{:016x}", 255 + number),
+        applied_epoch: 12,
+        version: "0.1.0".to_owned(),
+    };
+    let all = vec![router(7, "router-a:6432"), router(1234, "10.0.0.7:6432")];
+    let listed = pb::ListRoutersResponse {
+        routers: all,
+        epoch: 13,
+    };
+    check("routers", &routers::Routers::from(listed));
+}
+
+#[test]
 fn the_ring_shows_shares() {
     let share = |shard_id: &str, tokens: &[u32], share| pb::RingShare {
         shard_id: shard_id.to_owned(),

@@ -329,4 +329,11 @@ impl TopologyService for Service {
             ..pb::GetStatusResponse::default()
         }))
     }
+
+    async fn list_routers(
+        &self,
+        _request: Request<pb::ListRoutersRequest>,
+    ) -> Answer<pb::ListRoutersResponse> {
+        Ok(Response::new(pb::ListRoutersResponse::default()))
+    }
 }

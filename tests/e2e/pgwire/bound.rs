@@ -17,6 +17,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials = Vec::from(shared!(suite:
         temporary_tables_are_their_sessions,
         temporary_tables_are_not_mixed_with_rows_of_other_shards,
+        a_lock_is_kept_however_it_is_taken,
         a_cursor_with_hold_outlives_its_transaction,
         large_objects_are_all_on_one_shard,
         discard_all_gives_the_connection_up,
@@ -137,6 +138,33 @@ async fn temporary_tables_are_not_mixed_with_rows_of_other_shards(cluster: &Clus
     Ok(())
 }
 
+/// However it is called: by a cursor, by EXECUTE, with the answer copied out.
+async fn a_lock_is_kept_however_it_is_taken(cluster: &Cluster) -> Outcome {
+    let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
+    let ways = [
+        "PREPARE p AS SELECT pg_advisory_lock(901); EXECUTE p",
+        "BEGIN; DECLARE c CURSOR FOR SELECT pg_advisory_lock(901); FETCH c; COMMIT",
+        "COPY (SELECT pg_advisory_lock(901)) TO STDOUT",
+        "EXPLAIN ANALYZE SELECT pg_advisory_lock(901)",
+    ];
+    for way in ways {
+        let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
+        for sql in way.split("; ") {
+            rows(&mut session, sql).await?;
+        }
+        for _ in 0..3 {
+            same!(rows(&mut session, "SELECT 1").await?, ["1"]);
+        }
+        let free = rows(&mut other, "SELECT pg_try_advisory_lock(901)").await?;
+        same!(free, ["f"], "{way}");
+        rows(&mut session, "SELECT pg_advisory_unlock(901)").await?;
+        let free = rows(&mut other, "SELECT pg_try_advisory_lock(901)").await?;
+        same!(free, ["t"], "{way}");
+        rows(&mut other, "SELECT pg_advisory_unlock(901)").await?;
+    }
+    Ok(())
+}
+
 async fn a_cursor_with_hold_outlives_its_transaction(cluster: &Cluster) -> Outcome {
     let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
     let declare = "DECLARE kept CURSOR WITH HOLD FOR SELECT generate_series(1, 3)";
@@ -180,7 +208,7 @@ async fn discard_all_gives_the_connection_up(cluster: &Cluster) -> Outcome {
     rows(&mut session, "CREATE TEMP TABLE gone (k int)").await?;
     rows(&mut session, "SELECT pg_advisory_lock(77)").await?;
     rows(&mut session, "DISCARD ALL").await?;
-    refused(&mut session, "SELECT * FROM gone", "0A000").await?;
+    refused(&mut session, "SELECT * FROM gone", "42P01").await?;
     let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
     // Free once the shard has noticed.
     rows(&mut other, "SELECT pg_advisory_lock(77)").await?;

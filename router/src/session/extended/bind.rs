@@ -89,7 +89,10 @@ impl Session {
             Destination::Here(opened) => {
                 if !matches!(
                     opened,
-                    Portal::Answered(..) | Portal::Split(_) | Portal::Scattered(_)
+                    Portal::Answered(..)
+                        | Portal::Split(_)
+                        | Portal::Scattered(_)
+                        | Portal::Declare(..)
                 ) {
                     takes_no_parameters(&bind)?;
                 }
@@ -199,6 +202,9 @@ impl Session {
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }
+        if let Some(cursor) = self.cursor_destination(prepared, bind)? {
+            return Ok(Destination::Here(cursor));
+        }
         let own = match class {
             Class::DiscardAll => self.settings.is_startup(),
             Class::DiscardOther(_) | Class::Unlisten(_) if self.is_bound() => false,
@@ -241,6 +247,9 @@ impl Session {
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
             Err(refusal) => {
+                if self.copied_into(statement, serving).is_some() {
+                    return Ok(Destination::Here(Portal::CopyIn(Arc::clone(prepared))));
+                }
                 let text = (prepared.sql(), &refusal);
                 if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
                     let split = split.bound(prepared, bind);
@@ -251,6 +260,27 @@ impl Session {
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// A portal of what is done with a cursor that the router keeps.
+    fn cursor_destination(
+        &mut self,
+        prepared: &Prepared,
+        bind: Bind<'_>,
+    ) -> Result<Option<Portal>, Stopped> {
+        let Some(class) = prepared.statement().map(|it| &it.class) else {
+            return Ok(None);
+        };
+        self.drop_cursors(class);
+        let format = Some(bind.result_formats.of(0));
+        let fetching = self.fetching(class, prepared.sql(), format)?;
+        Ok(fetching.map(|fetching| match fetching {
+            Some(fetching) => Portal::Fetch(Arc::new(fetching)),
+            None => {
+                let no_data = local::frames(encode::no_data);
+                Portal::Answered(self.close_cursor(class), no_data)
+            }
+        }))
     }
 
     /// A portal over all shards, of what was refused for one.
@@ -264,6 +294,14 @@ impl Session {
         let asked = (statement, self.is_hinted(statement));
         // COPY and EXPLAIN are answered to simple queries only.
         let is_query = matches!(statement.class, Class::Select(_));
+        if let Class::DeclareCursor { .. } = &statement.class {
+            let arguments = Arc::new(Scattered::arguments(prepared, &bind));
+            let declare = Portal::Declare(Arc::clone(prepared), arguments);
+            return match self.could_declare(statement, plan, &refusal) {
+                true => Ok(Destination::Here(declare)),
+                false => Err(refusal.into()),
+            };
+        }
         if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
             return Err(refusal.into());
         }

@@ -74,6 +74,7 @@ impl Session {
             return Err(Error::NoShard.into());
         };
         let script = current.ties.script.clone().unwrap_or_default();
+        let changed = company.changed;
         let mut members = members(*company, current, script.len());
         let outcome = match end {
             End::RollBack => {
@@ -82,6 +83,10 @@ impl Session {
             }
             End::Commit => self.commit(&mut members).await,
         };
+        if changed {
+            // Whatever became of it, what is remembered of the schema may not be so any more.
+            drop(self.front.core.schema.forgetting());
+        }
         let committed = end == End::Commit && outcome.is_ok();
         let is_changed = self.settings.is_changed();
         self.settings.end_transaction(committed);
