@@ -24,7 +24,7 @@ use crate::service::{self, Service};
 use crate::shards::Shards;
 use crate::shards::health::{Health, Prober};
 use crate::shards::tls::Tls;
-use crate::{audit, commit, failover, grpc, recovery, reshard, rest, shards};
+use crate::{audit, backup_age, commit, failover, grpc, recovery, reshard, rest, shards};
 
 mod files;
 mod report;
@@ -33,6 +33,10 @@ use files::Files;
 
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Between being told to end and taking no more requests, so that a load balancer sees the probe
+/// change first: a connection that is on its way when its port closes is lost.
+const PROBE_GRACE: Duration = Duration::from_millis(500);
 
 /// What keeps the manager from running.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +130,9 @@ async fn start(config: &Config) -> Result<Running, Error> {
         tasks: TaskGroup::new(),
         stops: Stops::default(),
     };
+    let backups = backup_age::BackupAge::register(Arc::clone(&store), &metrics.registry)?;
+    let background = running.stops.background.clone();
+    drop(running.tasks.spawn("backup age", backups.run(background)));
     let service = operations(config, (store, &files), &metrics, grpc_address, &running).await?;
     // The audit file is opened for each line: SIGHUP means nothing but the files of TLS.
     let (hangup, background) = (lifecycle::hangup()?, running.stops.background.clone());
@@ -152,7 +159,9 @@ async fn start(config: &Config) -> Result<Running, Error> {
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let grpc = grpc::router(service, verifier, metrics.clone(), health)?;
-    let scrape = metrics_router(metrics.registry).fallback(http_error::not_found);
+    let scrape = metrics_router(metrics.registry)
+        .merge(health_router(version, running.readiness.clone()))
+        .fallback(http_error::not_found);
     tracing::info!(
         http = %ports.http.local_addr(), grpc = %ports.grpc.local_addr(),
         metrics = %ports.metrics.local_addr(), tls = ports.http.is_tls(), "manager started"
@@ -367,6 +376,7 @@ async fn stop(running: Running, drain_deadline: Duration) {
     } = running;
     tracing::info!("stopping");
     readiness.drain();
+    tokio::time::sleep(PROBE_GRACE).await;
     stops.serving.request();
     if let Err(unfinished) = servers.wait(drain_deadline + STOP_DEADLINE).await {
         tracing::warn!(error = %unfinished, "requests cut");

@@ -45,7 +45,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Between being told to end and taking no more clients, so that a load balancer sees the probe
 /// first.
-const PROBE_GRACE: Duration = Duration::from_millis(200);
+const PROBE_GRACE: Duration = Duration::from_millis(500);
 
 /// Longest time that a request of the HTTP or gRPC front may take until its answer begins.
 const MAX_REQUEST: Duration = Duration::from_secs(3600);
@@ -77,9 +77,11 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let tls = parts.tls.clone();
     let tls = tls.filter(|_| config.observability.metrics_tls);
     let metrics = Listener::bind(metrics, tls).await?;
+    let health = platform::probe::health_router(VERSION, readiness.clone());
+    let shown = platform::probe::metrics_router(registry).merge(health);
     tasks.spawn(
         "metrics",
-        serve_metrics(metrics, registry, tasks.clone(), ground.clone()),
+        serve_metrics(metrics, shown, tasks.clone(), ground.clone()),
     );
     let hangup = platform::lifecycle::hangup().context("signal handlers")?;
     tasks.spawn("TLS files", files.renewal.run(hangup, ground.clone()));
@@ -358,11 +360,10 @@ fn serve_requests(
 
 async fn serve_metrics(
     listener: Listener,
-    registry: prometheus::Registry,
+    app: axum::Router,
     tasks: TaskGroup,
     shutdown: Shutdown,
 ) {
-    let app = platform::probe::metrics_router(registry);
     let deadline = Duration::from_secs(1);
     platform::serve::serve(listener, app, Limits::default(), &tasks, shutdown, deadline).await;
 }

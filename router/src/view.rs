@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use topology::{Endpoint, Epoch, ShardId, ShardIndex, ShardState, Snapshot};
 
 use crate::barrier::{Barrier, Leave};
@@ -19,6 +21,9 @@ use crate::route::Target;
 
 /// Between two looks at the backends that are idle.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long after its start a router has clients wait for its first topology.
+const FIRST_LIMIT: Duration = Duration::from_secs(5);
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -156,9 +161,24 @@ fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
 pub struct View {
     serving: Arc<ArcSwap<Serving>>,
     barrier: Barrier,
+    /// Whether a topology has been read, and until when that is waited for.
+    first: Option<(watch::Receiver<bool>, Instant)>,
 }
 
 impl View {
+    /// Waits for the first topology: a router that has just started is reached before whoever
+    /// balances its load knows that it is not ready, and must not answer by none at all. Without
+    /// etcd it is waited for a few seconds.
+    pub async fn begun(&self) {
+        let Some((begins, patience)) = &self.first else {
+            return;
+        };
+        if !*begins.borrow() {
+            let mut begins = begins.clone();
+            let _late = timeout_at(*patience, begins.wait_for(|begun| *begun)).await;
+        }
+    }
+
     /// The newest topology and its pools.
     #[must_use]
     pub fn load(&self) -> Arc<Serving> {
@@ -177,6 +197,8 @@ impl View {
 #[derive(Debug)]
 pub struct Keeper {
     topology: topology::watch::View,
+    /// Whether a topology has been read.
+    begun: watch::Sender<bool>,
     view: View,
     config: pool::Config,
     replicas: replica::Config,
@@ -197,13 +219,16 @@ impl Keeper {
         metrics: Metrics,
         (holding, moving, barrier): (Holding, Moving, Barrier),
     ) -> (Self, View) {
+        let (begun, begins) = watch::channel(false);
         let view = View {
             serving: Arc::default(),
+            first: Some((begins, Instant::now() + FIRST_LIMIT)),
             barrier: barrier.clone(),
         };
         (
             Self {
                 topology,
+                begun,
                 view: view.clone(),
                 config,
                 replicas,
@@ -221,7 +246,12 @@ impl Keeper {
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut tidying = tokio::time::interval(TIDY_INTERVAL);
         loop {
+            // Before the snapshot, which may be read at this moment.
+            let is_loaded = self.topology.is_loaded();
             self.apply(&self.topology.snapshot());
+            if is_loaded {
+                self.begun.send_replace(true);
+            }
             loop {
                 tokio::select! {
                     // Shutdown first, so that a busy topology cannot delay it.

@@ -8,6 +8,7 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 use crate::help;
 
 pub mod audit;
+pub mod backup;
 pub mod reshard;
 
 /// Operates a sharded PostgreSQL through its manager.
@@ -97,6 +98,12 @@ pub enum Command {
     /// List what was done and refused, and check that the log of it is whole
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Copy etcd and all shards at one point; talks to them itself
+    #[command(after_long_help = help::BACKUP)]
+    Backup(backup::Backup),
+    /// Put a backup into fresh servers
+    #[command(after_long_help = help::RESTORE)]
+    Restore(backup::Restore),
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),

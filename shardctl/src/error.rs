@@ -106,6 +106,9 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// A backup was not taken, is not whole or was not restored.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::Error),
     /// Some shards could not be asked for their rows.
     #[error("rows could not be counted on every shard: {}", list(.shards))]
     Uncounted {
@@ -124,6 +127,7 @@ impl Error {
             | Self::SchemasDiffer { .. }
             | Self::AuditBroken { .. }
             | Self::NotRepaired { .. }
+            | Self::Backup(_)
             | Self::Uncounted { .. } => 1,
             Self::BadAddress { .. }
             | Self::NoAddress
@@ -171,6 +175,7 @@ impl Error {
             Self::NotRepaired { .. } => {
                 Some("run the statements that fit on the shard itself".to_owned())
             }
+            Self::Backup(error) => error.hint().map(str::to_owned),
             Self::Uncounted { .. } => Some("see which shards answer: shardctl status".to_owned()),
         }
     }

@@ -25,6 +25,27 @@ pub(crate) const STATUS: &str = r#"JSON:
 
 The managers are those of --manager, each asked for itself. Exit code 0 as long as one answers."#;
 
+pub(crate) const BACKUP: &str = r#"Reads ETCD_ENDPOINTS, DB_USERNAME and DB_PASSWORD; variables of libpq such as PGSSLMODE hold.
+It is refused while a reshard job has rows on two shards.
+
+JSON:
+  {"id", "folder", "method": "dump" | "basebackup", "point_at", "fence_ms": number, "epoch": number,
+   "shards": [text], "files": number, "bytes": number, "removed": [text], "verified": boolean}
+
+fence_ms is for how long transactions over several shards could not be committed."#;
+
+pub(crate) const BACKUP_VERIFY: &str = r#"Compares every file with its checksum, and asks pg_restore or pg_verifybackup about the shards'.
+
+JSON: as that of `backup`, with verified true. Exit code 1 when something is not as it was written."#;
+
+pub(crate) const RESTORE: &str = r#"Into an etcd without our keys and databases without tables. Start managers and routers afterwards.
+
+A backup by basebackup takes two calls: one with --pgdata for each shard, which makes data folders;
+and, once their servers run, one without, which writes etcd.
+
+JSON:
+  {"id", "point_at", "shards": {shard: endpoint or folder}, "epoch": number or null}"#;
+
 pub(crate) const SHARDS_LIST: &str = r#"JSON:
   {"shards": [{"id", "name", "primary_endpoint", "replicas": [text], "status", "version",
                "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at", "promoting",

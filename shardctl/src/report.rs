@@ -8,6 +8,7 @@ use crate::args::Output;
 
 mod amount;
 pub mod audit;
+pub mod backup;
 pub mod count;
 pub mod groups;
 pub mod job;

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::report::{self, Report};
 
 mod audit;
+mod backup;
 mod reshard;
 mod schema;
 mod users;
@@ -53,6 +54,8 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
             DEFAULT_PLAN_TIMEOUT
         }
         Command::Status
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Shards(_)
         | Command::Tables(_)
         | Command::Groups(_)
@@ -77,6 +80,8 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Users(command) => session.users(command).await,
         Command::Schema(command) => session.schema(command).await,
         Command::Audit(command) => session.audit(command).await,
+        Command::Backup(command) => backup::backup(command, session.output).await,
+        Command::Restore(command) => backup::restore(command, session.output).await,
         Command::Ring(Ring::Show) => session.ring().await,
         Command::Routers(Routers::List) => session.routers().await,
         Command::Plan(plan) => session.plan(plan).await,
@@ -407,6 +412,7 @@ fn reason(error: &Error) -> String {
         | Error::SchemasDiffer { .. }
         | Error::AuditBroken { .. }
         | Error::NotRepaired { .. }
+        | Error::Backup(_)
         | Error::Uncounted { .. } => error.to_string(),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 mod balance;
 mod console;
+mod deploy;
 mod differential;
 mod drivers;
 mod failover;
@@ -52,8 +53,8 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         reshard::trials(&suite),
-        failover::trials(&suite),
         security::trials(&suite),
+        failover::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         schema::trials(&suite),
         replicas::trials(&suite),
         console::trials(&suite),
+        deploy::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
         grpc::trials(&suite),

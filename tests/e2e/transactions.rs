@@ -8,7 +8,7 @@ use tests::raw::Raw;
 
 use crate::suite::{Outcome, Suite};
 
-mod bank;
+pub(crate) mod bank;
 mod copying;
 mod deaths;
 mod split;
@@ -48,7 +48,7 @@ async fn all(router: &mut Raw, queries: &[(String, char)]) -> Outcome {
 }
 
 /// Fails while something is prepared on a shard.
-async fn nothing_is_prepared(cluster: &Cluster) -> Outcome {
+pub(crate) async fn nothing_is_prepared(cluster: &Cluster) -> Outcome {
     for shard in &cluster.shards {
         let left = shard.psql("SELECT count(*) FROM pg_prepared_xacts").await?;
         anyhow::ensure!(left == "0", "{left} prepared transactions are left");

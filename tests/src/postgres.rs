@@ -101,6 +101,36 @@ impl Postgres {
         Ok(server)
     }
 
+    /// Starts a server on a data folder that `make` makes; its name is handed to it.
+    ///
+    /// # Errors
+    /// What `make` says, and as [`Self::start`].
+    pub async fn on_data_made_by(
+        make: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let folder = Folder::shared()?;
+        let (data, port) = (folder.fresh("postgres"), Port::take()?);
+        make(&data).await?;
+        if let Some(user) = server_user() {
+            let owner = format!("{user}:{user}");
+            run(Command::new("chown").arg("-R").arg(owner).arg(&data))?;
+        }
+        let mut file = std::fs::File::options()
+            .append(true)
+            .open(data.join("postgresql.conf"))?;
+        writeln!(file, "port = {}", port.number())?;
+        let mut server = Self {
+            process: None,
+            data,
+            port,
+            auth: Auth::Trust,
+            access: None,
+            _folder: folder,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
     /// Starts a server that follows `primary` by streaming replication.
     ///
     /// # Errors

@@ -201,6 +201,12 @@ impl Program {
         }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// The text of its metrics.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 
+mod backup;
 mod codec;
 mod digest;
 mod endpoint;
@@ -16,6 +17,7 @@ mod user;
 #[cfg(test)]
 mod tests;
 
+pub use backup::LastBackup;
 pub use codec::{DecodeError, decode, encode};
 pub use digest::{Digest, InvalidDigest};
 pub use endpoint::{Endpoint, InvalidEndpoint, MAX_SERVERS};

@@ -106,6 +106,7 @@ impl Executor {
         if request.params.len() > MAX_PARAMETERS {
             return Err(too_many(request.params.len()).into());
         }
+        self.core.view.begun().await;
         let mut since = None;
         loop {
             let serving = self.core.view.load();

@@ -160,7 +160,8 @@ struct Maker(Random);
 
 impl Maker {
     fn one(&mut self, of: &[&'static str]) -> &'static str {
-        self.0.pick(of)
+        let &one = self.0.pick(of);
+        one
     }
 
     fn column(&mut self) -> (&'static str, &'static str, &'static [&'static str]) {

@@ -19,6 +19,7 @@ mod endpoints;
 mod failure;
 mod list;
 pub mod settings;
+mod snapshot;
 mod watch;
 
 /// Largest answer that is read, and largest listing that is put together from pages.
