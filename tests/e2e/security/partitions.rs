@@ -43,7 +43,16 @@ async fn leads(manager: &Manager) -> anyhow::Result<u64> {
     Ok(term)
 }
 
-async fn a_leader_that_is_cut_off_from_the_store_changes_nothing_any_more() -> Outcome {
+/// Two managers, the first of which leads with this term and reaches the store through a link, and
+/// a job of its that is under way.
+struct Cut {
+    cluster: Cluster,
+    link: Proxy,
+    term: u64,
+    job: String,
+}
+
+async fn with_a_job_under_way(quick: &Value) -> anyhow::Result<Cut> {
     let mut cluster = Cluster::start(Plan {
         shards: 0,
         spares: 2,
@@ -53,11 +62,10 @@ async fn a_leader_that_is_cut_off_from_the_store_changes_nothing_any_more() -> O
     })
     .await?;
     let link = Proxy::start(&cluster.etcd.endpoint()).await?;
-    let quick = json!({ "metadata": { "timeout": "1s" } });
-    let mut first = Manager::prepare(&link.endpoint(), &quick)?;
+    let mut first = Manager::prepare(&link.endpoint(), quick)?;
     first.0.start().await?;
-    let old = wait::until("the first leads", wait::START, async || leads(&first).await).await?;
-    let mut second = Manager::prepare(&cluster.etcd.endpoint(), &quick)?;
+    let term = wait::until("the first leads", wait::START, async || leads(&first).await).await?;
+    let mut second = Manager::prepare(&cluster.etcd.endpoint(), quick)?;
     second.0.start().await?;
     cluster.managers = vec![first, second];
     cluster.shards = std::mem::take(&mut cluster.spares);
@@ -73,7 +81,23 @@ async fn a_leader_that_is_cut_off_from_the_store_changes_nothing_any_more() -> O
     cluster.shards[0].psql(fill).await?;
     // Its job is under way, with its term on both shards, when nobody hears it any more.
     let some = job::some_vnodes("shard-1", "shard-2", 24);
-    let moving = job::begin_and_pause(&cluster, "move", some).await?;
+    let job = job::begin_and_pause(&cluster, "move", some).await?;
+    Ok(Cut {
+        cluster,
+        link,
+        term,
+        job,
+    })
+}
+
+async fn a_leader_that_is_cut_off_from_the_store_changes_nothing_any_more() -> Outcome {
+    let quick = json!({ "metadata": { "timeout": "1s" } });
+    let Cut {
+        cluster,
+        link,
+        term: old,
+        job: moving,
+    } = with_a_job_under_way(&quick).await?;
     link.cut();
     let cut_at = Instant::now();
     let [first, second] = cluster.managers.as_slice() else {
