@@ -8,8 +8,12 @@ use crate::error::Error;
 use crate::pool::{Lease, Pool};
 
 impl Session {
-    /// Borrows a backend of a pool. Who need not wait pays nothing for being able to.
+    /// Borrows a backend of a shard's primary: the one that the session keeps, or one of the pool.
+    /// Who need not wait pays nothing for being able to.
     pub(super) async fn checkout(&mut self, pool: &Pool) -> Result<Lease, Stopped> {
+        if let Some(kept) = self.kept_lease(pool.shard()) {
+            return Ok(kept);
+        }
         if !pool.is_busy() {
             return Ok(pool.checkout().await.map_err(Error::Pool)?);
         }
