@@ -125,7 +125,7 @@ impl Postgres {
             port,
             auth: Auth::Trust,
             access: None,
-            _folder: folder,
+            folder,
         };
         server.restart().await?;
         Ok(server)
