@@ -1,7 +1,7 @@
 //! Each alert, provoked in a real Prometheus against a live system. Only the times are shortened.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
@@ -11,6 +11,8 @@ use tests::raw::Raw;
 use tests::{Cluster, Prometheus, Router, prometheus};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use topology::records::{LastBackup, encode};
+use topology::{Epoch, keys};
 
 use super::shown::file;
 use crate::reshard::job::{begin, until};
@@ -28,6 +30,7 @@ fn hurried(rules: &str) -> String {
     rules
         .replace("for: 5m", "for: 1s")
         .replace("for: 1m", "for: 1s")
+        .replace("for: 10m", "for: 1s")
         .replace("[5m]", "[5s]")
         .replace("offset 1m", "offset 3s")
         .replace("> 300", "> 5")
@@ -184,6 +187,23 @@ impl Ground {
         self.fires("TransactionsInDoubt", &[]).await
     }
 
+    /// A backup that is old.
+    async fn backup(&self) -> Outcome {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let last = LastBackup {
+            id: "20010909T014640Z".to_owned(),
+            point_at: at,
+            finished_at: at,
+            epoch: Epoch(1),
+            bytes: 1,
+        };
+        let record = String::from_utf8(encode(&last))?;
+        self.cluster
+            .etcd
+            .etcdctl(&["put", keys::LAST_BACKUP, &record])?;
+        self.fires("BackupTooOld", &[]).await
+    }
+
     fn first_shard(&mut self) -> anyhow::Result<&mut tests::Postgres> {
         self.cluster.shards.first_mut().context("there is a shard")
     }
@@ -204,6 +224,7 @@ async fn each_alert_is_provoked_once() -> Outcome {
     let mut ground = Ground::prepare().await?;
     let firing = ground.prometheus.firing().await?;
     anyhow::ensure!(firing.is_empty(), "before anything is wrong: {firing:?}");
+    ground.backup().await?;
     ground.errors().await?;
     ground.pool().await?;
     ground.topology().await?;
