@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
+use tests::authority::Authority;
 use tests::cluster::Plan;
 use tests::raw::Raw;
-use tests::{Cluster, Prometheus, Router, prometheus};
+use tests::{Cluster, Prometheus, Router, prometheus, wait};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use topology::records::{LastBackup, encode};
@@ -87,8 +88,15 @@ impl Ground {
         };
         let mut cluster = Cluster::start(plan).await?;
         let way = Way::to(cluster.etcd.endpoint()).await?;
-        let mut second = Router::prepare(&way.address, &json!({}))?;
-        second.program.start().await?;
+        // Its certificate ends in two days.
+        let security = Authority::new()?.router(false)?;
+        let mut second = Router::prepare(&way.address, &json!({ "security": security }))?;
+        // Its HTTP front is under TLS, its metrics are not.
+        second.program.launch()?;
+        wait::until("the second router", wait::START, async || {
+            second.program.metrics().await
+        })
+        .await?;
         cluster.routers.push(second);
         let columns = "k bigint PRIMARY KEY, v bigint";
         cluster.create("watched", columns, ("k", "bigint")).await?;
@@ -222,8 +230,15 @@ async fn each_alert_is_provoked_once() -> Outcome {
         return Err(Unavailable::Missing("prometheus".to_owned()).into());
     }
     let mut ground = Ground::prepare().await?;
+    ground
+        .fires("CertificateExpiry", &[("used_for", "fronts")])
+        .await?;
     let firing = ground.prometheus.firing().await?;
-    anyhow::ensure!(firing.is_empty(), "before anything is wrong: {firing:?}");
+    let of_certificate = |it: &Value| it["labels"]["alertname"] == "CertificateExpiry";
+    anyhow::ensure!(
+        firing.iter().all(of_certificate),
+        "before anything is wrong: {firing:?}"
+    );
     ground.backup().await?;
     ground.errors().await?;
     ground.pool().await?;
