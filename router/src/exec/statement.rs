@@ -170,9 +170,9 @@ impl Executor {
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
-        let target = match (plan, route::registration(statement)?) {
+        let target = match plan {
             // Its comments say what the new table is registered as.
-            (Plan::Everywhere, Some(_)) => Target::Everywhere,
+            Plan::Everywhere if statement.hints.registers() => Target::Everywhere,
             _ => match hinted::target(request, planned, &params, snapshot) {
                 Ok(target) => target,
                 Err(Error::Refused(refusal)) => {
@@ -203,7 +203,15 @@ impl Executor {
         }
         let exchange = match target {
             Target::Everywhere => {
-                let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;
+                let change = {
+                    let setting = route::Setting {
+                        snapshot,
+                        search_path: &DEFAULT_SEARCH_PATH,
+                        new_tables: self.core.config.sharding.new_tables,
+                    };
+                    let only = std::slice::from_ref(statement);
+                    everywhere::Change::of(only, &request.sql, &setting)?
+                };
                 takes_no_parameters(request)?;
                 return self.run_everywhere(serving, change, terms.limit).await;
             }
