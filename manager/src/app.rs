@@ -4,14 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::bearer::Verifier;
+use platform::access::gate::Gate;
+use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
+use topology::access;
 use topology::store::{EtcdStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
+use crate::auth::Auth;
+use crate::auth::issuer::Issuer;
+use crate::auth::password::Passwords;
 use crate::config::{Config, Security};
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
@@ -44,6 +49,9 @@ pub enum Error {
     /// A port.
     #[error(transparent)]
     Listen(#[from] serve::Error),
+    /// The keys of an identity provider.
+    #[error(transparent)]
+    KeySet(#[from] bearer::InvalidKeySet),
     /// The metrics' names.
     #[error("metrics are not usable")]
     Metrics(#[from] prometheus::Error),
@@ -60,7 +68,7 @@ impl Error {
     #[must_use]
     pub fn is_of_config(&self) -> bool {
         match self {
-            Self::Telemetry(_) | Self::Tls(_) | Self::Metadata(_) => true,
+            Self::Telemetry(_) | Self::Tls(_) | Self::Metadata(_) | Self::KeySet(_) => true,
             Self::Listen(_) | Self::Metrics(_) | Self::Descriptors(_) | Self::Signals(_) => false,
         }
     }
@@ -142,12 +150,12 @@ async fn start(config: &Config) -> Result<Running, Error> {
     drop(running.tasks.spawn("report", report.run(background)));
 
     let service = Service::new(service);
-    let verifier = config.security.jwt_secret.as_ref().map(Verifier::hs256);
     let version = env!("CARGO_PKG_VERSION");
-    let http = rest::router(service.clone(), verifier.clone(), metrics.clone())
+    let http = rest::router(service.clone(), metrics.clone())
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
-    let grpc = grpc::router(service, verifier, metrics.clone(), health)?;
+    let http = config.cors.apply(http);
+    let grpc = grpc::router(service, metrics.clone(), health)?;
     let scrape = metrics_router(metrics.registry).fallback(http_error::not_found);
     tracing::info!(
         http = %ports.http.local_addr(), grpc = %ports.grpc.local_addr(),
@@ -202,6 +210,7 @@ async fn operations(
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
     let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
+    let auth = auth(config, &store, running).await?;
     let refusals = audited(config, &writer, &leader, running);
     let context = Arc::new(reshard::driver::Context {
         store: Arc::clone(&store),
@@ -235,6 +244,7 @@ async fn operations(
         health,
         vnode_count: config.sharding.vnode_count,
         jobs: Arc::new(jobs),
+        auth,
         refusals,
         limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
@@ -268,6 +278,38 @@ fn job_settings(config: &Config) -> reshard::driver::Settings {
         },
         ..reshard::driver::Settings::default()
     }
+}
+
+/// Follows who may come in, and makes what lets them in.
+async fn auth(config: &Config, store: &Arc<dyn Store>, running: &Running) -> Result<Auth, Error> {
+    let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let (follower, grants) = access::Follower::new(Arc::clone(store));
+    drop(tasks.spawn("grants", follower.run(shutdown.clone())));
+    let security = &config.security;
+    // Hashing the stand-in takes its time.
+    let passwords = tokio::task::spawn_blocking(Passwords::new).await;
+    let passwords = passwords.unwrap_or_default();
+    if !security.enable_rbac {
+        tracing::warn!(
+            "SECURITY: security.enable_rbac is false: whoever reaches the ports may do everything"
+        );
+        return Ok(Auth {
+            passwords,
+            issuer: None,
+            grants,
+            gate: Gate::open(),
+        });
+    }
+    let verifier = Verifier::try_new(&security.tokens)?;
+    if let Some(keys) = verifier.key_set() {
+        drop(tasks.spawn("key set", keys.follow(shutdown.clone())));
+    }
+    Ok(Auth {
+        passwords,
+        issuer: Issuer::new(&security.tokens, verifier.clone(), security.lifetimes),
+        gate: Gate::new(verifier, grants.shared()),
+        grants,
+    })
 }
 
 /// Starts the tasks that write to the audit log by themselves.

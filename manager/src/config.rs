@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use platform::config::{Section, Violations};
+use platform::cors::Origins;
+use platform::rates::Limits;
 use platform::tls::client::ClientConfig;
 
 mod audit;
@@ -37,7 +39,9 @@ pub struct Config {
     pub resharding: Resharding,
     pub security: Security,
     pub audit: Audit,
-    pub limits: platform::rates::Limits,
+    pub limits: Limits,
+    /// Which web pages may read answers.
+    pub cors: Origins,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -132,7 +136,8 @@ impl Config {
             resharding: Resharding::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
-            limits: limits::read(root),
+            limits: Limits::read(root, limits::DEFAULTS),
+            cors: Origins::read(root),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }

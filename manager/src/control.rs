@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
+pub mod access;
 mod group;
 pub mod moves;
 mod rejection;

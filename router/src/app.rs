@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use platform::bearer::Verifier;
+use platform::access::gate::Gate;
+use platform::bearer::{KeySet, Verifier};
 use platform::probe::Readiness;
+use platform::rates::Limiter;
 use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn, client, peer};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
+use topology::access;
 use topology::store::Store;
 use topology::store::etcd::{self, EtcdStore};
 use topology::watch::{Backoff, Follower};
@@ -24,6 +27,7 @@ use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
 use crate::ids::Ids;
+use crate::ingress::Doors;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
@@ -93,6 +97,12 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
 }
 
 fn warn_about(config: &Config) {
+    if !config.security.enable_rbac {
+        tracing::warn!(
+            "SECURITY: security.enable_rbac is false: whoever reaches the HTTP and gRPC ports may \
+             do everything"
+        );
+    }
     if config.observability.enable_tracing {
         tracing::warn!("enable_tracing is set: spans are not exported by this version");
     }
@@ -117,8 +127,8 @@ struct Parts {
     topology: topology::watch::View,
     readiness: Readiness,
     tls: Option<Acceptor>,
-    /// Set when calls need a token.
-    verifier: Option<Verifier>,
+    doors: Doors,
+    keepers: Keepers,
 }
 
 /// What the pools of all servers share.
@@ -148,22 +158,49 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store))
 }
 
-fn verifier(config: &Config) -> Option<Verifier> {
-    let security = &config.security;
-    let secret = security.jwt_secret.as_ref();
-    secret.filter(|_| security.enable_rbac).map(Verifier::hs256)
+/// What stands before the HTTP and gRPC fronts, and what keeps it up to date.
+fn doors(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<(Doors, Keepers)> {
+    let (follower, grants) = access::Follower::new(Arc::clone(store));
+    let (gate, key_set) = if config.security.enable_rbac {
+        let verifier = Verifier::try_new(&config.security.tokens)?;
+        let key_set = verifier.key_set();
+        (Gate::new(verifier, grants.shared()), key_set)
+    } else {
+        (Gate::open(), None)
+    };
+    let doors = Doors {
+        gate,
+        limiter: Limiter::new(config.limits),
+        cors: config.cors.clone(),
+        limits: ingress::Limits {
+            body_timeout: config.http.read_timeout,
+            ..ingress::Limits::default()
+        },
+    };
+    Ok((doors, Keepers { follower, key_set }))
+}
+
+/// What keeps the gate up to date.
+struct Keepers {
+    follower: access::Follower,
+    key_set: Option<KeySet>,
+}
+
+impl Keepers {
+    fn start(self, tasks: &TaskGroup, ground: &Shutdown) {
+        tasks.spawn("grants", self.follower.run(ground.clone()));
+        if let Some(key_set) = self.key_set {
+            tasks.spawn("key set", key_set.follow(ground.clone()));
+        }
+    }
 }
 
 fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> {
     let security = &config.security;
     let connector = |files| peer::Connector::load(files, security.tls_ca_path.as_deref());
     let tls = security.tls.as_ref().map(connector).transpose()?;
-    let secret = security.jwt_secret.clone();
-    Ok(Managers::new(
-        store,
-        tls,
-        secret.filter(|_| security.enable_rbac),
-    ))
+    let tokens = security.enable_rbac.then(|| security.tokens.clone());
+    Ok(Managers::new(store, tls, tokens))
 }
 
 impl Parts {
@@ -197,6 +234,7 @@ impl Parts {
         let tls = config.security.tls.as_ref();
         let tls = tls.map(Acceptor::load).transpose()?;
         let managers = managers(config, Arc::clone(&store))?;
+        let (doors, keepers) = doors(config, &store)?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
@@ -238,7 +276,8 @@ impl Parts {
             topology,
             readiness,
             tls,
-            verifier: verifier(config),
+            doors,
+            keepers,
         })
     }
 
@@ -255,8 +294,10 @@ impl Parts {
             topology,
             readiness,
             tls: _,
-            verifier: _,
+            doors: _,
+            keepers,
         } = self;
+        keepers.start(tasks, ground);
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
@@ -336,16 +377,10 @@ impl Sockets {
         shutdown: &Shutdown,
     ) {
         let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
-        let verifier = parts.verifier.clone();
         let readiness = parts.readiness.clone();
-        let bounds = ingress::Limits::default();
-        let http = ingress::http::router(
-            Arc::clone(&executor),
-            readiness.clone(),
-            verifier.clone(),
-            bounds,
-        );
-        let grpc = ingress::grpc::router(executor, readiness, verifier, bounds);
+        let doors = &parts.doors;
+        let http = ingress::http::router(Arc::clone(&executor), readiness.clone(), doors);
+        let grpc = ingress::grpc::router(executor, readiness, doors);
         serve_requests("http", self.http, http, config, serving, shutdown);
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
         let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));

@@ -28,6 +28,7 @@ mod pins;
 mod refusal;
 mod registration;
 mod resolve;
+mod rights;
 mod split;
 pub mod spread;
 mod tables;
@@ -42,6 +43,7 @@ pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
 pub use registration::registration;
+pub use rights::Rights;
 pub use split::{Part, split};
 use tables::Tables;
 

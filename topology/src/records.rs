@@ -16,6 +16,7 @@ mod user;
 mod tests;
 
 pub use codec::{DecodeError, decode, encode};
+pub(crate) use codec::rfc3339;
 pub use digest::{Digest, InvalidDigest};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use router::{Incarnation, RouterRecord};

@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::Serialize;
+use utoipa::ToSchema;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -28,7 +29,7 @@ pub(super) mod shape;
 /// How often a stream without news shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Jobs {
     jobs: Vec<Job>,
 }

@@ -29,7 +29,7 @@ use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
-use crate::route::{self, Plan, Refusal, Target};
+use crate::route::{self, Plan, Refusal, Rights, Target};
 use crate::scatter;
 use crate::scatter::exec::{self as scatter_exec, Arguments, Failure, Late, Leases, Values};
 use crate::view::Serving;
@@ -50,6 +50,8 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// How fresh a read must be.
     pub consistency: Consistency,
+    /// What its sender may do.
+    pub rights: Rights,
 }
 
 impl Request {
@@ -67,6 +69,8 @@ pub struct Executor {
     core: Arc<Core>,
     tasks: TaskGroup,
     settings: Arc<Settings>,
+    /// Those of whoever may only read.
+    reading: Arc<Settings>,
     /// Which shard is tried first for what any shard can answer.
     turn: AtomicUsize,
 }
@@ -80,6 +84,7 @@ impl Executor {
             core,
             tasks,
             settings: Arc::new(output_settings()),
+            reading: Arc::new(reading_settings()),
             turn: AtomicUsize::new(0),
         }
     }
@@ -88,6 +93,14 @@ impl Executor {
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    fn settings_of(&self, request: &Request) -> &Arc<Settings> {
+        if request.rights.may_write {
+            &self.settings
+        } else {
+            &self.reading
+        }
     }
 
     /// Begins a statement and gives its rows.
@@ -154,6 +167,7 @@ impl Executor {
         let planned = self.core.cache.plan(&request.sql, snapshot);
         let planned = planned.map_err(|error| not_sql(&error))?;
         let statement = admission::only_statement(&planned.analysis)?;
+        request.rights.check(statement, (snapshot, &DEFAULT_SEARCH_PATH))?;
         let writes = admission::may_write(&statement.class);
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
@@ -239,7 +253,7 @@ impl Executor {
         let borrow = async |pool: &Pool| pool.checkout().await.map_err(Error::Pool);
         let pools = serving.active();
         let answer = async {
-            let leases = Leases::borrow(pools, &self.settings, grace, borrow).await?;
+            let leases = Leases::borrow(pools, self.settings_of(request), grace, borrow).await?;
             scatter_exec::begin(&self.core, serving, leases, wanted).await
         };
         let answer = answer.await.map_err(Failure::into_error);
@@ -296,8 +310,9 @@ impl Executor {
         request: &Request,
         routed: Option<Epoch>,
     ) -> Result<Rows, Error> {
+        let settings = self.settings_of(request);
         let mut out = BytesMut::new();
-        let establishing = exchange.establish(&self.settings, &mut out)?;
+        let establishing = exchange.establish(settings, &mut out)?;
         encode::parse(&mut out, b"", request.sql.as_bytes(), &[])
             .map_err(|error| unspeakable(&error))?;
         encode::describe(&mut out, TargetKind::Statement, b"")
@@ -310,7 +325,7 @@ impl Executor {
         }
         self.send(&mut exchange, (out, at_once), routed).await?;
         if establishing {
-            exchange.established(&self.settings).await?;
+            exchange.established(settings).await?;
         }
         let described = describe(&mut exchange, at_once).await?;
         if !at_once {
@@ -394,6 +409,13 @@ fn output_settings() -> Settings {
     settings.insert_value("IntervalStyle", "iso_8601");
     settings.insert_value("bytea_output", "hex");
     settings.insert_value("extra_float_digits", "1");
+    settings
+}
+
+/// The same, in which PostgreSQL refuses what changes anything.
+fn reading_settings() -> Settings {
+    let mut settings = output_settings();
+    settings.insert_value("default_transaction_read_only", "on");
     settings
 }
 

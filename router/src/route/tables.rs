@@ -98,7 +98,7 @@ impl<'a> Tables<'a> {
         self.registered(table).map(|table| table.name.schema())
     }
 
-    fn registered(self, table: &TableRef) -> Option<&'a Table> {
+    pub(super) fn registered(self, table: &TableRef) -> Option<&'a Table> {
         let find = |schema: &str| {
             let name = TableName::try_from_parts(schema, &table.name).ok()?;
             self.snapshot.table(&name)
