@@ -13,24 +13,28 @@
 #
 #   PgBouncer                                     the proxy that the router is compared with
 #   valgrind                                      counts instructions
+#
+# With the argument `http` schemathesis, from PyPI, below <target>/tools: requests for `make fuzz-http`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 with_drivers=no
 with_bench=no
+with_http=no
 case "${1-}" in
 drivers) with_drivers=yes ;;
 bench) with_bench=yes ;;
+http) with_http=yes ;;
 "") ;;
 *)
-    echo "usage: $0 [drivers|bench]" >&2
+    echo "usage: $0 [drivers|bench|http]" >&2
     exit 64
     ;;
 esac
 
 readonly ETCD_WANTED=3.5
 readonly ETCD_SUITE=trixie
-readonly with_drivers with_bench
+readonly with_drivers with_bench with_http
 
 say() { echo "tools: $*" >&2; }
 
@@ -207,4 +211,13 @@ if [ "$with_drivers" = yes ] &&
     cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"
     quietly npm --prefix "$NODE_MODULES" ci --ignore-scripts --no-audit --no-fund
     cp "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"
+fi
+
+readonly SCHEMATHESIS_WANTED=4.32.5
+readonly SCHEMATHESIS=$target/tools/schemathesis
+if [ "$with_http" = yes ] &&
+    ! "$SCHEMATHESIS/bin/st" --version 2>/dev/null | grep -qF "$SCHEMATHESIS_WANTED"; then
+    say "fetching schemathesis into $SCHEMATHESIS"
+    quietly python3 -m venv "$SCHEMATHESIS"
+    quietly "$SCHEMATHESIS/bin/pip" install --quiet "schemathesis==$SCHEMATHESIS_WANTED"
 fi

@@ -95,11 +95,7 @@ pub async fn count_rest(State(metrics): State<Metrics>, request: Request, next: 
 }
 
 /// Middleware that counts gRPC requests by method; only those that exist come here.
-pub async fn count_grpc(
-    State(metrics): State<Metrics>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn count_grpc(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let operation = request.uri().path().to_owned();
     let response = next.run(request).await;

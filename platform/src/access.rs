@@ -116,7 +116,9 @@ impl Scope {
     /// The scope of a list of names; all without a list.
     #[must_use]
     pub fn of(names: Option<&[String]>) -> Self {
-        names.map_or(Self::All, |names| Self::Only(names.iter().cloned().collect()))
+        names.map_or(Self::All, |names| {
+            Self::Only(names.iter().cloned().collect())
+        })
     }
 
     /// Whether it has a part.

@@ -33,7 +33,10 @@ pub async fn read(State(limits): State<Limits>, request: Request, next: Next) ->
     }
     let reading = to_bytes(body, limits.max_bytes);
     match tokio::time::timeout(limits.timeout, reading).await {
-        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Ok(bytes)) => {
+            next.run(Request::from_parts(parts, Body::from(bytes)))
+                .await
+        }
         // It broke off, or is longer; a client that has gone reads neither answer.
         Ok(Err(_)) => too_long(),
         Err(_) => respond(

@@ -64,7 +64,11 @@ impl Limits {
             burst: section.count(burst, default.burst, 1, MAX_CONFIGURED),
         };
         let requests = rate("requests_per_second", "request_burst", defaults.requests);
-        let rejections = rate("rejections_per_second", "rejection_burst", defaults.rejections);
+        let rejections = rate(
+            "rejections_per_second",
+            "rejection_burst",
+            defaults.rejections,
+        );
         let door = rate("logins_per_second", "login_burst", defaults.door);
         let most = u32::try_from(defaults.at_a_time).unwrap_or(MAX_CONFIGURED);
         let at_a_time = section.count("max_concurrent_requests", most, 1, MAX_CONFIGURED);
@@ -159,11 +163,7 @@ pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next)
 
 /// Middleware (`from_fn_with_state(limiter, rates::at_the_door)`) of routes by which callers get
 /// credentials: they cost us much, and a guess costs the caller little.
-pub async fn at_the_door(
-    State(limiter): State<Limiter>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn at_the_door(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddr>().copied();
     let wait = peer.and_then(|PeerAddr(peer)| {
         let address = limiter.key(network(peer.ip()));

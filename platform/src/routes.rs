@@ -154,7 +154,9 @@ pub fn router<S: Clone + Send + Sync + 'static>(
             gate: gate.clone(),
             need: route.need,
         };
-        let mut handler = route.handler.route_layer(from_fn_with_state(guard, gate::check));
+        let mut handler = route
+            .handler
+            .route_layer(from_fn_with_state(guard, gate::check));
         if route.is_door {
             handler = handler.route_layer(from_fn_with_state(limiter.clone(), rates::at_the_door));
         }

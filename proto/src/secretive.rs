@@ -43,8 +43,7 @@ impl fmt::Debug for LoginRequest {
 
 impl fmt::Debug for RefreshRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshRequest")
-            .finish_non_exhaustive()
+        f.debug_struct("RefreshRequest").finish_non_exhaustive()
     }
 }
 

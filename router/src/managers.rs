@@ -134,7 +134,11 @@ impl Managers {
     /// Speaks to managers under TLS where they serve it, with a token of our own where they want
     /// one.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, tls: Option<Connector>, tokens: Option<bearer::Settings>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        tls: Option<Connector>,
+        tokens: Option<bearer::Settings>,
+    ) -> Self {
         Self {
             store,
             tls,

@@ -17,6 +17,14 @@ pub enum Error {
     /// The token cannot travel in a header.
     #[error("--token holds characters that a bearer token cannot have")]
     BadToken,
+    /// The file of `--token-file`.
+    #[error("token file {path} cannot be used: {reason}")]
+    BadTokenFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file of `--ca`.
     #[error("certificate authority {path} is not readable: {reason}")]
     BadCa {
@@ -128,6 +136,7 @@ impl Error {
             Self::BadAddress { .. }
             | Self::NoAddress
             | Self::BadToken
+            | Self::BadTokenFile { .. }
             | Self::BadCa { .. }
             | Self::NoCa { .. }
             | Self::NoPassword
@@ -151,6 +160,9 @@ impl Error {
             Self::NoPassword | Self::BadPassword { .. } => Some(
                 "give it by --password-file, SHARDCTL_USER_PASSWORD or standard input".to_owned(),
             ),
+            Self::BadTokenFile { .. } => {
+                Some("log in again: shardctl login NAME --token-file FILE".to_owned())
+            }
             Self::BadCa { .. } => Some("--ca takes a PEM file with certificates".to_owned()),
             Self::OutcomeUnknown { see, .. } => {
                 Some(format!("look before trying again: shardctl {see}"))

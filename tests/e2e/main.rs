@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod access;
 mod balance;
 mod console;
 mod differential;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         scatter::trials(&suite),
         outage::trials(&suite),
         transactions::trials(&suite),
+        access::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),

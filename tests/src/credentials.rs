@@ -58,10 +58,16 @@ pub fn cases(secret: &Secret, need: Need) -> Vec<Case> {
     let worthless = [
         ("no token", None),
         ("expired", Some(sign(secret, &expired))),
-        ("wrong key", Some(sign_hs256(&other, "tester", &all, MINUTE))),
+        (
+            "wrong key",
+            Some(sign_hs256(&other, "tester", &all, MINUTE)),
+        ),
         ("alg none", Some(format!("{NONE_HEADER}.{payload}."))),
         ("refresh token", Some(sign(secret, &refresh))),
-        ("unknown API key", Some(format!("shk_{}_{}", "0".repeat(16), "0".repeat(64)))),
+        (
+            "unknown API key",
+            Some(format!("shk_{}_{}", "0".repeat(16), "0".repeat(64))),
+        ),
         ("nonsense", Some("nonsense".to_owned())),
     ];
     let refused = if need == Need::Nothing {
@@ -79,7 +85,10 @@ pub fn cases(secret: &Secret, need: Need) -> Vec<Case> {
         .collect();
     let of_roles = |name: String, roles: &[&str], passes: bool| Case {
         name,
-        header: Some(format!("Bearer {}", sign_hs256(secret, "tester", roles, MINUTE))),
+        header: Some(format!(
+            "Bearer {}",
+            sign_hs256(secret, "tester", roles, MINUTE)
+        )),
         expected: if passes {
             Expected::Passed
         } else {
@@ -126,7 +135,10 @@ pub fn of_grpc(status: Option<&str>) -> Expected {
 #[expect(clippy::expect_used, reason = "what a test cannot do without ends it")]
 pub fn methods_of(package: &str) -> Vec<String> {
     let files = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("the build has made them");
-    let files = files.file.into_iter().filter(|file| file.package() == package);
+    let files = files
+        .file
+        .into_iter()
+        .filter(|file| file.package() == package);
     let services = files.flat_map(|file| file.service);
     let paths = services.flat_map(|service| {
         let prefix = format!("/{package}.{}/", service.name());

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -15,6 +15,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body as text.
     pub body: String,
+    /// The headers.
+    pub headers: HeaderMap,
 }
 
 impl Answer {
@@ -83,7 +85,23 @@ pub async fn delete(url: &str) -> anyhow::Result<Answer> {
 /// # Errors
 /// When no answer comes.
 pub async fn send(method: Method, url: &str, body: Option<String>) -> anyhow::Result<Answer> {
+    send_with(method, url, &[], body).await
+}
+
+/// As [`send`], with headers.
+///
+/// # Errors
+/// When no answer comes.
+pub async fn send_with(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<String>,
+) -> anyhow::Result<Answer> {
     let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
@@ -95,9 +113,11 @@ pub async fn send(method: Method, url: &str, body: Option<String>) -> anyhow::Re
         .await
         .with_context(|| format!("request {url}"))?;
     let status = answer.status();
+    let headers = answer.headers().clone();
     let body = answer.into_body().collect().await?.to_bytes();
     Ok(Answer {
         status,
         body: String::from_utf8_lossy(&body).into_owned(),
+        headers,
     })
 }

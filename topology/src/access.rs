@@ -39,7 +39,9 @@ impl AccountName {
     pub fn try_new(text: &str) -> Result<Self, InvalidAccountName> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
         let valid = (1..=Self::MAX_CHARS).contains(&text.len()) && text.bytes().all(is_allowed);
-        valid.then(|| Self(text.to_owned())).ok_or(InvalidAccountName)
+        valid
+            .then(|| Self(text.to_owned()))
+            .ok_or(InvalidAccountName)
     }
 
     /// Its text.

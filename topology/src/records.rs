@@ -15,8 +15,8 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{DecodeError, decode, encode};
 pub(crate) use codec::rfc3339;
+pub use codec::{DecodeError, decode, encode};
 pub use digest::{Digest, InvalidDigest};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use router::{Incarnation, RouterRecord};

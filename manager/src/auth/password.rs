@@ -142,10 +142,16 @@ mod tests {
     async fn a_password_fits_its_own_hash_alone() {
         let passwords = Passwords::new();
         let hash = passwords.hash(Secret::new("correct horse")).await.unwrap();
-        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
         let fits = async |password: &str, hash: Option<&str>| {
             let password = Secret::new(password);
-            passwords.fits(password, hash.map(str::to_owned)).await.unwrap()
+            passwords
+                .fits(password, hash.map(str::to_owned))
+                .await
+                .unwrap()
         };
         assert!(fits("correct horse", Some(&hash)).await);
         assert!(!fits("Correct horse", Some(&hash)).await);

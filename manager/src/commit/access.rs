@@ -79,7 +79,10 @@ impl Writer {
         compares.extend(absent.map(|key| Compare::CreateRevision(key, Revision(0))));
         ops.extend(position.added(&entry));
         let txn = Txn { compares, ops };
-        Ok(Attempt::Send(Box::new(Draft::new(txn, entry)), change.account))
+        Ok(Attempt::Send(
+            Box::new(Draft::new(txn, entry)),
+            change.account,
+        ))
     }
 
     async fn op(&self, write: Write) -> Result<Op, Error> {

@@ -304,7 +304,9 @@ fn set_up(
         at: now,
     };
     let marker = keys::AUTH_SETUP.to_owned();
-    change.writes.push(Write::Put(marker.clone(), encode(&record)));
+    change
+        .writes
+        .push(Write::Put(marker.clone(), encode(&record)));
     change.absent.push(marker);
     change.action = "setup";
     Ok(change)
@@ -330,10 +332,14 @@ fn alter(
     wanted: &AccountChange,
     (outlived, now): (Duration, SystemTime),
 ) -> Result<Change, Rejection> {
-    let before = find(state, name).ok_or_else(|| Rejection::UnknownAccount { name: name.clone() })?;
+    let before =
+        find(state, name).ok_or_else(|| Rejection::UnknownAccount { name: name.clone() })?;
     let present = before.clone();
     let account = Account {
-        password_hash: wanted.password_hash.clone().unwrap_or(present.password_hash),
+        password_hash: wanted
+            .password_hash
+            .clone()
+            .unwrap_or(present.password_hash),
         rights: Rights {
             roles: wanted.roles.clone().unwrap_or(present.rights.roles),
             groups: wanted.groups.clone().unwrap_or(present.rights.groups),
@@ -363,7 +369,8 @@ fn delete(
     name: &AccountName,
     (outlived, now): (Duration, SystemTime),
 ) -> Result<Change, Rejection> {
-    let before = find(state, name).ok_or_else(|| Rejection::UnknownAccount { name: name.clone() })?;
+    let before =
+        find(state, name).ok_or_else(|| Rejection::UnknownAccount { name: name.clone() })?;
     if manages(before) {
         not_the_last_admin(state, name)?;
     }
@@ -414,7 +421,10 @@ fn manages(account: &Account) -> bool {
 }
 
 fn not_the_last_admin(state: &State, name: &AccountName) -> Result<(), Rejection> {
-    let mut others = state.accounts.iter().filter(|account| account.name != *name);
+    let mut others = state
+        .accounts
+        .iter()
+        .filter(|account| account.name != *name);
     if others.any(manages) {
         Ok(())
     } else {

@@ -53,7 +53,9 @@ impl AuthService for Api {
         request: Request<v1::CreateAccountRequest>,
     ) -> Result<Response<v1::CreateAccountResponse>, Status> {
         let (caller, message) = caller_of(request);
-        Ok(Response::new(self.0.create_account(&caller, message).await?))
+        Ok(Response::new(
+            self.0.create_account(&caller, message).await?,
+        ))
     }
 
     async fn list_accounts(
@@ -75,7 +77,9 @@ impl AuthService for Api {
         request: Request<v1::UpdateAccountRequest>,
     ) -> Result<Response<v1::UpdateAccountResponse>, Status> {
         let (caller, message) = caller_of(request);
-        Ok(Response::new(self.0.update_account(&caller, message).await?))
+        Ok(Response::new(
+            self.0.update_account(&caller, message).await?,
+        ))
     }
 
     async fn delete_account(
@@ -83,7 +87,9 @@ impl AuthService for Api {
         request: Request<v1::DeleteAccountRequest>,
     ) -> Result<Response<v1::DeleteAccountResponse>, Status> {
         let (caller, message) = caller_of(request);
-        Ok(Response::new(self.0.delete_account(&caller, &message).await?))
+        Ok(Response::new(
+            self.0.delete_account(&caller, &message).await?,
+        ))
     }
 
     async fn create_key(

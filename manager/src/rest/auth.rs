@@ -254,9 +254,7 @@ fn groups(names: Option<Vec<String>>) -> Option<v1::Groups> {
     names.map(|names| v1::Groups { names })
 }
 
-pub(super) async fn list_accounts(
-    State(service): State<Service>,
-) -> Result<Json<Accounts>, Error> {
+pub(super) async fn list_accounts(State(service): State<Service>) -> Result<Json<Accounts>, Error> {
     let accounts = service.list_accounts().await?.accounts;
     let accounts = accounts.into_iter().map(Account::from).collect();
     Ok(Json(Accounts { accounts }))
@@ -336,7 +334,9 @@ pub(super) async fn create_key(
         expires_in: new.expires_in,
     };
     let made = service.create_key(&caller, request).await?;
-    let about = made.api_key.ok_or(Error::Internal("an answer about a key has none"))?;
+    let about = made
+        .api_key
+        .ok_or(Error::Internal("an answer about a key has none"))?;
     let made = MadeKey {
         about: about.into(),
         key: made.key,

@@ -11,9 +11,9 @@ use http::{HeaderValue, StatusCode, header};
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::Serialize;
-use utoipa::ToSchema;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use self::body::{Body, Fields, PlanBody};
 use self::shape::{Job, Plan};

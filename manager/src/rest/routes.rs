@@ -201,14 +201,22 @@ fn of_reshard() -> Vec<Route> {
             .does("move all from a shard")
             .takes_both::<Drain, Options>()
             .answers(202),
-        Route::post("/api/v1/reshard/add-shard", OPERATOR, reshard::start::<AddShard>)
-            .does("register a shard and move its part to it")
-            .takes_both::<AddShard, Options>()
-            .answers(202),
-        Route::post("/api/v1/reshard/rebalance", OPERATOR, reshard::start::<Rebalance>)
-            .does("move vnodes so that each shard has its share")
-            .takes_both::<Rebalance, Options>()
-            .answers(202),
+        Route::post(
+            "/api/v1/reshard/add-shard",
+            OPERATOR,
+            reshard::start::<AddShard>,
+        )
+        .does("register a shard and move its part to it")
+        .takes_both::<AddShard, Options>()
+        .answers(202),
+        Route::post(
+            "/api/v1/reshard/rebalance",
+            OPERATOR,
+            reshard::start::<Rebalance>,
+        )
+        .does("move vnodes so that each shard has its share")
+        .takes_both::<Rebalance, Options>()
+        .answers(202),
         Route::get("/api/v1/reshard/jobs", VIEWER, reshard::list)
             .does("list the jobs")
             .gives::<reshard::Jobs>(200),
@@ -218,16 +226,27 @@ fn of_reshard() -> Vec<Route> {
         Route::get("/api/v1/reshard/jobs/{id}/events", VIEWER, reshard::events)
             .does("follow a job as server-sent events")
             .answers(200),
-        Route::post("/api/v1/reshard/jobs/{id}/{request}", OPERATOR, reshard::ask)
-            .does("pause, resume, cancel, rollback or finish a job")
-            .answers(200),
+        Route::post(
+            "/api/v1/reshard/jobs/{id}/{request}",
+            OPERATOR,
+            reshard::ask,
+        )
+        .does("pause, resume, cancel, rollback or finish a job")
+        .answers(200),
     ]
 }
 
 fn of_rest() -> Vec<Route> {
     let audit = Route::get("/api/v1/audit", VIEWER, audit::list).does("list the audit log");
     let texts = [
-        "actor", "action", "target", "from", "request_id", "result", "since", "until",
+        "actor",
+        "action",
+        "target",
+        "from",
+        "request_id",
+        "result",
+        "since",
+        "until",
     ];
     let audit = texts
         .into_iter()

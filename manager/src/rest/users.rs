@@ -7,8 +7,8 @@ use platform::Secret;
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::de::Error as _;
-use utoipa::ToSchema;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;

@@ -77,7 +77,9 @@ impl Service {
             None => None,
         };
         // A name that cannot be one takes as long as one that nobody has.
-        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let hash = account
+            .as_ref()
+            .map(|account| account.password_hash.clone());
         let password = Secret::new(request.password);
         let fits = self.0.auth.passwords.fits(password, hash).await;
         let fits = fits.map_err(|error| unhashed("password", error))?;
@@ -113,9 +115,8 @@ impl Service {
         self.0.auth.grants.shared().load().check(&claims)?;
         let name = AccountName::try_new(&claims.sub).map_err(|_| Rejected::Untrusted)?;
         let account = self.account(&name).await?;
-        let is_same = |account: &Account| {
-            account.enabled && claims.version == Some(account.version)
-        };
+        let is_same =
+            |account: &Account| account.enabled && claims.version == Some(account.version);
         let account = account.filter(is_same).ok_or(Rejected::Revoked)?;
         let (Some(id), rest) = (claims.jti.clone(), issuer.rest(&claims)) else {
             return Err(Rejected::Malformed.into());
@@ -142,7 +143,11 @@ impl Service {
     pub async fn logout(&self, caller: &Caller) -> Result<v1::LogoutResponse, Error> {
         let issuer = self.issuer()?;
         let no_session = |rule: &str| Err(Error::invalid("authorization", rule));
-        let claims = match caller.identity.as_ref().map(|identity| &identity.credential) {
+        let claims = match caller
+            .identity
+            .as_ref()
+            .map(|identity| &identity.credential)
+        {
             Some(Credential::Token(claims)) => claims,
             Some(Credential::Key(_)) => {
                 return no_session("is an API key, which has no session: revoke it");

@@ -30,7 +30,11 @@ struct Checks {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Gate" } else { "Gate(open)" })
+        f.write_str(if self.0.is_some() {
+            "Gate"
+        } else {
+            "Gate(open)"
+        })
     }
 }
 
@@ -114,7 +118,10 @@ pub async fn check(State(guard): State<Guard>, mut request: Request, next: Next)
         request.extensions_mut().insert(identity.clone());
         next.run(request).await
     } else {
-        let text = format!("{} is needed, which {} does not have", guard.need, identity.actor);
+        let text = format!(
+            "{} is needed, which {} does not have",
+            guard.need, identity.actor
+        );
         http_error::refuse(http_error::is_grpc(request.headers()), Kind::Denied, &text)
     };
     response.extensions_mut().insert(identity);

@@ -119,7 +119,10 @@ impl Grants {
             return Err(Rejected::NotReady);
         }
         let ids = [&claims.jti, &claims.sid];
-        let is_revoked = ids.into_iter().flatten().any(|id| self.revoked.contains(id));
+        let is_revoked = ids
+            .into_iter()
+            .flatten()
+            .any(|id| self.revoked.contains(id));
         let is_outdated = claims.version.is_some_and(|version| {
             let floor = self.floors.get(&claims.sub);
             floor.is_some_and(|floor| version < *floor)

@@ -46,10 +46,15 @@ async fn status(app: &Router, headers: &[(&str, &str)]) -> StatusCode {
 #[test]
 fn each_ladder_includes_what_is_below_and_nothing_of_the_other() {
     let included = |role: Role| {
-        let all = Role::ALL.into_iter().filter(|needed| role.includes(*needed));
+        let all = Role::ALL
+            .into_iter()
+            .filter(|needed| role.includes(*needed));
         all.collect::<Vec<_>>()
     };
-    assert_eq!(included(Role::Admin), [Role::Viewer, Role::Operator, Role::Admin]);
+    assert_eq!(
+        included(Role::Admin),
+        [Role::Viewer, Role::Operator, Role::Admin]
+    );
     assert_eq!(included(Role::Viewer), [Role::Viewer]);
     assert_eq!(included(Role::Writer), [Role::Reader, Role::Writer]);
     assert_eq!(included(Role::Reader), [Role::Reader]);
@@ -80,7 +85,11 @@ async fn a_key_opens_by_either_header_until_it_expires_or_is_gone() {
     };
     let bearer = format!("Bearer {key}");
     let wrong = format!("{}0", &key[..key.len() - 1]);
-    let wrong = if wrong == key { format!("{}1", &key[..key.len() - 1]) } else { wrong };
+    let wrong = if wrong == key {
+        format!("{}1", &key[..key.len() - 1])
+    } else {
+        wrong
+    };
     let app = with(Some(known.clone()));
     assert_eq!(status(&app, &[("authorization", &bearer)]).await, 200);
     assert_eq!(status(&app, &[("x-api-key", key)]).await, 200);
@@ -90,7 +99,10 @@ async fn a_key_opens_by_either_header_until_it_expires_or_is_gone() {
         expires_at: Some(now()),
         ..known
     };
-    assert_eq!(status(&with(Some(expired)), &[("x-api-key", key)]).await, 401);
+    assert_eq!(
+        status(&with(Some(expired)), &[("x-api-key", key)]).await,
+        401
+    );
 }
 
 #[test]
@@ -124,7 +136,10 @@ async fn a_refusal_says_who_it_was() {
     );
     let token = sign(&secret(), &Claims::new("ann", MINUTE));
     let request = http::Request::get("/").header("authorization", format!("Bearer {token}"));
-    let response = app.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response = app
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     let identity = response.extensions().get::<Identity>().unwrap();
     assert_eq!(identity.actor, "ann");

@@ -111,8 +111,13 @@ impl Claims {
         let is_subject = (1..=MAX_SUBJECT_BYTES).contains(&self.sub.len())
             && !self.sub.contains(char::is_control);
         let named = [&self.role, &self.roles].into_iter().flatten();
-        let are_few = named.map(Names::as_slice).all(|names| names.len() <= MAX_NAMES)
-            && self.groups.as_ref().is_none_or(|names| names.len() <= MAX_NAMES);
+        let are_few = named
+            .map(Names::as_slice)
+            .all(|names| names.len() <= MAX_NAMES)
+            && self
+                .groups
+                .as_ref()
+                .is_none_or(|names| names.len() <= MAX_NAMES);
         let ids = [&self.jti, &self.sid];
         let are_ids = ids
             .into_iter()

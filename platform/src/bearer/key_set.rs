@@ -106,9 +106,9 @@ impl KeySet {
     /// algorithm is meant.
     pub(super) fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Option<DecodingKey> {
         let keys = self.keys.load();
-        let mut fitting = keys.iter().filter(|key| {
-            key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id)
-        });
+        let mut fitting = keys
+            .iter()
+            .filter(|key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id));
         let found = fitting.next()?;
         fitting.next().is_none().then(|| found.key.clone())
     }

@@ -98,8 +98,10 @@ impl Settings {
         let issuer = named(section, "jwt_issuer");
         let audience = named(section, "jwt_audience");
         let path = named(section, "jwks_path").map(PathBuf::from);
-        let (their_issuer, their_audience) =
-            (named(section, "jwks_issuer"), named(section, "jwks_audience"));
+        let (their_issuer, their_audience) = (
+            named(section, "jwks_issuer"),
+            named(section, "jwks_audience"),
+        );
         if path.is_some() && their_issuer.is_none() {
             section.violation("jwks_issuer", "must be given with jwks_path");
         }

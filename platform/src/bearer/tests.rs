@@ -135,8 +135,14 @@ fn roles_and_groups_are_read_in_each_spelling_and_those_of_others_are_passed_ove
     use crate::access::Role::{Operator, Viewer, Writer};
     for (claims, roles) in [
         (json!({"role": "operator"}), vec![Operator]),
-        (json!({"roles": ["viewer", "writer", "root"]}), vec![Viewer, Writer]),
-        (json!({"role": ["viewer"], "roles": "writer"}), vec![Viewer, Writer]),
+        (
+            json!({"roles": ["viewer", "writer", "root"]}),
+            vec![Viewer, Writer],
+        ),
+        (
+            json!({"role": ["viewer"], "roles": "writer"}),
+            vec![Viewer, Writer],
+        ),
         (json!({"role": "Admin"}), vec![]),
         (json!({}), vec![]),
     ] {
@@ -159,7 +165,11 @@ fn the_previous_secret_is_accepted_and_the_present_one_signs() {
     };
     let verifier = Verifier::try_new(&settings).unwrap();
     for secret in [&old, &new] {
-        assert!(verifier.verify(&sign_hs256(secret, "ann", &[], MINUTE)).is_ok());
+        assert!(
+            verifier
+                .verify(&sign_hs256(secret, "ann", &[], MINUTE))
+                .is_ok()
+        );
     }
     let third = Secret::new("a-third-secret-of-at-least-32-bytes!");
     let token = sign_hs256(&third, "ann", &[], MINUTE);
@@ -181,32 +191,40 @@ fn a_configured_issuer_and_audience_must_be_named() {
     };
     assert!(verify(json!("us"), json!("here")).is_ok());
     assert!(verify(json!("us"), json!(["there", "here"])).is_ok());
-    assert_eq!(verify(json!("them"), json!("here")), Err(Rejected::Untrusted));
-    assert_eq!(verify(json!("us"), json!("there")), Err(Rejected::Untrusted));
+    assert_eq!(
+        verify(json!("them"), json!("here")),
+        Err(Rejected::Untrusted)
+    );
+    assert_eq!(
+        verify(json!("us"), json!("there")),
+        Err(Rejected::Untrusted)
+    );
     assert!(verify(Value::Null, json!("here")).is_err());
     assert!(verify(json!("us"), Value::Null).is_err());
 }
 
 /// A private key made by the `openssl` command, in the form that the library reads.
-fn private_key(arguments: &[&str]) -> Vec<u8> {
-    let output = std::process::Command::new("openssl").args(arguments).output();
-    let output = output.expect("the openssl command is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+fn private_key() -> Vec<u8> {
+    let make = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 | \
+                openssl pkcs8 -topk8 -nocrypt -outform DER";
+    let output = std::process::Command::new("sh").args(["-c", make]).output();
+    let output = output.expect("there is a shell, and the openssl command is installed");
+    assert!(
+        !output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 #[test]
 fn tokens_of_an_identity_provider_are_checked_by_its_key_set_and_no_public_key_is_a_secret() {
     use jsonwebtoken::jwk::{Jwk, JwkSet};
-    let ec = private_key(&[
-        "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-outform", "DER",
-    ]);
+    let ec = private_key();
     let ec = EncodingKey::from_ec_der(&ec);
     let mut public = Jwk::from_encoding_key(&ec, Algorithm::ES256).unwrap();
     public.common.key_id = Some("k1".to_owned());
-    let set = JwkSet {
-        keys: vec![public],
-    };
+    let set = JwkSet { keys: vec![public] };
     let name = format!("jwks-{}-{}.json", std::process::id(), rand::random::<u32>());
     let path = std::env::temp_dir().join(name);
     let text = serde_json::to_string(&set).unwrap();
@@ -232,12 +250,19 @@ fn tokens_of_an_identity_provider_are_checked_by_its_key_set_and_no_public_key_i
         let claims = verifier.verify(&token(id, "https://idp")).unwrap();
         assert_eq!(claims.sub, "ann");
     }
-    for wrong in [token(Some("k2"), "https://idp"), token(None, "https://else")] {
+    for wrong in [
+        token(Some("k2"), "https://idp"),
+        token(None, "https://else"),
+    ] {
         assert_eq!(verifier.verify(&wrong), Err(Rejected::Untrusted));
     }
     // The public key, taken for a secret by whoever forges a token.
     let forged = Secret::new(text);
     let forged = sign_hs256(&forged, "ann", &["admin"], MINUTE);
     assert_eq!(verifier.verify(&forged), Err(Rejected::Untrusted));
-    assert!(verifier.verify(&sign_hs256(&secret(), "ann", &[], MINUTE)).is_ok());
+    assert!(
+        verifier
+            .verify(&sign_hs256(&secret(), "ann", &[], MINUTE))
+            .is_ok()
+    );
 }

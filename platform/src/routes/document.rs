@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Map, Value, json};
-use utoipa::openapi::{RefOr, Schema};
 use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::Route;
 use crate::access::Need;
@@ -51,7 +51,10 @@ impl Shape {
     /// The same with the fields of another type, under a name of its own.
     pub(super) fn with<T: ToSchema>(mut self) -> Self {
         let other = Self::of::<T>();
-        let more = other.parts.first().map(|(_, schema)| schema["properties"].clone());
+        let more = other
+            .parts
+            .first()
+            .map(|(_, schema)| schema["properties"].clone());
         self.name = format!("{}Request", self.name);
         if let Some((name, schema)) = self.parts.first_mut() {
             name.clone_from(&self.name);
@@ -97,7 +100,10 @@ pub fn document<S>(title: &str, version: &str, routes: &[Route<S>]) -> Value {
         }
         let method = route.method.as_str().to_lowercase();
         let item = paths.entry(route.path).or_default();
-        item.insert(method, operation(&route.method, route.path, route.need, doc));
+        item.insert(
+            method,
+            operation(&route.method, route.path, route.need, doc),
+        );
     }
     schemas.insert("Error".to_owned(), error_schema());
     json!({
@@ -183,9 +189,10 @@ fn responses(need: Need, doc: &Doc) -> Value {
     if need != Need::Nothing {
         responses["403"] = refused("the credential gives no right to this");
     }
-    let (status, shape) = doc.gives.as_ref().map_or((200, None), |(status, shape)| {
-        (*status, shape.as_ref())
-    });
+    let (status, shape) = doc
+        .gives
+        .as_ref()
+        .map_or((200, None), |(status, shape)| (*status, shape.as_ref()));
     let mut good = json!({ "description": "done" });
     if let Some(shape) = shape {
         good["content"] = shape.reference();

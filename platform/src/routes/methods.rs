@@ -45,7 +45,9 @@ where
     S::Future: Send + 'static,
 {
     let prefix = format!("/{name}/");
-    let own = methods.iter().filter(|method| method.path.starts_with(&prefix));
+    let own = methods
+        .iter()
+        .filter(|method| method.path.starts_with(&prefix));
     own.fold(Router::new(), |router, method| {
         let guard = Guard {
             gate: gate.clone(),

@@ -167,7 +167,9 @@ impl Executor {
         let planned = self.core.cache.plan(&request.sql, snapshot);
         let planned = planned.map_err(|error| not_sql(&error))?;
         let statement = admission::only_statement(&planned.analysis)?;
-        request.rights.check(statement, (snapshot, &DEFAULT_SEARCH_PATH))?;
+        request
+            .rights
+            .check(statement, (snapshot, &DEFAULT_SEARCH_PATH))?;
         let writes = admission::may_write(&statement.class);
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;

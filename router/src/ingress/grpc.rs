@@ -38,11 +38,7 @@ const READER: Need = Need::Role(Role::Reader);
 ///
 /// # Panics
 /// Never: the descriptors are those that this program was built with.
-pub fn router(
-    executor: Arc<Executor>,
-    readiness: Readiness,
-    doors: &Doors,
-) -> Router {
+pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> Router {
     let (limits, limiter) = (doors.limits, &doors.limiter);
     let service = service::Service::new(executor, limits.max_result_bytes);
     let service = RouterServiceServer::new(service)
@@ -63,7 +59,10 @@ pub fn router(
     let reflection = Router::new()
         .route_service(&paths_of(&reflection), reflection)
         .route_layer(from_fn_with_state(guard, gate::check));
-    let named = (proto::router::v1::router_service_server::SERVICE_NAME, service);
+    let named = (
+        proto::router::v1::router_service_server::SERVICE_NAME,
+        service,
+    );
     methods::router(named, METHODS, &doors.gate, limiter)
         .merge(reflection)
         .route_layer(from_fn_with_state(limiter.clone(), rates::limit))

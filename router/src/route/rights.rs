@@ -77,7 +77,9 @@ impl Rights {
         if self.scope.has(group) {
             Ok(())
         } else {
-            Err(denied(format!("group {group} is not among those of the caller")))
+            Err(denied(format!(
+                "group {group} is not among those of the caller"
+            )))
         }
     }
 
@@ -90,7 +92,9 @@ impl Rights {
         let Some(registered) = tables.registered(table) else {
             // PostgreSQL's own say much of all tables, and what is not known is nobody's.
             let name = &table.name;
-            return Err(denied(format!("table {name} is in none of the caller's groups")));
+            return Err(denied(format!(
+                "table {name} is in none of the caller's groups"
+            )));
         };
         let is_allowed = match &registered.placement {
             Placement::Sharded { group, .. } => self.scope.has(group.as_str()),

@@ -41,7 +41,13 @@ async fn each_route_and_method_lets_in_whom_its_row_says() {
             let request = request.uri(route.path).body(Body::empty()).unwrap();
             let status = http.clone().oneshot(request).await.unwrap().status();
             let done = of_http(status.as_u16());
-            assert_eq!(done, case.expected, "{}: {}: {status}", route.name(), case.name);
+            assert_eq!(
+                done,
+                case.expected,
+                "{}: {}: {status}",
+                route.name(),
+                case.name
+            );
         }
     }
     let executor = Arc::clone(&router.executor);

@@ -293,7 +293,8 @@ async fn health_is_open_and_follows_readiness_and_calls_need_a_token() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
-    let token = platform::bearer::sign_hs256(&secret, "tester", &["reader"], Duration::from_secs(60));
+    let token =
+        platform::bearer::sign_hs256(&secret, "tester", &["reader"], Duration::from_secs(60));
     let mut request = tonic::Request::new(statement("SELECT 1", vec![]));
     let header = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", header);

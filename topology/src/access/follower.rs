@@ -82,7 +82,11 @@ impl Follower {
             let Err(error) = self.follow(&mut backoff).await;
             let delay = backoff.next_delay();
             let error = error_chain(&error);
-            tracing::warn!(error, ?delay, "grants in etcd lost, keeping those read last");
+            tracing::warn!(
+                error,
+                ?delay,
+                "grants in etcd lost, keeping those read last"
+            );
             sleep(delay).await;
         }
     }

@@ -31,7 +31,6 @@ impl Digest {
     pub fn bytes(&self) -> [u8; 32] {
         self.0
     }
-
 }
 
 impl From<[u8; 32]> for Digest {

@@ -4,11 +4,11 @@
 use proto::manager::v1;
 use proto::manager::v1::plan_request::Operation;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::super::shards::NewShard;
 use crate::error::Error;

@@ -76,7 +76,13 @@ async fn each_route_lets_in_whom_its_row_says() {
             let response = manager.app.clone().oneshot(request).await.unwrap();
             let status = response.status();
             let done = of_http(status.as_u16());
-            assert_eq!(done, case.expected, "{}: {}: {status}", route.name(), case.name);
+            assert_eq!(
+                done,
+                case.expected,
+                "{}: {}: {status}",
+                route.name(),
+                case.name
+            );
             assert_ne!(status, StatusCode::NOT_IMPLEMENTED);
             tried += 1;
         }
@@ -98,7 +104,11 @@ async fn each_method_lets_in_whom_its_row_says() {
             let response = manager.grpc.clone().oneshot(request).await.unwrap();
             let status = response.headers().get("grpc-status");
             let done = of_grpc(status.and_then(|status| status.to_str().ok()));
-            assert_eq!(done, case.expected, "{}: {}: {status:?}", method.path, case.name);
+            assert_eq!(
+                done, case.expected,
+                "{}: {}: {status:?}",
+                method.path, case.name
+            );
         }
     }
 }
@@ -127,7 +137,10 @@ async fn the_document_that_is_served_describes_every_route_and_no_other() {
             methods.map(move |method| format!("{} {path}", method.to_uppercase()))
         })
         .collect();
-    let routes: BTreeSet<String> = routes().iter().map(super::super::routes::Route::name).collect();
+    let routes: BTreeSet<String> = routes()
+        .iter()
+        .map(super::super::routes::Route::name)
+        .collect();
     assert_eq!(described, routes);
     let text = served.to_string();
     let schemas = served["components"]["schemas"].as_object().unwrap();
@@ -138,7 +151,10 @@ async fn the_document_that_is_served_describes_every_route_and_no_other() {
     }
     let secured = &served["paths"]["/api/v1/shards"]["post"];
     assert_eq!(secured["x-needs"], "operator");
-    assert_eq!(served["paths"]["/api/v1/auth/login"]["post"]["security"], Value::Null);
+    assert_eq!(
+        served["paths"]["/api/v1/auth/login"]["post"]["security"],
+        Value::Null
+    );
     assert!(schemas["NewShard"]["properties"]["primary_endpoint"].is_object());
 }
 
@@ -147,12 +163,18 @@ async fn the_first_administrator_is_created_once_and_sessions_end() {
     let manager = guarded(gate()).await;
     let body = json!({ "name": "root", "password": "correct horse" });
     let short = json!({ "name": "root", "password": "short" });
-    assert_eq!(manager.post("/auth/setup", &short).await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        manager.post("/auth/setup", &short).await.0,
+        StatusCode::BAD_REQUEST
+    );
     let (status, made) = manager.post("/auth/setup", &body).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     assert_eq!(made["account"]["roles"], json!(["admin"]));
     let again = json!({ "name": "other", "password": "correct horse" });
-    assert_eq!(manager.post("/auth/setup", &again).await.0, StatusCode::CONFLICT);
+    assert_eq!(
+        manager.post("/auth/setup", &again).await.0,
+        StatusCode::CONFLICT
+    );
     let wrong = json!({ "name": "root", "password": "wrong horse" });
     let unknown = json!({ "name": "nobody", "password": "correct horse" });
     for body in [&wrong, &unknown, &json!({ "name": "a/b", "password": "x" })] {
@@ -163,12 +185,18 @@ async fn the_first_administrator_is_created_once_and_sessions_end() {
     assert_eq!(status, StatusCode::OK);
     let token = session["access_token"].as_str().unwrap();
     let (_, me) = manager.as_holder(token, "GET", "/auth/me", None).await;
-    assert_eq!(me, json!({ "name": "root", "roles": ["admin"], "groups": null }));
+    assert_eq!(
+        me,
+        json!({ "name": "root", "roles": ["admin"], "groups": null })
+    );
     let refresh = json!({ "refresh_token": session["refresh_token"] });
     let (status, next) = manager.post("/auth/refresh", &refresh).await;
     assert_eq!(status, StatusCode::OK, "{next}");
     // A refresh token is good once.
-    assert_eq!(manager.post("/auth/refresh", &refresh).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        manager.post("/auth/refresh", &refresh).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     let next = next["access_token"].as_str().unwrap();
     let (status, _) = manager.as_holder(next, "POST", "/auth/logout", None).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
@@ -185,32 +213,52 @@ async fn accounts_and_keys_do_what_their_roles_say_until_they_are_taken_away() {
     let root = json!({ "name": "root", "password": "correct horse" });
     let (_, session) = manager.post("/auth/setup", &root).await;
     let root = session["access_token"].as_str().unwrap();
-    let last = manager.as_holder(root, "DELETE", "/auth/accounts/root", None).await;
+    let last = manager
+        .as_holder(root, "DELETE", "/auth/accounts/root", None)
+        .await;
     assert_eq!(last.0, StatusCode::CONFLICT, "{}", last.1);
     let eve = json!({ "name": "eve", "password": "12345678", "roles": ["viewer"] });
-    let made = manager.as_holder(root, "POST", "/auth/accounts", Some(&eve)).await;
+    let made = manager
+        .as_holder(root, "POST", "/auth/accounts", Some(&eve))
+        .await;
     assert_eq!(made.0, StatusCode::CREATED, "{}", made.1);
     let login = json!({ "name": "eve", "password": "12345678" });
     let (_, session) = manager.post("/auth/login", &login).await;
     let eve = session["access_token"].as_str().unwrap();
-    assert_eq!(manager.as_holder(eve, "GET", "/shards", None).await.0, StatusCode::OK);
+    assert_eq!(
+        manager.as_holder(eve, "GET", "/shards", None).await.0,
+        StatusCode::OK
+    );
     let group = json!({ "name": "g", "key_type": "text" });
-    let refused = manager.as_holder(eve, "POST", "/groups", Some(&group)).await;
+    let refused = manager
+        .as_holder(eve, "POST", "/groups", Some(&group))
+        .await;
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
     let raise = json!({ "roles": ["operator"] });
-    let raised = manager.as_holder(root, "PATCH", "/auth/accounts/eve", Some(&raise)).await;
+    let raised = manager
+        .as_holder(root, "PATCH", "/auth/accounts/eve", Some(&raise))
+        .await;
     assert_eq!(raised.0, StatusCode::OK, "{}", raised.1);
     // What she was given before is over.
-    assert_eq!(manager.as_holder(eve, "GET", "/shards", None).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        manager.as_holder(eve, "GET", "/shards", None).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     let key = json!({ "name": "ci", "role": "operator" });
-    let (status, made) = manager.as_holder(root, "POST", "/auth/keys", Some(&key)).await;
+    let (status, made) = manager
+        .as_holder(root, "POST", "/auth/keys", Some(&key))
+        .await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
-    let created = manager.as_holder(key, "POST", "/groups", Some(&group)).await;
+    let created = manager
+        .as_holder(key, "POST", "/groups", Some(&group))
+        .await;
     assert_eq!(created.0, StatusCode::CREATED, "{}", created.1);
     let refused = manager.as_holder(key, "GET", "/auth/keys", None).await;
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
-    let (_, audit) = manager.as_holder(root, "GET", "/audit?action=create_group", None).await;
+    let (_, audit) = manager
+        .as_holder(root, "GET", "/audit?action=create_group", None)
+        .await;
     assert_eq!(audit["entries"][0]["actor"], format!("key:{id}"));
     let (_, audit) = manager.as_holder(root, "GET", "/audit", None).await;
     let text = audit.to_string();
@@ -220,5 +268,8 @@ async fn accounts_and_keys_do_what_their_roles_say_until_they_are_taken_away() {
     let path = format!("/auth/keys/{id}");
     let gone = manager.as_holder(root, "DELETE", &path, None).await;
     assert_eq!(gone.0, StatusCode::NO_CONTENT);
-    assert_eq!(manager.as_holder(key, "GET", "/shards", None).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        manager.as_holder(key, "GET", "/shards", None).await.0,
+        StatusCode::UNAUTHORIZED
+    );
 }

@@ -47,7 +47,12 @@ impl Service {
     /// # Errors
     /// When the store or a record cannot be read.
     pub async fn list_accounts(&self) -> Result<v1::ListAccountsResponse, Error> {
-        let listing = self.0.store.list(keys::ACCOUNTS).await.map_err(unreadable)?;
+        let listing = self
+            .0
+            .store
+            .list(keys::ACCOUNTS)
+            .await
+            .map_err(unreadable)?;
         let entries = listing.entries.iter();
         let accounts = entries.map(|entry| decode::<Account>(&entry.key, &entry.value));
         let mut accounts: Vec<Account> = accounts.collect::<Result<_, _>>()?;
@@ -86,7 +91,10 @@ impl Service {
         let name = account_name("name", &request.name)?;
         let groups = match (request.groups, request.all_groups) {
             (Some(_), true) => {
-                return Err(Error::invalid("groups", "is not for an account of all groups"));
+                return Err(Error::invalid(
+                    "groups",
+                    "is not for an account of all groups",
+                ));
             }
             (Some(groups), false) => Some(group_names(Some(groups))?),
             (None, true) => Some(None),
@@ -113,7 +121,8 @@ impl Service {
         };
         let account = self.change_access(caller, command).await?;
         let floor = account.as_ref().map_or(0, |account| account.version);
-        self.seen(|grants| grants.floors.get(name.as_str()) >= Some(&floor)).await;
+        self.seen(|grants| grants.floors.get(name.as_str()) >= Some(&floor))
+            .await;
         let account = account.as_ref().map(describe::account);
         Ok(v1::UpdateAccountResponse { account })
     }
@@ -135,7 +144,8 @@ impl Service {
             outlived: self.longest_token(),
         };
         self.change_access(caller, command).await?;
-        self.seen(|grants| grants.floors.get(name.as_str()) > Some(&version)).await;
+        self.seen(|grants| grants.floors.get(name.as_str()) > Some(&version))
+            .await;
         Ok(v1::DeleteAccountResponse {})
     }
 

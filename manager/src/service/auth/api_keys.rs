@@ -38,13 +38,17 @@ impl Service {
         let name = request.name.trim();
         let length = name.chars().count();
         if !(1..=MAX_NAME_CHARS).contains(&length) || name.contains(char::is_control) {
-            let rule = format!("must be 1 to {MAX_NAME_CHARS} characters, none a control character");
+            let rule =
+                format!("must be 1 to {MAX_NAME_CHARS} characters, none a control character");
             return Err(Error::invalid("name", rule));
         }
         let rights = rights(&request.roles, request.groups)?;
         let lifetime = request.expires_in.unwrap_or(DEFAULT_LIFETIME.as_secs());
         if lifetime > MAX_LIFETIME.as_secs() {
-            return Err(Error::invalid("expires_in", "must be at most ten years in seconds"));
+            return Err(Error::invalid(
+                "expires_in",
+                "must be at most ten years in seconds",
+            ));
         }
         let expires_at = (lifetime > 0).then(|| bearer::now() + lifetime);
         let NewKey { id, key, hash } = NewKey::random();
@@ -55,7 +59,8 @@ impl Service {
             caller.author.actor.clone(),
             (SystemTime::now(), expires_at),
         );
-        self.change_access(caller, Command::CreateKey(made.clone())).await?;
+        self.change_access(caller, Command::CreateKey(made.clone()))
+            .await?;
         self.seen(|grants| grants.keys.contains_key(&id)).await;
         Ok(v1::CreateKeyResponse {
             api_key: Some(describe::api_key(&made)),
@@ -68,7 +73,12 @@ impl Service {
     /// # Errors
     /// When the store or a record cannot be read.
     pub async fn list_keys(&self) -> Result<v1::ListKeysResponse, Error> {
-        let listing = self.0.store.list(keys::API_KEYS).await.map_err(unreadable)?;
+        let listing = self
+            .0
+            .store
+            .list(keys::API_KEYS)
+            .await
+            .map_err(unreadable)?;
         let entries = listing.entries.iter();
         let keys = entries.map(|entry| decode::<ApiKey>(&entry.key, &entry.value));
         let mut keys: Vec<ApiKey> = keys.collect::<Result<_, _>>()?;
@@ -87,7 +97,8 @@ impl Service {
         request: v1::RevokeKeyRequest,
     ) -> Result<v1::RevokeKeyResponse, Error> {
         let id = request.id;
-        self.change_access(caller, Command::RevokeKey { id: id.clone() }).await?;
+        self.change_access(caller, Command::RevokeKey { id: id.clone() })
+            .await?;
         self.seen(|grants| !grants.keys.contains_key(&id)).await;
         Ok(v1::RevokeKeyResponse {})
     }
