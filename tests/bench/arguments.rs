@@ -6,7 +6,7 @@ use crate::pgbench::Mode;
 
 pub(crate) const USAGE: &str =
     "usage: bench [--quick] [--seconds N] [--rounds N] [--modes M,..] [--clients N,..]
-             [--idle-clients N] [--bulk-mib N]
+             [--idle-clients N] [--bulk-mib N] [--cutovers N] [--parts P,..]
 
 Measures PostgreSQL, PgBouncer and the router, and writes <target>/bench/report.md.
 
@@ -16,7 +16,41 @@ Measures PostgreSQL, PgBouncer and the router, and writes <target>/bench/report.
   --modes M,..      of simple, extended, prepared; default all
   --clients N,..    default 1,8,32,128
   --idle-clients N  whose memory is measured; default 1000
-  --bulk-mib N      size of the large result; default 1024";
+  --bulk-mib N      size of the large result; default 1024
+  --cutovers N      whose pauses are measured; default 40
+  --parts P,..      of memory, points, bulk, pauses; default all";
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Memory of the proxies.
+    Memory,
+    /// Point reads.
+    Points,
+    /// A large result.
+    Bulk,
+    /// Cutovers.
+    Pauses,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Memory, Self::Points, Self::Bulk, Self::Pauses];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Points => "points",
+            Self::Bulk => "bulk",
+            Self::Pauses => "pauses",
+        }
+    }
+
+    fn read(word: &str) -> anyhow::Result<Self> {
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|part| part.name() == word);
+        found.with_context(|| format!("{word} is not a part"))
+    }
+}
 
 /// The arguments.
 #[derive(Debug, Clone)]
@@ -27,6 +61,8 @@ pub(crate) struct Arguments {
     pub(crate) clients: Vec<usize>,
     pub(crate) idle_clients: usize,
     pub(crate) bulk_mib: u64,
+    pub(crate) cutovers: usize,
+    pub(crate) parts: Vec<Part>,
 }
 
 impl Default for Arguments {
@@ -38,6 +74,8 @@ impl Default for Arguments {
             clients: vec![1, 8, 32, 128],
             idle_clients: 1000,
             bulk_mib: 1024,
+            cutovers: 40,
+            parts: Part::ALL.to_vec(),
         }
     }
 }
@@ -60,6 +98,13 @@ impl Arguments {
                 "--rounds" => arguments.rounds = number(value()?)?,
                 "--idle-clients" => arguments.idle_clients = number(value()?)?,
                 "--bulk-mib" => arguments.bulk_mib = number(value()?)?,
+                "--cutovers" => arguments.cutovers = number(value()?)?,
+                "--parts" => {
+                    arguments.parts = value()?
+                        .split(',')
+                        .map(Part::read)
+                        .collect::<Result<_, _>>()?;
+                }
                 "--clients" => {
                     arguments.clients =
                         value()?.split(',').map(number).collect::<Result<_, _>>()?;
@@ -76,6 +121,11 @@ impl Arguments {
         Ok(Some(arguments))
     }
 
+    /// Whether a part is to be measured.
+    pub(crate) fn wants(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
     fn be_quick(&mut self) {
         *self = Self {
             seconds: 1,
@@ -84,6 +134,8 @@ impl Arguments {
             idle_clients: 50,
             bulk_mib: 32,
             modes: Mode::ALL.to_vec(),
+            cutovers: 2,
+            parts: Part::ALL.to_vec(),
         };
     }
 }

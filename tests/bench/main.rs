@@ -14,13 +14,14 @@ mod bulk;
 mod idle;
 mod load;
 mod machine;
+mod pauses;
 mod pgbench;
 mod points;
 mod report;
 mod subject;
 mod usage;
 
-use arguments::Arguments;
+use arguments::{Arguments, Part};
 use report::Report;
 use subject::Subjects;
 
@@ -65,18 +66,16 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "load average before the start: {}",
         machine.load_before
     ));
-    let subjects = Subjects::start(&progress).await?;
-    // Before any other client has left something behind.
-    let idle = idle::measure(&subjects, arguments, &progress).await?;
-    let points = points::measure(&subjects, arguments, &progress).await?;
-    let bulk = bulk::measure(&subjects, arguments, &progress).await?;
-    let report = Report {
-        arguments,
-        machine: &machine,
-        idle: &idle,
-        points: &points,
-        bulk: &bulk,
-    };
+    let mut report = Report::new(arguments, machine);
+    if [Part::Memory, Part::Points, Part::Bulk]
+        .into_iter()
+        .any(|part| arguments.wants(part))
+    {
+        measure_proxies(arguments, &mut report, &progress).await?;
+    }
+    if arguments.wants(Part::Pauses) {
+        report.pauses = Some(pauses::measure(arguments, &progress).await?);
+    }
     let text = report.markdown();
     let folder = target_folder()?.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
@@ -84,6 +83,25 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     std::fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
     say(&text);
     progress.done(&format!("written to {}", file.display()));
+    Ok(())
+}
+
+async fn measure_proxies(
+    arguments: &Arguments,
+    report: &mut Report<'_>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let subjects = Subjects::start(progress).await?;
+    // Before any other client has left something behind.
+    if arguments.wants(Part::Memory) {
+        report.idle = idle::measure(&subjects, arguments, progress).await?;
+    }
+    if arguments.wants(Part::Points) {
+        report.points = points::measure(&subjects, arguments, progress).await?;
+    }
+    if arguments.wants(Part::Bulk) {
+        report.bulk = bulk::measure(&subjects, arguments, progress).await?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! The report as Markdown.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Part};
 use crate::bulk::Bulk;
 use crate::idle::Idle;
 use crate::machine::Machine;
+use crate::pauses::{Pauses, percentile};
 use crate::pgbench::Mode;
 use crate::points::Point;
 use crate::subject::Subject;
@@ -13,13 +15,26 @@ use crate::subject::Subject;
 /// Everything that was measured.
 pub(crate) struct Report<'a> {
     pub(crate) arguments: &'a Arguments,
-    pub(crate) machine: &'a Machine,
-    pub(crate) idle: &'a [Idle],
-    pub(crate) points: &'a [Point],
-    pub(crate) bulk: &'a [Bulk],
+    pub(crate) machine: Machine,
+    pub(crate) idle: Vec<Idle>,
+    pub(crate) points: Vec<Point>,
+    pub(crate) bulk: Vec<Bulk>,
+    pub(crate) pauses: Option<Pauses>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// Nothing is measured yet.
+    pub(crate) fn new(arguments: &'a Arguments, machine: Machine) -> Self {
+        Self {
+            arguments,
+            machine,
+            idle: Vec::new(),
+            points: Vec::new(),
+            bulk: Vec::new(),
+            pauses: None,
+        }
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let mut text = String::new();
         self.write(&mut text)
@@ -29,15 +44,25 @@ impl Report<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         self.write_machine(out)?;
-        for &mode in &self.arguments.modes {
-            self.write_points(out, mode)?;
+        if self.arguments.wants(Part::Points) {
+            for &mode in &self.arguments.modes {
+                self.write_points(out, mode)?;
+            }
         }
-        self.write_idle(out)?;
-        self.write_bulk(out)
+        if self.arguments.wants(Part::Memory) {
+            self.write_idle(out)?;
+        }
+        if self.arguments.wants(Part::Bulk) {
+            self.write_bulk(out)?;
+        }
+        match &self.pauses {
+            Some(pauses) => write_pauses(out, pauses),
+            None => Ok(()),
+        }
     }
 
     fn write_machine(&self, out: &mut String) -> std::fmt::Result {
-        let machine = self.machine;
+        let machine = &self.machine;
         writeln!(
             out,
             "{} on {} ({} cores, {} GiB), Linux {}. Load average before the run: {}. \
@@ -93,7 +118,7 @@ impl Report<'_> {
             "| proxy | RSS at rest MiB | PSS at rest MiB | RSS with {clients} idle clients MiB | KiB for each client |"
         )?;
         writeln!(out, "|---|---:|---:|---:|---:|")?;
-        for idle in self.idle {
+        for idle in &self.idle {
             let grown = idle
                 .with_clients
                 .resident_kib
@@ -122,7 +147,7 @@ impl Report<'_> {
             "| through | seconds | proxy CPU s | proxy's peak RSS MiB |"
         )?;
         writeln!(out, "|---|---:|---:|---:|")?;
-        for bulk in self.bulk {
+        for bulk in &self.bulk {
             let peak = bulk
                 .peak_kib
                 .map_or_else(|| "-".to_owned(), |peak| tenths(peak, 1024));
@@ -136,6 +161,39 @@ impl Report<'_> {
         }
         Ok(())
     }
+}
+
+fn write_pauses(out: &mut String, pauses: &Pauses) -> std::fmt::Result {
+    writeln!(
+        out,
+        "\n### {} cutovers, {} tried, {} writes told to be tried again\n",
+        pauses.recorded.len(),
+        pauses.attempts,
+        pauses.repetitions,
+    )?;
+    writeln!(out, "| ms | of | p50 | p99 | longest |")?;
+    writeln!(out, "|---|---:|---:|---:|---:|")?;
+    let rows = [
+        ("pause, from hold to flip", &pauses.recorded),
+        ("longest write on a moving key, by job", &pauses.longest),
+        ("writes on moving keys, no job", &pauses.movers_quiet),
+        ("writes on other keys, no job", &pauses.others_quiet),
+        ("writes on other keys, during jobs", &pauses.others_moving),
+    ];
+    for (what, values) in rows {
+        let at = |percent| number(percentile(values, percent).map(millis), 2);
+        let (p50, p99, longest) = (at(50), at(99), at(100));
+        writeln!(
+            out,
+            "| {what} | {} | {p50} | {p99} | {longest} |",
+            values.len()
+        )?;
+    }
+    Ok(())
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn number(value: Option<f64>, places: usize) -> String {

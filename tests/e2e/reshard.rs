@@ -12,6 +12,7 @@ pub(crate) mod job;
 mod kinds;
 mod ledger;
 mod load;
+mod neighbours;
 mod nemesis;
 mod reads;
 mod refusals;
@@ -21,6 +22,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         crash::trials(suite),
         kinds::trials(suite),
+        neighbours::trials(suite),
         nemesis::trials(suite),
         reads::trials(suite),
         refusals::trials(suite),

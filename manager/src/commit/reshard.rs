@@ -88,11 +88,14 @@ impl Writer {
         let position = known.position;
         let epoch = match &write.effect {
             Effect::None => known.loaded.epoch(),
-            Effect::Hold(_) | Effect::Release { .. } | Effect::Flip { .. } => {
+            Effect::Hold(_)
+            | Effect::Release { .. }
+            | Effect::Flip { .. }
+            | Effect::State { .. } => {
                 let loaded = &mut known.loaded;
                 let present = loaded.snapshot()?;
                 let epoch = present.epoch().next();
-                let changes = write.effect.ops(&present)?;
+                let changes = write.effect.ops(&present, now)?;
                 after(&mut loaded.parts, epoch, &changes)?;
                 compares.push(Compare::ModRevision(
                     keys::HEAD.to_owned(),

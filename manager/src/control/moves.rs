@@ -2,8 +2,9 @@
 //! owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
-use topology::records::{Hold, ShardVnodes, encode};
+use topology::records::{Hold, Shard, ShardState, ShardVnodes, encode};
 use topology::store::Op;
 use topology::{Placement, ShardId, Snapshot, TableName, Token, keys};
 
@@ -41,14 +42,21 @@ pub enum Effect {
         /// The hold that ends with it, if one does.
         release: Option<String>,
     },
+    /// A shard is given no more vnodes, or may be given some again.
+    State {
+        /// The shard.
+        shard: ShardId,
+        /// What it is from now on.
+        state: ShardState,
+    },
 }
 
 impl Effect {
-    /// The writes of it; none for [`Self::None`].
+    /// The writes of it at a time; none for [`Self::None`].
     ///
     /// # Errors
     /// [`Rejection`] when the topology is not what the job believes it to be.
-    pub fn ops(&self, snapshot: &Snapshot) -> Result<Vec<Op>, Rejection> {
+    pub fn ops(&self, snapshot: &Snapshot, now: SystemTime) -> Result<Vec<Op>, Rejection> {
         match self {
             Self::None => Ok(Vec::new()),
             Self::Hold(hold) => Ok(vec![Op::put(keys::hold(&hold.id), encode(hold))]),
@@ -60,11 +68,41 @@ impl Effect {
             } => {
                 same_tables(snapshot, tables)?;
                 let mut ops = hand_over(snapshot, handovers)?;
+                ops.extend(wake(snapshot, handovers, now));
                 ops.extend(release.iter().map(|hold| Op::delete(keys::hold(hold))));
                 Ok(ops)
             }
+            Self::State { shard, state } => {
+                let unknown = || Rejection::UnknownShard { id: shard.clone() };
+                let index = snapshot.index_of(shard).ok_or_else(unknown)?;
+                let found = snapshot.shard(index).ok_or_else(unknown)?;
+                Ok(vec![put_state(found, *state, now)])
+            }
         }
     }
+}
+
+fn put_state(shard: &Shard, state: ShardState, now: SystemTime) -> Op {
+    let shard = Shard {
+        state,
+        version: shard.version + 1,
+        updated_at: now,
+        ..shard.clone()
+    };
+    Op::put(keys::shard(&shard.id), encode(&shard))
+}
+
+/// A drained shard that somebody gives vnodes takes part again.
+fn wake<'a>(
+    snapshot: &'a Snapshot,
+    handovers: &'a [Handover],
+    now: SystemTime,
+) -> impl Iterator<Item = Op> + 'a {
+    let shards = snapshot.shards().iter();
+    let woken = shards.filter(|shard| {
+        shard.state == ShardState::Inactive && handovers.iter().any(|one| one.to == shard.id)
+    });
+    woken.map(move |shard| put_state(shard, ShardState::Active, now))
 }
 
 /// The registered tables whose rows are placed by key.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use topology::records::encode;
 use topology::store::{Compare, Op, Revision, Txn};
-use topology::{Term, keys};
+use topology::{Epoch, Term, keys};
 
 use super::api::{Error, JobView, Request, Status};
 use super::driver::{Assignment, Context, Ended, Orders, Report, drive};
@@ -119,6 +119,8 @@ pub struct Runner {
     drivers: Drivers,
     /// The rows at the last look, for the rate.
     last_rows: u64,
+    /// The epoch of the last record.
+    written: Epoch,
 }
 
 impl std::fmt::Debug for Runner {
@@ -147,6 +149,7 @@ impl Runner {
             running: BTreeMap::new(),
             drivers: FuturesUnordered::new(),
             last_rows: 0,
+            written: Epoch::default(),
         }
     }
 
@@ -343,7 +346,7 @@ impl Runner {
         if is_completed && is_equal && is_kept_long_enough() == Some(true) {
             job.goal = Goal::Finish;
         }
-        if job == self.stored.job.0 {
+        if job == self.stored.job.0 && !self.lacks_effect() {
             return Ok(());
         }
         let author = Author {
@@ -352,6 +355,13 @@ impl Runner {
             from: None,
         };
         self.write(job, author, "settle_reshard").await
+    }
+
+    /// Whether the topology is not as the job's record means it to be, as far as is known.
+    fn lacks_effect(&self) -> bool {
+        let snapshot = self.context.topology.snapshot();
+        let is_newer = snapshot.epoch() >= self.written;
+        is_newer && self.stored.job.0.effect(&snapshot) != Effect::None
     }
 
     /// Does what an operator asks, as far as a record goes.
@@ -423,13 +433,14 @@ impl Runner {
             author,
             unchanged: vec![(key.clone(), self.stored.job.1)],
             records: Box::new(move |_| vec![Op::put(key.clone(), record.clone())]),
-            effect: Effect::None,
+            effect: job.effect(&self.context.topology.snapshot()),
             action,
             target: job.id.to_string(),
             detail: json!({ "goal": job.goal, "outcome": job.outcome, "paused": job.is_paused }),
         };
         let applied = self.context.writer.write_reshard(&write).await?;
         self.stored.job = (job, applied.revision);
+        self.written = applied.epoch;
         Ok(())
     }
 

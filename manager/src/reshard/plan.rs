@@ -220,6 +220,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The shard that is to be left empty, if that is the aim.
+    #[must_use]
+    pub fn drains(&self) -> Option<&ShardId> {
+        let is_drain = self.kind == Kind::Drain;
+        let source = self.legs.first().and_then(|leg| leg.first());
+        source.filter(|_| is_drain).map(|flow| &flow.from)
+    }
+
     /// Makes the plan for what is wanted.
     ///
     /// # Errors

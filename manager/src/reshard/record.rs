@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use topology::{ShardId, Snapshot};
+use topology::records::ShardState;
+use topology::{Placement, ShardId, Snapshot};
 
 use super::api::Status;
 use super::ids::JobId;
 use super::machine::Goal;
 use super::plan::{Intent, Plan};
 use crate::control::NewShard;
+use crate::control::moves::Effect;
 
 /// How a job runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +108,40 @@ pub struct Job {
     /// The request's id, as in the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+}
+
+impl Job {
+    /// What its being as it is means for the topology: a shard is given nothing while it is being
+    /// drained and once it is, unless that is taken back.
+    #[must_use]
+    pub fn effect(&self, snapshot: &Snapshot) -> Effect {
+        let Some(drained) = self.plan.drains() else {
+            return Effect::None;
+        };
+        let state = match (self.goal, self.outcome) {
+            (Goal::Back, _) | (_, Some(Status::Failed)) => ShardState::Active,
+            (Goal::Move | Goal::Finish, Some(Status::Completed)) if !is_home(snapshot, drained) => {
+                ShardState::Inactive
+            }
+            (Goal::Move | Goal::Finish, _) => ShardState::Draining,
+        };
+        let index = snapshot.index_of(drained);
+        match index.and_then(|index| snapshot.shard(index)) {
+            Some(shard) if shard.state != state => Effect::State {
+                shard: drained.clone(),
+                state,
+            },
+            Some(_) | None => Effect::None,
+        }
+    }
+}
+
+/// Whether tables that are not sharded are on a shard: no plan moves them.
+fn is_home(snapshot: &Snapshot, shard: &ShardId) -> bool {
+    snapshot.tables().any(|table| match &table.placement {
+        Placement::Unsharded { shard_id } => shard_id == shard,
+        Placement::Sharded { .. } | Placement::Reference => false,
+    })
 }
 
 /// What a plan was made from, kept for a while so that it can be run by its id: made again from

@@ -25,7 +25,6 @@ use super::record::Job;
 use super::sweep::sweep;
 use crate::audit::Author;
 use crate::commit::ReshardWrite;
-use crate::control::moves::Effect;
 use crate::leader::{self, Standing};
 
 /// Most questions that wait for an answer, of one job and of all.
@@ -281,7 +280,7 @@ impl Tenure {
             term: self.term,
             author,
             unchanged: unchanged.collect(),
-            effect: Effect::None,
+            effect: job.effect(&self.context.topology.snapshot()),
             action: job.plan.kind.action(),
             target: job.id.to_string(),
             detail: job.plan.detail(),

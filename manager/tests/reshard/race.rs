@@ -132,7 +132,7 @@ async fn fences(server: &Server, leg: &LegId) -> (Vec<Duration>, u64) {
         loop {
             let start = Instant::now();
             let budget = Duration::from_millis(100);
-            let fenced = fence::fence(&mut session, TERM, &guarded, (Epoch(epoch), None), budget);
+            let fenced = fence::fence(&mut session, TERM, &guarded, Epoch(epoch), budget);
             match fenced.await {
                 Ok(_) => {
                     took.push(start.elapsed());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use tests::Cluster;
 use tests::cluster::Plan;
+use tests::{Cluster, http};
 use tokio::time::sleep;
 use topology::ShardId;
 
@@ -63,6 +63,12 @@ async fn run(cluster: &Cluster, path: &str, body: Value, end: &str) -> anyhow::R
     Ok(done)
 }
 
+/// What the manager says a shard is.
+async fn status(cluster: &Cluster, shard: &str) -> anyhow::Result<Value> {
+    let url = cluster.manager(0)?.api(&format!("/shards/{shard}"));
+    Ok(http::get(&url).await?.expect(200)?["status"].clone())
+}
+
 async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
     let cluster = start(1).await?;
     let third = third(&cluster)?;
@@ -83,8 +89,11 @@ async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
         "finish",
     )
     .await?;
+    // It is given nothing unless somebody says so.
+    same!(status(&cluster, "shard-3").await?, json!("inactive"));
     let some = some_vnodes("shard-1", "shard-3", 40);
     run(&cluster, "move", some, "finish").await?;
+    same!(status(&cluster, "shard-3").await?, json!("active"));
     run(&cluster, "rebalance", json!({}), "finish").await?;
     let shards = json!([{ "id": "shard-1" }, { "id": "shard-3" }]);
     run(&cluster, "split", split(shards), "finish").await?;

@@ -1,6 +1,7 @@
 //! Slows a copy down for the sake of others: while a replica is too far behind, or a shard is
 //! slower to answer than its clients should have to bear.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Throttle;
+use crate::reshard::lsn::Lsn;
 use crate::reshard::session::Session;
 
 /// How often shards are asked.
@@ -42,17 +44,20 @@ fn is_to_rest(load: Load, limits: Limits, rests: u32) -> bool {
 /// Pauses and resumes a copy by what its shards say, for as long as it is polled.
 pub async fn govern(throttle: Arc<Throttle>, shards: Vec<Session>, limits: Limits) -> Infallible {
     let _resuming = Resuming(&throttle);
+    let mut shards: Vec<_> = shards.into_iter().map(|s| (s, Lag::default())).collect();
     let mut rests = 0;
     loop {
-        let asked = shards.iter().map(ask);
+        let asked = shards.iter_mut().map(|(shard, lag)| ask(shard, lag));
         let loads = futures_util::future::join_all(asked).await;
         let worst = loads.into_iter().fold(Load::default(), |a, b| Load {
             replica_lag: a.replica_lag.max(b.replica_lag),
             latency: a.latency.max(b.latency),
         });
         if is_to_rest(worst, limits, rests) {
+            if rests == 0 {
+                tracing::info!(?worst, "a copy rests");
+            }
             rests += 1;
-            tracing::debug!(?worst, "a copy rests");
             throttle.pause();
         } else {
             rests = 0;
@@ -71,11 +76,38 @@ impl Drop for Resuming<'_> {
     }
 }
 
-/// Asks a shard how far its replicas are behind; the question itself tells the latency. One that
-/// does not answer has other trouble, which the copy itself meets.
-async fn ask(shard: &Session) -> Load {
+/// How long ago the log of a shard was where its replicas are.
+///
+/// What the server itself says (`replay_lag`) is of the last place that a replica has reached: it
+/// stands still when the replica does.
+#[derive(Debug, Default)]
+struct Lag {
+    /// Ends of the log that not every replica has reached, with when they were seen.
+    unreached: VecDeque<(Instant, Lsn)>,
+}
+
+impl Lag {
+    /// More would be a replica that stands still for longer than any limit.
+    const MOST: usize = 4096;
+
+    fn seen(&mut self, now: Instant, end: Lsn, reached: Lsn) -> Duration {
+        while self.unreached.front().is_some_and(|(_, lsn)| *lsn <= reached) {
+            self.unreached.pop_front();
+        }
+        let is_further = self.unreached.back().is_none_or(|(_, lsn)| *lsn < end);
+        if end > reached && is_further && self.unreached.len() < Self::MOST {
+            self.unreached.push_back((now, end));
+        }
+        let oldest = self.unreached.front();
+        oldest.map_or(Duration::ZERO, |(at, _)| now.duration_since(*at))
+    }
+}
+
+/// Asks a shard how far its replicas are; the question itself tells the latency. One that does not
+/// answer has other trouble, which the copy itself meets.
+async fn ask(shard: &Session, lag: &mut Lag) -> Load {
     // The streams of jobs are listed there, too, and are no replicas.
-    let question = "SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 \
+    let question = "SELECT pg_catalog.pg_current_wal_lsn()::text, min(replay_lsn)::text \
                     FROM pg_catalog.pg_stat_replication r \
                     WHERE state = 'streaming' AND NOT EXISTS (SELECT 1 \
                       FROM pg_catalog.pg_replication_slots s \
@@ -83,8 +115,13 @@ async fn ask(shard: &Session) -> Load {
     let begun = Instant::now();
     let answer = timeout(PATIENCE, shard.query_one(question, &[])).await;
     let latency = begun.elapsed();
+    let read = |text: Option<&str>| text.and_then(|text| text.parse::<Lsn>().ok());
     let replica_lag = match answer {
-        Ok(Ok(row)) => Duration::try_from_secs_f64(row.get::<_, f64>(0)).unwrap_or_default(),
+        Ok(Ok(row)) => {
+            let (end, reached) = (read(row.get(0)), read(row.get(1)));
+            let places = end.zip(reached);
+            places.map_or(Duration::ZERO, |(end, reached)| lag.seen(begun, end, reached))
+        }
         Ok(Err(_)) | Err(_) => Duration::ZERO,
     };
     Load {
@@ -107,6 +144,20 @@ mod tests {
             replica_lag: Duration::from_secs(replica_lag_s),
             latency: Duration::from_millis(latency_ms),
         }
+    }
+
+    #[test]
+    fn a_replica_is_as_late_as_the_oldest_log_that_it_lacks() {
+        let (mut lag, begin) = (Lag::default(), Instant::now());
+        let at = |secs| begin + Duration::from_secs(secs);
+        assert_eq!(lag.seen(at(0), Lsn(100), Lsn(100)), Duration::ZERO);
+        assert_eq!(lag.seen(at(1), Lsn(200), Lsn(100)), Duration::ZERO);
+        // It stands still, whether or not more is written.
+        assert_eq!(lag.seen(at(3), Lsn(200), Lsn(100)), Duration::from_secs(2));
+        assert_eq!(lag.seen(at(4), Lsn(300), Lsn(100)), Duration::from_secs(3));
+        // It catches up in part, and then all the way.
+        assert_eq!(lag.seen(at(5), Lsn(300), Lsn(250)), Duration::from_secs(1));
+        assert_eq!(lag.seen(at(6), Lsn(300), Lsn(300)), Duration::ZERO);
     }
 
     #[test]

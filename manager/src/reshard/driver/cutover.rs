@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures_util::future::{try_join, try_join_all};
 use tokio::time::{Instant, sleep, timeout};
 use topology::{Epoch, ShardId, routers};
 
@@ -12,8 +13,9 @@ use super::prepare::table_names;
 use crate::reshard::guard::fence;
 use crate::reshard::schema;
 
-/// How long routers may take to say that they hold. It is for clients' comfort only.
-const ACKS_LIMIT: Duration = Duration::from_millis(20);
+/// How long routers may take to say that they hold. It is for clients' comfort only: a statement
+/// that a router sends all the same is refused by the fence, and in most cases sent again.
+const ACKS_LIMIT: Duration = Duration::from_millis(5);
 /// How often it is looked whether they have.
 const ACKS_INTERVAL: Duration = Duration::from_millis(1);
 /// What of the pause is at least kept for opening the new owner and for the record.
@@ -71,14 +73,12 @@ impl Hands {
         for owner in self.owners() {
             let mut session = self.ready(&owner).await?;
             let guarded = self.guarded(&owner);
-            let hash = self.hashes.get(&owner).cloned();
             fences.push(async move {
-                let schema = (epoch, hash.as_deref());
-                fence::fence(&mut session, term, &guarded, schema, budget).await?;
+                fence::fence(&mut session, term, &guarded, epoch, budget).await?;
                 Ok::<_, Trouble>(session)
             });
         }
-        let fenced = timeout(budget, futures_util::future::try_join_all(fences)).await;
+        let fenced = timeout(budget, try_join_all(fences)).await;
         let sessions = fenced.map_err(|_| Trouble::passing("the fence took too long"))?;
         self.ready.extend(sessions?);
         Ok(())
@@ -89,12 +89,14 @@ impl Hands {
         let Some(streams) = &self.streams else {
             return Err(Trouble::passing("the streams do not run"));
         };
-        for (_, follow) in &streams.follows {
-            match timeout(budget, follow.drained(epoch.0)).await {
-                Ok(drained) => drained?,
-                Err(_) => return Err(Trouble::passing("the mirrors did not drain in time")),
+        let arrive = async {
+            for (_, follow) in &streams.follows {
+                follow.drained(epoch.0).await?;
             }
-        }
+            Ok::<_, Trouble>(())
+        };
+        let drained = timeout(budget, try_join(arrive, self.expect_schema())).await;
+        drained.map_err(|_| Trouble::passing("the mirrors did not drain in time"))??;
         let budget = self.budget(true)?;
         let late = |_| Trouble::passing("the end of the drain took too long");
         timeout(budget, async {
@@ -103,6 +105,19 @@ impl Hands {
         })
         .await
         .map_err(late)?
+    }
+
+    /// What the owners' tables were when the cutover was begun, they are behind the fences.
+    async fn expect_schema(&self) -> Result<(), Trouble> {
+        let fenced = self.ready.iter().filter_map(|session| {
+            let hash = self.hashes.get(session.shard())?;
+            Some((session, self.guarded(session.shard()), hash))
+        });
+        let asked = fenced.map(async |(session, guarded, hash)| {
+            fence::expect_schema(session, &guarded, hash).await
+        });
+        try_join_all(asked).await?;
+        Ok(())
     }
 
     /// Sequences are not in the log: the mirrors' go on where the owners' have stopped.
@@ -140,7 +155,7 @@ impl Hands {
                 Ok::<_, Trouble>(session)
             });
         }
-        let opened = futures_util::future::try_join_all(openings).await?;
+        let opened = try_join_all(openings).await?;
         self.ready.extend(opened);
         Ok(())
     }

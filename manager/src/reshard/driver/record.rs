@@ -140,7 +140,7 @@ impl Hands {
         let (to_hold, to_flip) = match &effect {
             Effect::Hold(_) => (true, false),
             Effect::Flip { .. } => (false, true),
-            Effect::None | Effect::Release { .. } => (false, false),
+            Effect::None | Effect::Release { .. } | Effect::State { .. } => (false, false),
         };
         let with_epochs = move |mut leg: Leg, epoch: Epoch| {
             leg.hold_epoch = if to_hold { Some(epoch) } else { leg.hold_epoch };

@@ -11,8 +11,8 @@ use crate::reshard::ids::LegId;
 use crate::reshard::lsn::Lsn;
 use crate::reshard::session::{self, Session};
 
-/// The fingerprint of the schema of the tables, which [`fence`] compares with. Asked for in the
-/// session that will fence, it also makes ready there what takes longest: the first time in a
+/// The fingerprint of the schema of the tables, for [`expect_schema`]. Asked for in the session
+/// that will fence, it also makes ready there what takes longest: the first time in a
 /// session costs some ten milliseconds.
 ///
 /// # Errors
@@ -34,16 +34,15 @@ pub async fn schema_hash(session: &Session, guarded: &Guarded) -> Result<String,
 /// session.
 ///
 /// # Errors
-/// Retryable when a transaction outlasts the budget. Fatal when a guard is missing or the schema
-/// of the tables is not that of `schema_hash` (VG005).
+/// Retryable when a transaction outlasts the budget. Fatal when a guard is missing (VG005).
 pub async fn fence(
     session: &mut Session,
     term: Term,
     guarded: &Guarded,
-    (epoch, schema_hash): (Epoch, Option<&str>),
+    epoch: Epoch,
     budget: Duration,
 ) -> Result<Lsn, Error> {
-    let text = sql::fence(guarded, term, epoch, schema_hash, budget.as_millis().max(1));
+    let text = sql::fence(guarded, term, epoch, budget.as_millis().max(1));
     let messages = in_transaction(session, "close a fence", &text).await?;
     let mut lsn = None;
     for message in &messages {
@@ -56,6 +55,22 @@ pub async fn fence(
         shard: session.shard().clone(),
         source,
     })
+}
+
+/// Makes sure that the tables are still defined as they were when `schema_hash` was read. Asked
+/// behind a fence, while its marker travels: it takes longer than the fence itself.
+///
+/// # Errors
+/// Fatal when the schema is another one (VG005).
+pub async fn expect_schema(
+    session: &Session,
+    guarded: &Guarded,
+    schema_hash: &str,
+) -> Result<(), Error> {
+    let done = session
+        .batch_execute(&sql::expect_schema(guarded, schema_hash))
+        .await;
+    Ok(done.map_err(|e| session.error("compare the schema of tables", e))?)
 }
 
 /// Opens the fence: this shard owns the rows again, or from now on.

@@ -234,24 +234,14 @@ pub fn marker(leg: &LegId, epoch: Epoch) -> String {
 /// The whole fence as one message, so that it costs one round trip: what it relies on is looked
 /// at under the lock, then the fence is closed and the marker written.
 #[must_use]
-pub fn fence(
-    guarded: &Guarded,
-    term: Term,
-    epoch: Epoch,
-    schema_hash: Option<&str>,
-    lock_timeout_ms: u128,
-) -> String {
+pub fn fence(guarded: &Guarded, term: Term, epoch: Epoch, lock_timeout_ms: u128) -> String {
     let leg = &guarded.leg;
     let names = array(&guarded.names());
-    let check = schema_hash.map_or_else(String::new, |wanted| {
-        let (found, wanted) = (schema_hash_of(guarded), literal(wanted));
-        format!("SELECT vg.expect({found}, {wanted}, 'schema of the tables that are moved');")
-    });
     format!(
         "BEGIN; SELECT vg.enter({term}); SET LOCAL lock_timeout = {lock_timeout_ms}; \
          {sync} {lock} \
-         SELECT vg.expect(vg.unguarded('{trigger}', {names}), NULL, 'guarded tables'); {check} \
-         {set} SELECT pg_catalog.pg_logical_emit_message(true, '{MARKER}', '{marker}'); \
+         SELECT vg.expect(vg.unguarded('{trigger}', {names}), NULL, 'guarded tables'); {set} \
+         SELECT pg_catalog.pg_logical_emit_message(true, '{MARKER}', '{marker}'); \
          COMMIT; SELECT pg_catalog.pg_current_wal_insert_lsn();",
         sync = STRONG_COMMIT,
         lock = lock_fence(leg),
@@ -259,6 +249,13 @@ pub fn fence(
         set = set_fence(leg, epoch),
         marker = marker(leg, epoch),
     )
+}
+
+/// Ends with an error where the schema of the tables has another fingerprint than is expected.
+#[must_use]
+pub fn expect_schema(guarded: &Guarded, schema_hash: &str) -> String {
+    let (found, wanted) = (schema_hash_of(guarded), literal(schema_hash));
+    format!("SELECT vg.expect({found}, {wanted}, 'schema of the tables that are moved')")
 }
 
 /// An expression for the fingerprint of the schema of the tables.

@@ -84,15 +84,15 @@ impl<'a> Picture<'a> {
         self.snapshot.index_of(id).ok_or_else(unknown)
     }
 
-    /// A shard that may be given vnodes.
+    /// A shard that may be given vnodes. One that was drained may, by whoever names it.
     ///
     /// # Errors
     /// [`Error::UnknownShard`] and [`Error::NotActive`].
     pub(super) fn receiver(&self, id: &ShardId) -> Result<ShardIndex, Error> {
         let index = self.index(id)?;
         match self.snapshot.shard(index).map(|shard| shard.state) {
-            Some(ShardState::Active) | None => Ok(index),
-            Some(state @ (ShardState::Draining | ShardState::Inactive)) => Err(Error::NotActive {
+            Some(ShardState::Active | ShardState::Inactive) | None => Ok(index),
+            Some(state @ ShardState::Draining) => Err(Error::NotActive {
                 shard: id.clone(),
                 state,
             }),
