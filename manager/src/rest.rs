@@ -1,12 +1,14 @@
 //! REST under `/api/v1`: each handler is one operation of [`Service`]. The JSON shapes are in the
 //! modules of the resources.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use platform::{headers, http_error, rates};
+use platform::{body, headers, http_error, rates};
 
 use crate::audit::refusals;
 use crate::error::Error;
@@ -30,12 +32,20 @@ mod tests;
 /// Longest body.
 const MAX_BODY_BYTES: usize = 256 << 10;
 
+/// How long it may take to come; what is configured for the whole request may be shorter.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Serves the operations: the table of [`routes`], behind what counts and notes requests.
 pub fn router(service: Service, metrics: Metrics) -> Router {
-    platform::routes::router(routes::routes(), &service.gate(), &service.limiter())
+    let bodies = body::Limits {
+        max_bytes: MAX_BODY_BYTES,
+        timeout: BODY_TIMEOUT,
+    };
+    let (gate, limiter) = (service.gate(), service.limiter());
+    platform::routes::router(routes::routes(), &gate, &limiter, bodies)
         .method_not_allowed_fallback(http_error::method_not_allowed)
         .route_layer(from_fn_with_state(metrics, count_rest))
-        .route_layer(from_fn_with_state(service.limiter(), rates::limit))
+        .route_layer(from_fn_with_state(limiter, rates::limit))
         .route_layer(from_fn_with_state(service.refusals(), refusals::watch))
         .layer(from_fn(headers::secure))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::access::Need;
 use crate::access::gate::{self, Gate, Guard};
+use crate::body;
 use crate::rates::{self, Limiter};
 
 pub mod document;
@@ -142,11 +143,12 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
     }
 }
 
-/// The routes as an axum router, each behind its guard.
+/// The routes as an axum router, each behind its guard. Only who passes that may send a body.
 pub fn router<S: Clone + Send + Sync + 'static>(
     routes: Vec<Route<S>>,
     gate: &Gate,
     limiter: &Limiter,
+    bodies: body::Limits,
 ) -> Router<S> {
     let mut router = Router::new();
     for route in routes {
@@ -156,6 +158,7 @@ pub fn router<S: Clone + Send + Sync + 'static>(
         };
         let mut handler = route
             .handler
+            .route_layer(from_fn_with_state(bodies, body::read))
             .route_layer(from_fn_with_state(guard, gate::check));
         if route.is_door {
             handler = handler.route_layer(from_fn_with_state(limiter.clone(), rates::at_the_door));

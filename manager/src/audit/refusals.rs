@@ -51,8 +51,8 @@ struct Refusal {
     action: String,
     target: String,
     reason: Value,
-    /// Whether the caller was not let in at all, which the manager that was asked decides alone.
-    at_the_door: bool,
+    /// Whether the manager that was asked decided it alone, as when it lets nobody in.
+    is_ours: bool,
 }
 
 /// Takes refusals; clones share the queue.
@@ -123,7 +123,7 @@ impl Scribe {
         let term = match &standing {
             Standing::Leading(leader) => leader.term,
             // What the leader refuses it notes itself.
-            Standing::Following(leader) if refusal.at_the_door => leader.term,
+            Standing::Following(leader) if refusal.is_ours => leader.term,
             Standing::Following(_) => return,
             Standing::Unled => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
@@ -205,6 +205,8 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
     let Some(at_the_door) = refused.filter(|at_the_door| *at_the_door || !is_read) else {
         return response;
     };
+    // Every manager does these itself, and so notes itself what it refuses of them.
+    let is_ours = at_the_door || action.contains("/auth/") || action.contains("AuthService/");
     // Who was let in is known only afterwards.
     let known = response.extensions().get::<Identity>();
     let actor = known.map_or(author.actor.clone(), |known| known.actor.clone());
@@ -220,7 +222,7 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
         action,
         target: path,
         reason,
-        at_the_door,
+        is_ours,
     });
     response
 }

@@ -12,6 +12,9 @@ use topology::{GroupName, keys};
 
 use crate::error::Code;
 
+#[cfg(test)]
+mod tests;
+
 /// Most accounts.
 pub const MAX_ACCOUNTS: usize = 1_000;
 /// Most API keys; each router holds all of them.

@@ -39,8 +39,7 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
         max_bytes: limits.max_body_bytes,
         timeout: limits.body_timeout,
     };
-    let app = platform::routes::router(routes(), &doors.gate, &doors.limiter)
-        .layer(from_fn_with_state(body, body::read))
+    let app = platform::routes::router(routes(), &doors.gate, &doors.limiter, body)
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))
         .layer(from_fn_with_state(doors.limiter.clone(), rates::limit))
         .with_state(executor)

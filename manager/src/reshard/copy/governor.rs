@@ -91,7 +91,11 @@ impl Lag {
     const MOST: usize = 4096;
 
     fn seen(&mut self, now: Instant, end: Lsn, reached: Lsn) -> Duration {
-        while self.unreached.front().is_some_and(|(_, lsn)| *lsn <= reached) {
+        while self
+            .unreached
+            .front()
+            .is_some_and(|(_, lsn)| *lsn <= reached)
+        {
             self.unreached.pop_front();
         }
         let is_further = self.unreached.back().is_none_or(|(_, lsn)| *lsn < end);
@@ -120,7 +124,9 @@ async fn ask(shard: &Session, lag: &mut Lag) -> Load {
         Ok(Ok(row)) => {
             let (end, reached) = (read(row.get(0)), read(row.get(1)));
             let places = end.zip(reached);
-            places.map_or(Duration::ZERO, |(end, reached)| lag.seen(begun, end, reached))
+            places.map_or(Duration::ZERO, |(end, reached)| {
+                lag.seen(begun, end, reached)
+            })
         }
         Ok(Err(_)) | Err(_) => Duration::ZERO,
     };
