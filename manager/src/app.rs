@@ -222,13 +222,7 @@ async fn operations(
         settings: job_settings(config),
         metrics: metrics.reshard.clone(),
     });
-    let recovery = recovery::Recovery::new(
-        Arc::clone(&store),
-        topology.clone(),
-        leader.clone(),
-        context.sessions.clone(),
-        recovery::metrics::Metrics::register(&metrics.registry)?,
-    );
+    let recovery = recovering(&context, &leader, metrics)?;
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
@@ -250,6 +244,21 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// What ends what routers have prepared and left.
+fn recovering(
+    context: &reshard::driver::Context,
+    leader: &leader::View,
+    metrics: &Metrics,
+) -> Result<recovery::Recovery, Error> {
+    Ok(recovery::Recovery::new(
+        Arc::clone(&context.store),
+        context.topology.clone(),
+        leader.clone(),
+        context.sessions.clone(),
+        recovery::metrics::Metrics::register(&metrics.registry)?,
+    ))
 }
 
 /// How the other managers are reached, where managers serve TLS.

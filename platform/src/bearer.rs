@@ -263,7 +263,7 @@ pub fn sign(secret: &Secret, claims: &Claims) -> String {
 /// for tests.
 #[must_use]
 pub fn sign_hs256(secret: &Secret, sub: &str, roles: &[&str], ttl: Duration) -> String {
-    let roles: BTreeSet<String> = roles.iter().map(ToString::to_string).collect();
+    let roles: BTreeSet<String> = roles.iter().map(|role| (*role).to_owned()).collect();
     let roles = (!roles.is_empty()).then(|| Names::Many(roles.into_iter().collect()));
     let claims = Claims {
         roles,

@@ -203,6 +203,22 @@ fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> 
     Ok(Managers::new(store, tls, tokens))
 }
 
+/// The users of the file.
+fn users(config: &Config) -> anyhow::Result<Arc<Users>> {
+    let users = Users::try_new(&config.pgwire.users);
+    let users = users.map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
+    Ok(Arc::new(users))
+}
+
+/// Ready for nothing until topology and users have been read.
+fn nothing_read() -> Readiness {
+    let readiness = Readiness::new();
+    for part in ["topology", "users"] {
+        readiness.set(part, Err("not read yet".to_owned()));
+    }
+    readiness
+}
+
 impl Parts {
     fn build(
         config: &Config,
@@ -228,9 +244,7 @@ impl Parts {
             metrics.clone(),
             (holding.clone(), moving.clone(), barrier.clone()),
         );
-        let users = Users::try_new(&config.pgwire.users)
-            .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
-        let users = Arc::new(users);
+        let users = users(config)?;
         let tls = config.security.tls.as_ref();
         let tls = tls.map(Acceptor::load).transpose()?;
         let managers = managers(config, Arc::clone(&store))?;
@@ -261,10 +275,6 @@ impl Parts {
             forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
-        let readiness = Readiness::new();
-        for part in ["topology", "users"] {
-            readiness.set(part, Err("not read yet".to_owned()));
-        }
         Ok(Self {
             core,
             front,
@@ -274,7 +284,7 @@ impl Parts {
             users: stored_users,
             keeper,
             topology,
-            readiness,
+            readiness: nothing_read(),
             tls,
             doors,
             keepers,

@@ -149,11 +149,12 @@ async fn of_two_managers_one_creates_the_first_administrator() -> Outcome {
 
 async fn routers_know_of_keys_and_revocations_within_seconds() -> Outcome {
     let mut cluster = start(1, 0).await?;
-    let (etcd, manager) = (cluster.etcd.endpoint(), &cluster.managers[0]);
-    let root = set_up(manager).await?;
+    let etcd = cluster.etcd.endpoint();
+    let root = set_up(&cluster.managers[0]).await?;
     let shard = tests::Postgres::start().await?;
     let body = json!({ "name": "one", "primary_endpoint": shard.endpoint() });
-    let added = call(Method::POST, &manager.api("/shards"), &root, Some(&body)).await?;
+    let shards = cluster.managers[0].api("/shards");
+    let added = call(Method::POST, &shards, &root, Some(&body)).await?;
     added.expect(201)?;
     let mut router = tests::Router::prepare(&etcd, &secured())?;
     router.program.start().await?;
@@ -163,67 +164,68 @@ async fn routers_know_of_keys_and_revocations_within_seconds() -> Outcome {
     let select = json!({ "query": "SELECT 1 AS one" });
     same!(client::post(&url, &select).await?.status.as_u16(), 401);
     // An administrator has no right to rows.
-    same!(
-        call(Method::POST, &url, &root, Some(&select))
-            .await?
-            .status
-            .as_u16(),
-        403
-    );
+    same!(status(&url, &root, Some(&select)).await?, 403);
+    let key = a_key_comes_and_goes(manager, &root, &url).await?;
+    let token = a_session_comes_and_goes(manager, &root, &url).await?;
+    let log = cluster.routers[0].program.log() + &cluster.managers[0].0.log();
+    for secret in [key.as_str(), &token, PASSWORD, SECRET] {
+        anyhow::ensure!(!log.contains(secret), "a secret is in a log");
+    }
+    Ok(())
+}
+
+async fn status(url: &str, credential: &str, body: Option<&Value>) -> anyhow::Result<u16> {
+    let answer = call(Method::POST, url, credential, body).await?;
+    Ok(answer.status.as_u16())
+}
+
+async fn a_key_comes_and_goes(manager: &Manager, root: &str, url: &str) -> anyhow::Result<String> {
+    let select = json!({ "query": "SELECT 1 AS one" });
     let key = json!({ "name": "app", "role": "reader" });
-    let made = call(Method::POST, &manager.api("/auth/keys"), &root, Some(&key)).await?;
+    let made = call(Method::POST, &manager.api("/auth/keys"), root, Some(&key)).await?;
     let made = made.expect(201)?;
     let key = made["key"].as_str().context("no key")?;
-    becomes(&url, key, &select, 200).await?;
+    becomes(url, key, &select, 200).await?;
     let write = json!({ "query": "CREATE TABLE x (id int)" });
-    same!(
-        call(Method::POST, &url, key, Some(&write))
-            .await?
-            .status
-            .as_u16(),
-        403
-    );
+    same!(status(url, key, Some(&write)).await?, 403);
     let id = made["id"].as_str().context("no id")?;
     let gone = manager.api(&format!("/auth/keys/{id}"));
     same!(
-        call(Method::DELETE, &gone, &root, None)
+        call(Method::DELETE, &gone, root, None)
             .await?
             .status
             .as_u16(),
         204
     );
-    becomes(&url, key, &select, 401).await?;
-    // The same of a session.
+    becomes(url, key, &select, 401).await?;
+    Ok(key.to_owned())
+}
+
+async fn a_session_comes_and_goes(
+    manager: &Manager,
+    root: &str,
+    url: &str,
+) -> anyhow::Result<String> {
+    let select = json!({ "query": "SELECT 1 AS one" });
     let eve = json!({ "name": "eve", "password": PASSWORD, "roles": ["reader", "viewer"] });
-    let made = call(
-        Method::POST,
-        &manager.api("/auth/accounts"),
-        &root,
-        Some(&eve),
-    )
-    .await?;
-    made.expect(201)?;
+    same!(
+        status(&manager.api("/auth/accounts"), root, Some(&eve)).await?,
+        201
+    );
     let login = json!({ "name": "eve", "password": PASSWORD });
     let session = client::post(&manager.api("/auth/login"), &login)
         .await?
         .expect(200)?;
     let token = session["access_token"].as_str().context("no token")?;
-    becomes(&url, token, &select, 200).await?;
-    let out = call(Method::POST, &manager.api("/auth/logout"), token, None).await?;
-    same!(out.status.as_u16(), 204);
+    becomes(url, token, &select, 200).await?;
     same!(
-        call(Method::GET, &manager.api("/shards"), token, None)
-            .await?
-            .status
-            .as_u16(),
-        401
+        status(&manager.api("/auth/logout"), token, None).await?,
+        204
     );
-    becomes(&url, token, &select, 401).await?;
-    let log = cluster.routers[0].program.log() + &cluster.managers[0].0.log();
-    for secret in [key, token, PASSWORD, SECRET] {
-        anyhow::ensure!(!log.contains(secret), "a secret is in a log");
-    }
-    Ok(())
+    let shards = call(Method::GET, &manager.api("/shards"), token, None).await?;
+    same!(shards.status.as_u16(), 401);
+    becomes(url, token, &select, 401).await?;
+    Ok(token.to_owned())
 }
 
 /// Waits until a credential is answered with a status.
@@ -307,7 +309,13 @@ async fn too_many_requests_wait_and_strange_pages_read_nothing() -> Outcome {
     });
     let cluster = start(1, 0).await?;
     let mut router = tests::Router::prepare(&cluster.etcd.endpoint(), &limited)?;
-    router.program.start().await?;
+    // Without a shard it is not ready; it serves all the same.
+    router.program.launch()?;
+    let health = format!("{}/healthz", router.program.http());
+    wait::until("the router", wait::START, || async {
+        client::get(&health).await.map(drop)
+    })
+    .await?;
     let url = format!("{}/v1/openapi.json", router.program.http());
     let mut refused = None;
     for _ in 0..30 {
@@ -344,7 +352,6 @@ async fn too_many_requests_wait_and_strange_pages_read_nothing() -> Outcome {
     ] {
         anyhow::ensure!(answer.headers.contains_key(name), "no {name}");
     }
-    let health = format!("{}/healthz", router.program.http());
     for (origin, is_allowed) in [
         (origin("https://console.example.com"), true),
         (origin("https://evil.example.com"), false),

@@ -29,6 +29,7 @@ pub fn routes() -> Vec<Route> {
         of_tables(),
         of_users(),
         of_reshard(),
+        of_jobs(),
         of_rest(),
     ];
     parts.into_iter().flatten().collect()
@@ -217,6 +218,11 @@ fn of_reshard() -> Vec<Route> {
         .does("move vnodes so that each shard has its share")
         .takes_both::<Rebalance, Options>()
         .answers(202),
+    ]
+}
+
+fn of_jobs() -> Vec<Route> {
+    vec![
         Route::get("/api/v1/reshard/jobs", VIEWER, reshard::list)
             .does("list the jobs")
             .gives::<reshard::Jobs>(200),

@@ -102,7 +102,7 @@ async fn readers_read_and_whoever_is_limited_to_groups_stays_there() {
     let router = Router::with_tables(1).await;
     let of = |role: &str, groups: Option<&[&str]>| Claims {
         role: Some(Names::One(role.to_owned())),
-        groups: groups.map(|names| names.iter().map(ToString::to_string).collect()),
+        groups: groups.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
         ..Claims::new("tester", Duration::from_secs(60))
     };
     let (reader, writer) = (of("reader", None), of("writer", None));

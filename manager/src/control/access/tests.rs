@@ -45,7 +45,10 @@ fn the_first_administrator_is_created_once() {
     };
     let change = decide(&State::default(), &command, NOW).unwrap();
     assert!(change.absent.contains(&keys::AUTH_SETUP.to_owned()));
-    assert_eq!(change.account.unwrap().rights.roles, BTreeSet::from([Role::Admin]));
+    assert_eq!(
+        change.account.unwrap().rights.roles,
+        BTreeSet::from([Role::Admin])
+    );
     // Not even when nobody is left.
     let done = decide(&state(&[]), &command, NOW);
     assert_eq!(done, Err(Rejection::SetUp));
