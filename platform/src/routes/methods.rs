@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::any_service;
+use axum::routing::post_service;
 use tower::Service;
 
 use crate::access::Need;
@@ -54,7 +54,7 @@ where
             need: method.need,
         };
         let mut handler =
-            any_service(service.clone()).route_layer(from_fn_with_state(guard, gate::check));
+            post_service(service.clone()).route_layer(from_fn_with_state(guard, gate::check));
         if method.need == Need::Nothing {
             let limiter = limiter.clone();
             handler = handler.route_layer(from_fn_with_state(limiter, rates::at_the_door));
