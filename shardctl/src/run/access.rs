@@ -3,7 +3,7 @@
 use proto::manager::v1 as pb;
 
 use super::{Outcome, Session, lacks};
-use crate::args::access::{Accounts, Keys, Login, Rights};
+use crate::args::access::{Accounts, Keys, Login, Rights, Role};
 use crate::client::Ask;
 use crate::error::Error;
 use crate::password::Password;
@@ -225,7 +225,7 @@ fn read(login: &Login) -> Result<String, Error> {
 }
 
 fn fields(rights: Rights) -> (Vec<String>, Option<pb::Groups>) {
-    let roles = rights.roles.into_iter().map(|role| role.word()).collect();
+    let roles = rights.roles.into_iter().map(Role::word).collect();
     let names = rights.groups;
     let groups = (!names.is_empty()).then_some(pb::Groups { names });
     (roles, groups)
