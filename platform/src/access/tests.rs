@@ -84,12 +84,9 @@ async fn a_key_opens_by_either_header_until_it_expires_or_is_gone() {
         )
     };
     let bearer = format!("Bearer {key}");
-    let wrong = format!("{}0", &key[..key.len() - 1]);
-    let wrong = if wrong == key {
-        format!("{}1", &key[..key.len() - 1])
-    } else {
-        wrong
-    };
+    let (all_but_one, last) = key.split_at(key.len() - 1);
+    let other = if last == "0" { "1" } else { "0" };
+    let wrong = format!("{all_but_one}{other}");
     let app = with(Some(known.clone()));
     assert_eq!(status(&app, &[("authorization", &bearer)]).await, 200);
     assert_eq!(status(&app, &[("x-api-key", key)]).await, 200);
