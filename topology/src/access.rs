@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::records::{Digest, rfc3339};
 use crate::{GroupName, keys};
 
-mod follower;
-
-pub use follower::{Follower, View};
+pub use crate::watch::grants::{Follower, View};
 
 /// The name of an account of the control plane, such as `alice` or `alice@example.com`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,7 +175,7 @@ impl ApiKey {
 }
 
 /// Takes one record into the grants, or out of them.
-fn apply(grants: &mut Grants, key: &str, value: Option<&[u8]>) {
+pub(crate) fn apply(grants: &mut Grants, key: &str, value: Option<&[u8]>) {
     let unreadable = |error: &dyn fmt::Display| {
         tracing::error!(key, %error, "grant not readable");
     };

