@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -49,6 +49,9 @@ differential: tools ## random statements through the router and on one server, f
 torture: tools ## the leader killed at every step, faults of all parts, many cutovers, under load; TORTURE=before:fence for some
 	cargo build --workspace --bins --features manager/failpoints,router/failpoints
 	cargo test -p tests --test e2e -- --ignored reshard:: --nocapture --test-threads=1
+
+images-test: ## build the images and run the Compose file in an engine of its own; as root
+	@PROFILE=$(or $(IMAGE_PROFILE),dev) scripts/images/test.sh
 
 clean: ## remove everything that was built
 	cargo clean

@@ -8,8 +8,16 @@
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 #
 # With the argument `drivers` also the drivers that docs/drivers.md lists: from Debian's packages, and
-# node-postgres by npm, below <target>/tools. With the argument `bench` also what only benchmarks
-# need:
+# node-postgres by npm, below <target>/tools; and what the tests of the deployment need:
+#
+#   HAProxy, nginx                                from Debian's packages; neither is started
+#   kustomize                                     unpacked below <target>/tools
+#   kubernetes-validate                           the API schemas of Kubernetes, from PyPI, as well
+#
+# With the argument `images` also what scripts/images/test.sh needs: Debian's engine, debootstrap, and
+# Compose, unpacked below <target>/tools.
+#
+# With the argument `bench` also what only benchmarks need:
 #
 #   PgBouncer                                     the proxy that the router is compared with
 #   valgrind                                      counts instructions
@@ -21,20 +29,23 @@ cd "$(dirname "$0")/.."
 with_drivers=no
 with_bench=no
 with_http=no
+with_images=no
 case "${1-}" in
 drivers) with_drivers=yes ;;
 bench) with_bench=yes ;;
 http) with_http=yes ;;
+images) with_images=yes ;;
 "") ;;
 *)
-    echo "usage: $0 [drivers|bench|http]" >&2
+    echo "usage: $0 [drivers|bench|http|images]" >&2
     exit 64
     ;;
 esac
 
 readonly ETCD_WANTED=3.5
-readonly ETCD_SUITE=trixie
-readonly with_drivers with_bench with_http
+readonly NEWER_SUITE=trixie
+readonly SCHEMAS_WANTED=1.37.0
+readonly with_drivers with_bench with_http with_images
 
 say() { echo "tools: $*" >&2; }
 
@@ -96,6 +107,11 @@ missing_drivers() {
     [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
     has node || echo nodejs
     has npm || echo npm
+    has haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+    has nginx || [ -x /usr/sbin/nginx ] || echo nginx-light
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
+    has systemd-analyze || echo systemd
+    python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
 }
 
 missing_packages() {
@@ -104,6 +120,8 @@ missing_packages() {
     has clang || echo clang
     has_libclang || echo libclang-dev
     has protoc || echo protobuf-compiler
+    # What etcd's files import; the package of protoc only recommends it.
+    [ -e /usr/include/google/protobuf/descriptor.proto ] || echo libprotobuf-dev
     has cc || echo build-essential
     has openssl || echo openssl
     has curl || echo curl
@@ -116,6 +134,12 @@ missing_packages() {
         has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
         has valgrind || echo valgrind
     fi
+    if [ "$with_images" = yes ]; then
+        [ -x /usr/sbin/dockerd ] || echo docker.io
+        [ -x /usr/sbin/debootstrap ] || echo debootstrap
+        [ -x /usr/sbin/iptables ] || echo iptables
+        [ -x /usr/sbin/ip ] || [ -x /usr/bin/ip ] || echo iproute2
+    fi
 }
 
 # Debian's server package creates and starts a cluster on port 5432, which nobody asked for here.
@@ -125,11 +149,11 @@ forbid_main_cluster() {
     echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
 }
 
-# Its package starts a service on port 6432, which is the router's.
-forbid_bouncer_service() {
+# Packages of servers start a service: PgBouncer's on port 6432, which is the router's.
+forbid_service() {
     as_root mkdir -p /etc/systemd/system
-    [ -e /etc/systemd/system/pgbouncer.service ] ||
-        as_root ln -s /dev/null /etc/systemd/system/pgbouncer.service
+    [ -e "/etc/systemd/system/$1.service" ] ||
+        as_root ln -s /dev/null "/etc/systemd/system/$1.service"
 }
 
 install_packages() {
@@ -138,9 +162,12 @@ install_packages() {
     if [[ " ${packages[*]} " == *" postgresql-15 "* ]]; then
         forbid_main_cluster
     fi
-    if [[ " ${packages[*]} " == *" pgbouncer "* ]]; then
-        forbid_bouncer_service
-    fi
+    local server
+    for server in pgbouncer haproxy nginx docker; do
+        if [[ " ${packages[*]} " == *" $server"* ]]; then
+            forbid_service "$server"
+        fi
+    done
     quietly as_root apt-get -o DPkg::Lock::Timeout=300 update
     quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
         install --yes --no-install-recommends "${packages[@]}"
@@ -162,26 +189,49 @@ debian_mirror() {
 }
 
 # apt works on lists and a cache of its own here, so that the machine's release stays as it is.
-unpack_etcd() {
-    local destination=$1 work
-    say "fetching etcd from Debian $ETCD_SUITE into $destination"
+# Unpacks packages of the newer release into a folder.
+unpack_newer() {
+    local root=$1 work
+    shift
     work=$(mktemp -d)
-    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,root}
+    mkdir -p "$work"/{lists/partial,cache/archives/partial,debs}
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-        "$(debian_mirror) $ETCD_SUITE main" >"$work/sources.list"
+        "$(debian_mirror) $NEWER_SUITE main" >"$work/sources.list"
     local apt=(apt-get -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=-
         -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
     quietly "${apt[@]}" update
-    (cd "$work/debs" && quietly "${apt[@]}" download etcd-server etcd-client)
+    (cd "$work/debs" && quietly "${apt[@]}" download "$@")
     local package
     for package in "$work"/debs/*.deb; do
-        dpkg -x "$package" "$work/root"
+        dpkg -x "$package" "$root"
     done
-    is_wanted_etcd "$work/root/usr/bin/etcd" || fail "the etcd that was fetched does not run here"
+    rm -rf "$work"
+}
+
+unpack_etcd() {
+    local destination=$1 root
+    say "fetching etcd from Debian $NEWER_SUITE into $destination"
+    root=$(mktemp -d)
+    unpack_newer "$root" etcd-server etcd-client
+    is_wanted_etcd "$root/usr/bin/etcd" || fail "the etcd that was fetched does not run here"
     rm -rf "$destination"
     mkdir -p "$destination"
-    cp "$work"/root/usr/bin/etcd* "$destination/"
-    rm -rf "$work"
+    cp "$root"/usr/bin/etcd* "$destination/"
+    rm -rf "$root"
+}
+
+# What renders the Kubernetes manifests, and the schemas that they are held against.
+fetch_manifest_tools() {
+    local destination=$1 root
+    say "fetching kustomize and kubernetes-validate into $destination"
+    rm -rf "$destination"
+    mkdir -p "$destination"
+    root=$(mktemp -d)
+    unpack_newer "$root" kustomize
+    quietly python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+        --target "$destination/python" "kubernetes-validate==$SCHEMAS_WANTED"
+    cp "$root/usr/bin/kustomize" "$destination/"
+    rm -rf "$root"
 }
 
 has cargo || fail "needs Rust: cargo is not on PATH"
@@ -220,4 +270,20 @@ if [ "$with_http" = yes ] &&
     say "fetching schemathesis into $SCHEMATHESIS"
     quietly python3 -m venv "$SCHEMATHESIS"
     quietly "$SCHEMATHESIS/bin/pip" install --quiet "schemathesis==$SCHEMATHESIS_WANTED"
+fi
+
+readonly MANIFESTS=$target/tools/manifests
+if [ "$with_drivers" = yes ] && ! { [ -x "$MANIFESTS/kustomize" ] &&
+    [ -d "$MANIFESTS/python/kubernetes_validate-$SCHEMAS_WANTED.dist-info" ]; }; then
+    fetch_manifest_tools "$MANIFESTS"
+fi
+
+readonly COMPOSE=$target/tools/compose
+if [ "$with_images" = yes ] && ! [ -x "$COMPOSE/docker-compose" ]; then
+    say "fetching docker-compose from Debian $NEWER_SUITE into $COMPOSE"
+    unpacked=$(mktemp -d)
+    unpack_newer "$unpacked" docker-compose
+    mkdir -p "$COMPOSE"
+    find "$unpacked" -type f -name docker-compose -perm -u+x -exec cp {} "$COMPOSE/" ';'
+    rm -rf "$unpacked"
 fi

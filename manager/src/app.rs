@@ -17,22 +17,31 @@ use topology::watch::{Backoff, Follower};
 use crate::auth::Auth;
 use crate::auth::issuer::Issuer;
 use crate::auth::password::Passwords;
-use crate::config::{Config, Security};
+use crate::config::Config;
+use crate::failover::Promoter;
 use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
+use crate::reshard::api::Jobs;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
 use crate::shards::Shards;
-use crate::shards::health::Prober;
+use crate::shards::health::{Health, Prober};
 use crate::shards::tls::Tls;
-use crate::{audit, commit, grpc, recovery, reshard, rest, shards};
+use crate::{audit, backup_age, commit, failover, grpc, recovery, reshard, rest, shards};
 
+mod files;
 mod report;
+
+use files::Files;
 
 /// How long the tasks that no request waits for may take to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Between being told to end and taking no more requests, so that a load balancer sees the probe
+/// change first: a connection that is on its way when its port closes is lost.
+const PROBE_GRACE: Duration = Duration::from_millis(500);
 
 /// What keeps the manager from running.
 #[derive(Debug, thiserror::Error)]
@@ -108,9 +117,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
         ..telemetry::Config::default()
     };
     let _level = telemetry::init(&log)?;
-    // The audit file is opened for each line, so that there is nothing to be opened anew; but a
-    // signal that nobody takes would end the process.
-    let _hangup = lifecycle::hangup()?;
     let running = start(&config).await?;
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
@@ -121,15 +127,10 @@ async fn start(config: &Config) -> Result<Running, Error> {
     if config.observability.enable_tracing {
         tracing::warn!("traces are not exported by this release, observability.enable_tracing");
     }
-    let acceptor = config.security.tls.as_ref().map(tls::Acceptor::load);
-    let acceptor = acceptor.transpose()?;
-    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(etcd::Config {
-        endpoints: config.metadata.endpoints.clone(),
-        timeout: config.metadata.timeout,
-        credentials: None,
-    })?);
     let metrics = Metrics::try_new()?;
-    let ports = bind(config, acceptor).await?;
+    let files = Files::load(config, &metrics.registry)?;
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+    let ports = bind(config, files.acceptor.clone()).await?;
     let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
     let running = Running {
         readiness: Readiness::new(),
@@ -137,7 +138,17 @@ async fn start(config: &Config) -> Result<Running, Error> {
         tasks: TaskGroup::new(),
         stops: Stops::default(),
     };
-    let service = operations(config, store, &metrics, grpc_address, &running).await?;
+    let backups = backup_age::BackupAge::register(Arc::clone(&store), &metrics.registry)?;
+    let background = running.stops.background.clone();
+    drop(running.tasks.spawn("backup age", backups.run(background)));
+    let service = operations(config, (store, &files), &metrics, grpc_address, &running).await?;
+    // The audit file is opened for each line: SIGHUP means nothing but the files of TLS.
+    let (hangup, background) = (lifecycle::hangup()?, running.stops.background.clone());
+    drop(
+        running
+            .tasks
+            .spawn("TLS files", files.renewal.run(hangup, background)),
+    );
     let (reporter, health) = tonic_health::server::health_reporter();
     let report = report::Report {
         topology: service.topology.clone(),
@@ -156,7 +167,9 @@ async fn start(config: &Config) -> Result<Running, Error> {
         .fallback(http_error::not_found);
     let http = config.cors.apply(http);
     let grpc = grpc::router(service, metrics.clone(), health)?;
-    let scrape = metrics_router(metrics.registry).fallback(http_error::not_found);
+    let scrape = metrics_router(metrics.registry)
+        .merge(health_router(version, running.readiness.clone()))
+        .fallback(http_error::not_found);
     tracing::info!(
         http = %ports.http.local_addr(), grpc = %ports.grpc.local_addr(),
         metrics = %ports.metrics.local_addr(), tls = ports.http.is_tls(), "manager started"
@@ -171,18 +184,19 @@ async fn bind(config: &Config, tls: Option<tls::Acceptor>) -> Result<Ports, serv
     let http = (config.http.host.as_str(), config.http.port);
     let grpc = (config.grpc.host.as_str(), config.grpc.port);
     let metrics = (config.http.host.as_str(), config.observability.metrics_port);
+    let metrics_tls = tls.clone().filter(|_| config.observability.metrics_tls);
     Ok(Ports {
         http: Listener::bind(http, tls.clone()).await?,
         grpc: Listener::bind(grpc, tls).await?,
         // Collectors scrape without credentials, and nothing there is secret.
-        metrics: Listener::bind(metrics, None).await?,
+        metrics: Listener::bind(metrics, metrics_tls).await?,
     })
 }
 
 /// Starts the tasks that follow the store and the shards, and gives what the fronts need of them.
 async fn operations(
     config: &Config,
-    store: Arc<dyn Store>,
+    (store, files): (Arc<dyn Store>, &Files),
     metrics: &Metrics,
     grpc_address: String,
     running: &Running,
@@ -192,19 +206,12 @@ async fn operations(
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
-    let security = &config.security;
-    let shards_config = shards::Config {
-        user: security.shard_user.clone(),
-        password: security.shard_password.clone(),
-        tls: Tls::new(tls::client::Connector::load(&config.shards_tls)?),
-        connect_timeout: config.shards.connect_timeout,
-        statement_timeout: config.shards.statement_timeout,
-    };
+    let shards_config = shards_config(config, files);
     let shards = Shards::new(shards_config.clone(), tasks.clone());
     let interval = config.shards.probe_interval;
-    let gauge = metrics.shard_health.clone();
-    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauge);
-    let tls = peer_tls(&config.security)?;
+    let gauges = metrics.shard_health.clone();
+    let gauges = shards::metrics::Metrics::register(&metrics.registry, gauges)?;
+    let (prober, health) = Prober::new(shards.clone(), topology.clone(), interval, gauges);
     let audit_file = audit_file(config).await;
     drop(tasks.spawn("topology", follower.run(shutdown.clone())));
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
@@ -226,9 +233,12 @@ async fn operations(
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
+    let jobs: Arc<dyn Jobs> = Arc::new(jobs);
+    let health_of = (shards.clone(), health.clone());
+    let promoter = promotions((config, running), &context, (&leader, &jobs), health_of);
     Ok(service::Parts {
         writer,
-        forwarder: Forwarder::new(identity.id.clone(), tls),
+        forwarder: Forwarder::new(identity.id.clone(), files.managers.clone()),
         store,
         topology,
         leader,
@@ -237,7 +247,8 @@ async fn operations(
         sessions: context.sessions.clone(),
         health,
         vnode_count: config.sharding.vnode_count,
-        jobs: Arc::new(jobs),
+        jobs,
+        promoter,
         auth,
         refusals,
         limiter: Limiter::new(config.limits),
@@ -261,11 +272,41 @@ fn recovering(
     ))
 }
 
-/// How the other managers are reached, where managers serve TLS.
-fn peer_tls(security: &Security) -> Result<Option<tls::peer::Connector>, tls::Error> {
-    let authority = security.tls_ca_path.as_deref();
-    let load = |files| tls::peer::Connector::load(files, authority);
-    security.tls.as_ref().map(load).transpose()
+/// How shards are reached.
+fn shards_config(config: &Config, files: &Files) -> shards::Config {
+    let security = &config.security;
+    shards::Config {
+        user: security.shard_user.clone(),
+        password: security.shard_password.clone(),
+        tls: Tls::new(files.shards.clone()),
+        connect_timeout: config.shards.connect_timeout,
+        statement_timeout: config.shards.statement_timeout,
+    }
+}
+
+/// Starts what promotes by itself, and gives what promotes by request.
+fn promotions(
+    (config, running): (&Config, &Running),
+    context: &reshard::driver::Context,
+    (leader, jobs): (&leader::View, &Arc<dyn Jobs>),
+    (shards, health): (Shards, Health),
+) -> Promoter {
+    let promoter = Promoter::new(failover::Context {
+        store: Arc::clone(&context.store),
+        writer: Arc::clone(&context.writer),
+        topology: context.topology.clone(),
+        leader: leader.clone(),
+        shards,
+        sessions: context.sessions.clone(),
+        health,
+        jobs: Arc::clone(jobs),
+        tasks: running.tasks.clone(),
+        settings: config.failover.clone(),
+    });
+    let automat = failover::auto::Automat::new(promoter.clone());
+    let shutdown = running.stops.background.clone();
+    drop(running.tasks.spawn("failover", automat.run(shutdown)));
+    promoter
 }
 
 async fn audit_file(config: &Config) -> Option<audit::File> {
@@ -386,6 +427,7 @@ async fn stop(running: Running, drain_deadline: Duration) {
     } = running;
     tracing::info!("stopping");
     readiness.drain();
+    tokio::time::sleep(PROBE_GRACE).await;
     stops.serving.request();
     if let Err(unfinished) = servers.wait(drain_deadline + STOP_DEADLINE).await {
         tracing::warn!(error = %unfinished, "requests cut");

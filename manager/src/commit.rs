@@ -448,7 +448,10 @@ fn idempotent(request: &Request) -> Option<(&Key, &NewShard)> {
         | Command::DeleteShard { .. }
         | Command::CreateGroup { .. }
         | Command::CreateTable { .. }
-        | Command::DeleteTable { .. } => None,
+        | Command::DeleteTable { .. }
+        | Command::BeginPromotion { .. }
+        | Command::EndPromotion { .. }
+        | Command::FollowPrimary { .. } => None,
     }
 }
 

@@ -5,12 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use platform::config::{Section, Violations};
+use platform::config::{Section, Violations, with_files};
 use platform::cors::Origins;
 use platform::rates::Limits;
 use platform::tls::client::ClientConfig;
+pub use topology::store::etcd::settings::Settings as Metadata;
 
 mod audit;
+mod failover;
 mod fronts;
 mod limits;
 mod security;
@@ -30,6 +32,7 @@ pub const ENV_PREFIX: &str = "MANAGER";
 pub struct Config {
     pub http: Http,
     pub grpc: Grpc,
+    /// Where the topology is.
     pub metadata: Metadata,
     pub sharding: Sharding,
     pub leader: Leader,
@@ -37,6 +40,7 @@ pub struct Config {
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
     pub resharding: Resharding,
+    pub failover: crate::failover::Settings,
     pub security: Security,
     pub audit: Audit,
     pub limits: Limits,
@@ -44,15 +48,6 @@ pub struct Config {
     pub cors: Origins,
     pub observability: Observability,
     pub shutdown: Shutdown,
-}
-
-/// Where the topology is.
-#[derive(Debug, Clone)]
-pub struct Metadata {
-    /// etcd endpoints, `host:port` or URLs.
-    pub endpoints: Vec<String>,
-    /// Time-out of each call.
-    pub timeout: Duration,
 }
 
 /// What a shard gets unless its registration says otherwise.
@@ -96,6 +91,8 @@ pub struct Resharding {
 #[derive(Debug, Clone)]
 pub struct Observability {
     pub metrics_port: u16,
+    /// Whether metrics are under TLS as the other fronts are.
+    pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
 }
@@ -113,7 +110,9 @@ impl Config {
     /// # Errors
     /// Every violation at once.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
-        platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+        with_files(ENV_PREFIX, env, |env| {
+            platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+        })
     }
 
     /// As [`Self::load`], from a text.
@@ -121,7 +120,9 @@ impl Config {
     /// # Errors
     /// Every violation at once.
     pub fn parse(text: &str, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
-        platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+        with_files(ENV_PREFIX, env, |env| {
+            platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+        })
     }
 
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
@@ -134,6 +135,7 @@ impl Config {
             shards: Shards::read(root),
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             resharding: Resharding::read(root),
+            failover: failover::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
             limits: Limits::read(root, limits::DEFAULTS),
@@ -141,24 +143,6 @@ impl Config {
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }
-    }
-}
-
-impl Metadata {
-    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
-        let mut section = root.section("metadata");
-        section.choice("type", &[("etcd", ())], ());
-        let mut endpoints = section.texts("endpoints", &["127.0.0.1:2379"]);
-        if let Some(list) = env.get("ETCD_ENDPOINTS") {
-            endpoints = list.split(',').map(|text| text.trim().to_owned()).collect();
-        }
-        endpoints.retain(|endpoint| !endpoint.is_empty());
-        if endpoints.is_empty() {
-            section.violation("endpoints", "must name at least one etcd endpoint");
-        }
-        let timeout = section.duration("timeout", Duration::from_secs(5), false);
-        section.finish();
-        Self { endpoints, timeout }
     }
 }
 
@@ -225,6 +209,7 @@ impl Observability {
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let mut section = root.section("observability");
         let metrics_port = section.port("metrics_port", 9091);
+        let metrics_tls = section.boolean("metrics_tls", false);
         let enable_tracing = section.boolean("enable_tracing", false);
         let mut log_level = section.text("log_level", "info");
         if let Some(level) = env.get("LOG_LEVEL").filter(|level| !level.is_empty()) {
@@ -236,6 +221,7 @@ impl Observability {
         section.finish();
         Self {
             metrics_port,
+            metrics_tls,
             enable_tracing,
             log_level,
         }

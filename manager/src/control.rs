@@ -8,12 +8,14 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use topology::records::{Lineage, Promotion};
 use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
 pub mod access;
 mod group;
 pub mod moves;
+pub mod promotion;
 mod rejection;
 mod shard;
 mod table;
@@ -76,6 +78,29 @@ pub enum Command {
         name: TableName,
         /// The epoch whose shards were asked.
         checked_at: Epoch,
+    },
+    /// Has routers let go of a shard's primary, for a replica to take its place.
+    BeginPromotion {
+        /// The shard.
+        id: ShardId,
+        /// What is to be done.
+        promotion: Promotion,
+    },
+    /// Ends that.
+    EndPromotion {
+        /// The shard.
+        id: ShardId,
+        /// The promotion's id.
+        promotion: String,
+        /// What it came to.
+        ending: promotion::Ending,
+    },
+    /// Notes which one of an address's servers is the primary, which nobody here has made it.
+    FollowPrimary {
+        /// The shard.
+        id: ShardId,
+        /// What the primary is.
+        lineage: Lineage,
     },
 }
 
@@ -144,6 +169,13 @@ pub fn decide(
         Command::CreateGroup { name, key_type } => group::create(snapshot, name, *key_type),
         Command::CreateTable { name, placement } => table::create(snapshot, name, placement),
         Command::DeleteTable { name, checked_at } => table::delete(snapshot, name, *checked_at),
+        Command::BeginPromotion { id, promotion } => promotion::begin(snapshot, id, promotion, now),
+        Command::EndPromotion {
+            id,
+            promotion,
+            ending,
+        } => promotion::end(snapshot, (id, promotion), ending, now),
+        Command::FollowPrimary { id, lineage } => promotion::follow(snapshot, id, lineage, now),
     }
 }
 

@@ -1,13 +1,13 @@
 //! What can go wrong for a client of the manager, and the one mapping of it to REST and gRPC.
 
 use platform::Kind;
-use topology::numbers;
 use topology::watch::LoadError;
+use topology::{numbers, routers};
 
 use crate::control::Rejection;
 use crate::reshard::plan::{self, PlanId};
 use crate::reshard::{api, guard, session};
-use crate::{audit, commit, shards};
+use crate::{audit, commit, failover, shards};
 
 /// What sort of thing went wrong: a [`Kind`], or the one distinction that clients of this API make
 /// beyond those.
@@ -110,6 +110,9 @@ pub enum Error {
     /// A shard that must be asked cannot be.
     #[error(transparent)]
     Shard(#[from] shards::Error),
+    /// Nothing was promoted, or it is not known whether.
+    #[error(transparent)]
+    Failover(Box<failover::Error>),
     /// Shards have no numbers.
     #[error(transparent)]
     Numbers(#[from] numbers::Error),
@@ -180,9 +183,18 @@ pub enum Error {
     /// Others log in.
     #[error("too many passwords are being checked: try again")]
     Busy,
+    /// It is not known which routers live.
+    #[error("the routers' records are not readable")]
+    RoutersUnreadable(#[from] routers::Error),
     /// A defect of ours.
     #[error("{0}")]
     Internal(&'static str),
+}
+
+impl From<failover::Error> for Error {
+    fn from(error: failover::Error) -> Self {
+        Self::Failover(Box::new(error))
+    }
 }
 
 fn named(name: Option<&topology::access::AccountName>) -> String {
@@ -205,6 +217,7 @@ impl Error {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
             Self::Commit(error) => return error.code(),
+            Self::Failover(error) => return error.code(),
             Self::Plan(error) => return error.code(),
             Self::Jobs(error) => return error.code(),
             Self::FromLeader { code, .. } => return *code,
@@ -229,12 +242,16 @@ impl Error {
             | Self::LeaderUnreachable { .. } => Kind::Unavailable,
             Self::LeaderSilent { .. } => Kind::OutcomeUnknown,
             Self::Unreadable(LoadError::Store(_))
+            | Self::RoutersUnreadable(routers::Error::Store(_))
             | Self::AuditUnreadable(audit::ReadError::Store(_) | audit::ReadError::Restless) => {
                 Kind::Unavailable
             }
             Self::Unreadable(LoadError::Entry(_) | LoadError::NoHead)
             | Self::AuditUnreadable(audit::ReadError::Entry(_) | audit::ReadError::Broken(_))
             | Self::UserUnreadable(_)
+            | Self::RoutersUnreadable(
+                routers::Error::Unreadable(_) | routers::Error::UnknownKey { .. },
+            )
             | Self::Internal(_) => Kind::Internal,
         };
         Code::Kind(kind)
@@ -274,7 +291,14 @@ impl Error {
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        Self::new(error.code().grpc(), error.public_text())
+        let mut status = Self::new(error.code().grpc(), error.public_text());
+        if let Error::FromLeader { .. } = error {
+            let yes = tonic::metadata::MetadataValue::from_static("1");
+            status
+                .metadata_mut()
+                .insert(audit::refusals::FROM_LEADER, yes);
+        }
+        status
     }
 }
 

@@ -172,6 +172,14 @@ impl ShardService for Api {
         let (caller, message) = caller_of(request);
         respond(self.0.delete_shard(&caller, message).await)
     }
+
+    async fn promote_shard(
+        &self,
+        request: Request<v1::PromoteShardRequest>,
+    ) -> Result<Response<v1::PromoteShardResponse>, Status> {
+        let (caller, message) = caller_of(request);
+        respond(self.0.promote_shard(&caller, message).await)
+    }
 }
 
 #[tonic::async_trait]
@@ -251,5 +259,12 @@ impl TopologyService for Api {
         _request: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         Ok(Response::new(self.0.status()))
+    }
+
+    async fn list_routers(
+        &self,
+        _request: Request<v1::ListRoutersRequest>,
+    ) -> Result<Response<v1::ListRoutersResponse>, Status> {
+        Ok(Response::new(self.0.list_routers().await?))
     }
 }

@@ -3,11 +3,13 @@
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod backup_age;
 pub mod caller;
 pub mod commit;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod failover;
 pub mod forward;
 pub mod grpc;
 pub mod identifier;

@@ -19,6 +19,12 @@ struct Arguments {
     /// The configuration file, JSON.
     #[arg(long, env = "CONFIG_PATH", default_value = "configs/manager.json")]
     config: PathBuf,
+    /// Say what is wrong with the configuration, and end
+    #[arg(long, conflicts_with = "health")]
+    check: bool,
+    /// Ask the manager of this configuration, on this machine, whether it serves
+    #[arg(long)]
+    health: bool,
 }
 
 #[tokio::main]
@@ -35,6 +41,12 @@ async fn main() -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
+    if arguments.check {
+        return ExitCode::SUCCESS;
+    }
+    if arguments.health {
+        return health(&config);
+    }
     match app::run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,6 +56,21 @@ async fn main() -> ExitCode {
             } else {
                 ExitCode::FAILURE
             }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "said to whoever runs the check")]
+fn health(config: &Config) -> ExitCode {
+    let (port, tls) = (
+        config.observability.metrics_port,
+        config.observability.metrics_tls,
+    );
+    match platform::probe::ask((&config.http.host, port), tls, "/v1/health") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(unhealthy) => {
+            eprintln!("{}", error_chain(&unhealthy));
+            ExitCode::FAILURE
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::service::Service;
 
 mod audit;
 mod auth;
+mod failover;
 mod reshard;
+mod routers;
 pub mod routes;
 mod schema;
 mod shards;
@@ -57,6 +59,10 @@ impl IntoResponse for Error {
         let code = self.code();
         let status = StatusCode::from_u16(code.http_status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        http_error::respond(status, code.as_str(), &self.public_text())
+        let mut response = http_error::respond(status, code.as_str(), &self.public_text());
+        if let Self::FromLeader { .. } = self {
+            response.extensions_mut().insert(refusals::FromLeader);
+        }
+        response
     }
 }

@@ -19,6 +19,7 @@ use crate::caller::Caller;
 use crate::commit::{self, Writer, Written};
 use crate::control::Command;
 use crate::error::Error;
+use crate::failover::Promoter;
 use crate::forward::{Answer, Forwarder};
 use crate::leader::{self, Identity, Leader, Standing};
 use crate::reshard::api::Jobs;
@@ -29,10 +30,12 @@ use crate::shards::health::Health;
 mod audit;
 mod auth;
 mod describe;
+mod failover;
 mod mutate;
 mod read;
 mod request;
 pub mod reshard;
+mod routers;
 mod schema;
 mod users;
 
@@ -59,6 +62,8 @@ pub struct Parts {
     pub jobs: Arc<dyn Jobs>,
     /// Who is let in, and how they get what they show.
     pub auth: Auth,
+    /// Makes replicas primaries.
+    pub promoter: Promoter,
     /// Notes what is refused.
     pub refusals: Recorder,
     /// Counts what clients ask, of both fronts together.

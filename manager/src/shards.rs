@@ -14,7 +14,10 @@ use self::tls::Tls;
 use crate::identifier;
 
 pub mod health;
+pub mod metrics;
+mod primary;
 pub mod rows;
+pub mod server;
 pub mod sizes;
 pub mod tls;
 
@@ -45,6 +48,22 @@ pub enum Error {
         endpoint: String,
         /// What PostgreSQL or the network says.
         source: tokio_postgres::Error,
+    },
+    /// The server that answers is not the one that takes the shard's writes.
+    #[error("{endpoint} is not the primary of shard {shard}: {reason}")]
+    NotPrimary {
+        /// The shard.
+        shard: ShardId,
+        /// The server.
+        endpoint: String,
+        /// What it is.
+        reason: String,
+    },
+    /// A replica is made the primary.
+    #[error("shard {shard} is being promoted")]
+    Promoting {
+        /// The shard.
+        shard: ShardId,
     },
     /// A limit passed.
     #[error("shard {shard} did not answer within {limit:?}")]
@@ -81,9 +100,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::Asked { .. } | Self::Refused { .. } => {
-                Kind::Unavailable
-            }
+            Self::Unreachable { .. }
+            | Self::NotPrimary { .. }
+            | Self::Promoting { .. }
+            | Self::Asked { .. }
+            | Self::Refused { .. } => Kind::Unavailable,
             Self::Timeout { .. } => Kind::Timeout,
         }
     }
@@ -115,13 +136,9 @@ impl Shards {
     /// # Errors
     /// [`Error`] names the shard.
     pub async fn connect(&self, shard: &Shard) -> Result<Session, Error> {
-        let mut settings = tokio_postgres::Config::new();
-        settings
-            .application_name("sharding-manager")
-            .options(self.session_options());
         Ok(Session {
             shard: shard.id.clone(),
-            client: self.login(shard, settings).await?,
+            client: self.login(shard, self.reading()).await?,
             limit: self.config.statement_timeout,
         })
     }
@@ -140,51 +157,15 @@ impl Shards {
         &self.config
     }
 
-    /// Logs in to a shard's primary; `settings` say what the session is, this who and where.
-    ///
-    /// # Errors
-    /// [`Error`] names the shard.
-    pub async fn login(
-        &self,
-        shard: &Shard,
-        mut settings: tokio_postgres::Config,
-    ) -> Result<Client, Error> {
-        let endpoint = &shard.primary_endpoint;
-        settings
-            .host(endpoint.host())
-            .port(endpoint.port())
-            .dbname(endpoint.database())
-            .user(&self.config.user)
-            .ssl_mode(self.config.tls.mode());
-        if let Some(password) = &self.config.password {
-            settings.password(password.expose());
-        }
-        let limit = self.config.connect_timeout;
-        let connected = timeout(limit, settings.connect(self.config.tls.clone())).await;
-        let (client, connection) = connected
-            .map_err(|_| Error::Timeout {
-                shard: shard.id.clone(),
-                limit,
-            })?
-            .map_err(|source| Error::Unreachable {
-                shard: shard.id.clone(),
-                endpoint: endpoint.to_string(),
-                source,
-            })?;
-        let id = shard.id.clone();
-        let driver = async move {
-            // Whoever asks a question learns that the connection is gone; this is for the log.
-            if let Err(error) = connection.await {
-                tracing::debug!(shard = %id, error = error_chain(&error), "shard session ended");
-            }
-        };
-        drop(self.tasks.spawn("shard session", driver));
-        Ok(client)
-    }
-
-    fn session_options(&self) -> String {
+    /// A session that only reads.
+    fn reading(&self) -> tokio_postgres::Config {
         let limit = self.config.statement_timeout.as_millis();
-        format!("-c default_transaction_read_only=on -c statement_timeout={limit}")
+        let options = format!("-c default_transaction_read_only=on -c statement_timeout={limit}");
+        let mut settings = tokio_postgres::Config::new();
+        settings
+            .application_name("sharding-manager")
+            .options(options);
+        settings
     }
 }
 

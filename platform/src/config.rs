@@ -18,8 +18,10 @@ use serde_json::{Map, Value};
 use crate::Secret;
 
 mod expand;
+mod files;
 
 use expand::{Overrides, Variables};
+pub use files::with_files;
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;

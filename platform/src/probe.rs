@@ -17,6 +17,10 @@ use serde_json::json;
 
 use crate::metrics;
 
+pub use ask::{Unhealthy, ask};
+
+mod ask;
+
 /// Whether the process should get traffic. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Mutex<Conditions>>);

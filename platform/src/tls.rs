@@ -21,8 +21,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub mod client;
+pub mod expiry;
 pub mod peer;
+pub mod renewal;
 pub mod subject;
+
+use renewal::{Part, Renewable};
 
 /// A larger file is no certificate or key.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -179,16 +183,6 @@ impl Acceptor {
         }
     }
 
-    /// Reads the files again, for this acceptor and all its clones; connections that are open
-    /// keep what they have.
-    ///
-    /// # Errors
-    /// As [`Self::load`], and then nothing changes.
-    pub fn reload(&self) -> Result<(), Error> {
-        self.loaded.store(Arc::new(Loaded::read(&self.files)?));
-        Ok(())
-    }
-
     /// The present configuration, for a caller that drives TLS itself.
     #[must_use]
     pub fn rustls_config(&self) -> Arc<rustls::ServerConfig> {
@@ -210,6 +204,28 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         TlsAcceptor::from(self.rustls_config()).accept(stream).await
+    }
+}
+
+/// For all clones; connections that are open keep what they have.
+impl Renewable for Acceptor {
+    fn files(&self) -> Vec<(Part, PathBuf)> {
+        let ServerConfig {
+            cert_path,
+            key_path,
+            client_ca_path,
+        } = &*self.files;
+        let mut files = vec![
+            (Part::Certificate, cert_path.clone()),
+            (Part::Key, key_path.clone()),
+        ];
+        files.extend(client_ca_path.clone().map(|path| (Part::Authority, path)));
+        files
+    }
+
+    fn renew(&self) -> Result<(), Error> {
+        self.loaded.store(Arc::new(Loaded::read(&self.files)?));
+        Ok(())
     }
 }
 

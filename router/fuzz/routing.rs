@@ -44,6 +44,8 @@ fn build() -> Option<Snapshot> {
             version: 1,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
+            lineage: None,
+            promotion: None,
         });
     }
     for table in TABLES {

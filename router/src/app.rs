@@ -10,12 +10,12 @@ use platform::bearer::{KeySet, Verifier};
 use platform::probe::Readiness;
 use platform::rates::Limiter;
 use platform::serve::{Limits, Listener};
-use platform::tls::{Acceptor, Alpn, client, peer};
+use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
 use topology::access;
 use topology::store::Store;
-use topology::store::etcd::{self, EtcdStore};
+use topology::store::etcd::EtcdStore;
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::{self, Users};
@@ -40,12 +40,16 @@ use crate::twopc::TwoPhase;
 use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
+mod files;
+
+use files::Files;
+
 /// The version that probes and `/` report.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Between being told to end and taking no more clients, so that a load balancer sees the probe
 /// first.
-const PROBE_GRACE: Duration = Duration::from_millis(200);
+const PROBE_GRACE: Duration = Duration::from_millis(500);
 
 /// Longest time that a request of the HTTP or gRPC front may take until its answer begins.
 const MAX_REQUEST: Duration = Duration::from_secs(3600);
@@ -66,18 +70,25 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
     let reloading = (path.to_owned(), logging);
     // The fronts end first; what they stand on ends once they have drained.
     let (fronts, ground) = (Shutdown::new(), Shutdown::new());
-    let parts = Parts::build(&config, &registry, reloading, &fronts)?;
+    let files = Files::load(&config, &registry)?;
+    let parts = Parts::build(&config, &registry, reloading, (&fronts, &files))?;
     let (serving, tasks) = (TaskGroup::new(), TaskGroup::new());
     let readiness = parts.readiness.clone();
     let sockets = Sockets::bind(&config, parts.tls.as_ref()).await?;
     let threads = Threads::start(config.pgwire.threads, &ground).context("start threads")?;
     sockets.start(&config, &parts, threads, &serving, &fronts);
     let metrics = (&*config.http.host, config.observability.metrics_port);
-    let metrics = Listener::bind(metrics, None).await?;
+    let tls = parts.tls.clone();
+    let tls = tls.filter(|_| config.observability.metrics_tls);
+    let metrics = Listener::bind(metrics, tls).await?;
+    let health = platform::probe::health_router(VERSION, readiness.clone());
+    let shown = platform::probe::metrics_router(registry).merge(health);
     tasks.spawn(
         "metrics",
-        serve_metrics(metrics, registry, tasks.clone(), ground.clone()),
+        serve_metrics(metrics, shown, tasks.clone(), ground.clone()),
     );
+    let hangup = platform::lifecycle::hangup().context("signal handlers")?;
+    tasks.spawn("TLS files", files.renewal.run(hangup, ground.clone()));
     parts.start(&tasks, &ground);
     platform::lifecycle::terminated()
         .await
@@ -132,30 +143,22 @@ struct Parts {
 }
 
 /// What the pools of all servers share.
-fn pool_config(config: &Config, presence: Presence) -> anyhow::Result<pool::Config> {
-    Ok(pool::Config {
+fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Config {
+    pool::Config {
         max_connections: config.sharding.max_connections,
         connection_ttl: config.sharding.connection_ttl,
         connect_timeout: config.sharding.connect_timeout,
         checkout_timeout: config.sharding.checkout_timeout,
+        failover_wait: config.sharding.failover_wait,
         max_waiting: config.sharding.max_waiting,
         max_prepared_statements: config.pgwire.max_prepared_statements,
         credentials: Credentials {
             user: config.security.shard_user.clone(),
             password: config.security.shard_password.clone(),
         },
-        dialer: Dialer::new(client::Connector::load(&config.shards_tls)?),
+        dialer: Dialer::new(files.shards.clone()),
         presence,
-    })
-}
-
-fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let store = EtcdStore::connect(etcd::Config {
-        endpoints: config.metadata.endpoints.clone(),
-        timeout: config.metadata.timeout,
-        credentials: None,
-    })?;
-    Ok(Arc::new(store))
+    }
 }
 
 /// What stands before the HTTP and gRPC fronts, and what keeps it up to date.
@@ -195,12 +198,10 @@ impl Keepers {
     }
 }
 
-fn managers(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Managers> {
+fn managers(config: &Config, files: &Files, store: Arc<dyn Store>) -> Managers {
     let security = &config.security;
-    let connector = |files| peer::Connector::load(files, security.tls_ca_path.as_deref());
-    let tls = security.tls.as_ref().map(connector).transpose()?;
     let tokens = security.enable_rbac.then(|| security.tokens.clone());
-    Ok(Managers::new(store, tls, tokens))
+    Managers::new(store, files.managers.clone(), tokens)
 }
 
 /// The users of the file.
@@ -224,9 +225,9 @@ impl Parts {
         config: &Config,
         registry: &prometheus::Registry,
         (path, logging): (PathBuf, telemetry::Handle),
-        fronts: &Shutdown,
+        (fronts, files): (&Shutdown, &Files),
     ) -> anyhow::Result<Self> {
-        let store = store(config)?;
+        let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
@@ -234,7 +235,7 @@ impl Parts {
         let metrics = Metrics::register(registry)?;
         let pools = pool::metrics::Metrics::register(registry)?;
         let presence = Presence::new(peers.incarnation(), barrier.clone());
-        let pool = pool_config(config, presence)?;
+        let pool = pool_config(config, files, presence);
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
@@ -245,9 +246,8 @@ impl Parts {
             (holding.clone(), moving.clone(), barrier.clone()),
         );
         let users = users(config)?;
-        let tls = config.security.tls.as_ref();
-        let tls = tls.map(Acceptor::load).transpose()?;
-        let managers = managers(config, Arc::clone(&store))?;
+        let tls = files.acceptor.clone();
+        let managers = managers(config, files, Arc::clone(&store));
         let (doors, keepers) = doors(config, &store)?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
@@ -272,7 +272,7 @@ impl Parts {
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
             reload: Reload::new(path, config.clone(), tls.clone(), logging),
-            forwarder: Forwarder::new(peers.clone(), to_routers(config)?),
+            forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
         Ok(Self {
@@ -335,24 +335,6 @@ impl Parts {
             }
         });
     }
-}
-
-/// How the fronts of other routers are connected to: as their clients may, under TLS if this router
-/// serves it, since they share a configuration.
-fn to_routers(config: &Config) -> Result<Dialer, platform::tls::Error> {
-    let Some(own) = &config.security.tls else {
-        return Ok(Dialer::default());
-    };
-    let identity = own.client_ca_path.is_some().then(|| client::Identity {
-        cert_path: own.cert_path.clone(),
-        key_path: own.key_path.clone(),
-    });
-    let files = client::ClientConfig {
-        mode: client::Mode::Prefer,
-        root_cert_path: None,
-        identity,
-    };
-    Ok(Dialer::new(client::Connector::load(&files)?))
 }
 
 /// The bound ports of the fronts.
@@ -426,11 +408,10 @@ fn serve_requests(
 
 async fn serve_metrics(
     listener: Listener,
-    registry: prometheus::Registry,
+    app: axum::Router,
     tasks: TaskGroup,
     shutdown: Shutdown,
 ) {
-    let app = platform::probe::metrics_router(registry);
     let deadline = Duration::from_secs(1);
     platform::serve::serve(listener, app, Limits::default(), &tasks, shutdown, deadline).await;
 }

@@ -11,7 +11,7 @@ use lru::LruCache;
 use topology::{Epoch, Snapshot};
 
 use crate::query::{self, Analysis, SyntaxError};
-use crate::route::{self, Plan};
+use crate::route::{self, Plan, Temporary};
 
 /// The schemas in which an unqualified table name is looked for, unless a session says otherwise.
 pub const DEFAULT_SEARCH_PATH: [&str; 1] = ["public"];
@@ -72,10 +72,23 @@ impl Planned {
         self.plans.load_full()
     }
 
-    /// The plans for a session with a search path of its own. Not remembered.
+    /// The plans for a session with a search path or temporary tables of its own. Not remembered.
     #[must_use]
-    pub fn plans_under(&self, snapshot: &Snapshot, search_path: &[&str]) -> Arc<Plans> {
-        Arc::new(plan_all(&self.analysis, snapshot, search_path))
+    pub fn plans_under(
+        &self,
+        snapshot: &Snapshot,
+        search_path: &[&str],
+        temporary: Option<&Temporary>,
+    ) -> Arc<Plans> {
+        let statements = self.analysis.statements.iter();
+        let plan = |statement| match temporary {
+            None => route::plan(statement, snapshot, search_path),
+            Some(known) => route::plan_beside(statement, snapshot, search_path, known),
+        };
+        Arc::new(Plans {
+            epoch: snapshot.epoch(),
+            plans: statements.map(plan).collect(),
+        })
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use platform::Secret;
-use platform::config::{Section, Violations};
+use platform::config::{Section, Violations, with_files};
 use platform::cors::Origins;
 use platform::rates::{self, Rate};
 use platform::tls::client::ClientConfig;
+pub use topology::store::etcd::settings::Settings as Metadata;
 
 mod fronts;
 mod sharding;
@@ -45,6 +46,7 @@ pub struct Config {
     pub http: Http,
     pub pgwire: PgWire,
     pub grpc: Grpc,
+    /// Where the topology is.
     pub metadata: Metadata,
     pub sharding: Sharding,
     /// TLS to the shards.
@@ -56,15 +58,6 @@ pub struct Config {
     pub cors: Origins,
     pub observability: Observability,
     pub shutdown: Shutdown,
-}
-
-/// Where the topology is.
-#[derive(Debug, Clone)]
-pub struct Metadata {
-    /// etcd endpoints, `host:port` or URLs.
-    pub endpoints: Vec<String>,
-    /// Time-out of each call.
-    pub timeout: Duration,
 }
 
 /// TLS, tokens and the credentials for shards.
@@ -86,6 +79,8 @@ pub struct Security {
 #[derive(Debug, Clone)]
 pub struct Observability {
     pub metrics_port: u16,
+    /// Whether metrics are under TLS as the other fronts are.
+    pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
 }
@@ -103,7 +98,9 @@ impl Config {
     /// # Errors
     /// Every violation at once.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
-        platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+        with_files(ENV_PREFIX, env, |env| {
+            platform::config::load(path, ENV_PREFIX, env, |root| Self::read(root, env))
+        })
     }
 
     /// As [`Self::load`], from a text.
@@ -111,7 +108,9 @@ impl Config {
     /// # Errors
     /// Every violation at once.
     pub fn parse(text: &str, env: &BTreeMap<String, String>) -> Result<Self, Violations> {
-        platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+        with_files(ENV_PREFIX, env, |env| {
+            platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
+        })
     }
 
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
@@ -145,24 +144,6 @@ impl Config {
                 "cert needs security.enable_tls and security.tls_client_ca_path",
             );
         }
-    }
-}
-
-impl Metadata {
-    fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
-        let mut section = root.section("metadata");
-        section.choice("type", &[("etcd", ())], ());
-        let mut endpoints = section.texts("endpoints", &["127.0.0.1:2379"]);
-        if let Some(list) = env.get("ETCD_ENDPOINTS") {
-            endpoints = list.split(',').map(|text| text.trim().to_owned()).collect();
-        }
-        endpoints.retain(|endpoint| !endpoint.is_empty());
-        if endpoints.is_empty() {
-            section.violation("endpoints", "must name at least one etcd endpoint");
-        }
-        let timeout = section.duration("timeout", Duration::from_secs(5), false);
-        section.finish();
-        Self { endpoints, timeout }
     }
 }
 
@@ -210,6 +191,7 @@ impl Observability {
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let mut section = root.section("observability");
         let metrics_port = section.port("metrics_port", 9090);
+        let metrics_tls = section.boolean("metrics_tls", false);
         let enable_tracing = section.boolean("enable_tracing", false);
         let mut log_level = section.text("log_level", "info");
         if let Some(level) = env.get("LOG_LEVEL") {
@@ -218,6 +200,7 @@ impl Observability {
         section.finish();
         Self {
             metrics_port,
+            metrics_tls,
             enable_tracing,
             log_level,
         }

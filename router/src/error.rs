@@ -29,6 +29,15 @@ pub enum Error {
         /// The shard.
         shard: topology::ShardId,
     },
+    /// The connection that a session had to keep is gone, and what was left with it.
+    #[error(
+        "the connection to shard {shard} is gone which the session had to keep, and its temporary \
+         tables, locks and notifications with it"
+    )]
+    BoundLost {
+        /// The shard.
+        shard: topology::ShardId,
+    },
     /// The shard went away while it was running a statement that may have committed.
     #[error(
         "shard {shard} closed the connection while a statement was running: it is not known whether it took effect"
@@ -115,7 +124,8 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
             Self::Pool(pool::Error::Unreachable { .. } | pool::Error::Retired { .. })
-            | Self::BackendLost { .. } => "08006",
+            | Self::BackendLost { .. }
+            | Self::BoundLost { .. } => "08006",
             Self::Pool(
                 pool::Error::Exhausted { .. }
                 | pool::Error::Crowded { .. }
@@ -149,6 +159,7 @@ impl Error {
             | Self::Managers(_)
             | Self::Numbers(_)
             | Self::BackendLost { .. }
+            | Self::BoundLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::PartlyApplied { .. }
             | Self::NoShard
@@ -178,6 +189,7 @@ impl Error {
             Self::Pool(_)
             | Self::Numbers(_)
             | Self::BackendLost { .. }
+            | Self::BoundLost { .. }
             | Self::OutcomeUnknown { .. }
             | Self::Protocol(_)
             | Self::Timeout(_)
@@ -196,6 +208,7 @@ impl Error {
             | Self::Hold(_)
             | Self::Numbers(_)
             | Self::BackendLost { .. }
+            | Self::BoundLost { .. }
             | Self::NoShard
             | Self::ShuttingDown => Kind::Unavailable,
             Self::OutcomeUnknown { .. } | Self::PartlyApplied { .. } => Kind::OutcomeUnknown,

@@ -39,10 +39,13 @@ async fn round(core: &Core) {
 /// Whether a backend can be had, or all are busy, which only a living shard keeps them. It does
 /// not stand in the line, and asks nothing of a shard that an operator has paused.
 async fn probe(pool: &Pool) -> bool {
+    if pool.is_barred() {
+        return false;
+    }
     if pool.is_busy() {
         return true;
     }
-    match pool.checkout().await {
+    match pool.checkout_once().await {
         Ok(lease) => {
             lease.give_back();
             true

@@ -6,6 +6,7 @@ pub mod barrier;
 pub mod cache;
 pub mod config;
 pub mod console;
+pub mod copying;
 pub mod core;
 pub mod error;
 pub mod exec;

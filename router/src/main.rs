@@ -17,11 +17,13 @@ const BAD_CONFIG: u8 = 78;
 /// `EX_USAGE` of sysexits.h.
 const BAD_USAGE: u8 = 64;
 
-const USAGE: &str = "usage: router [--config FILE]
+const USAGE: &str = "usage: router [--config FILE] [--check | --health]
 
 Routes SQL to PostgreSQL shards by their shard key.
 
   --config FILE   the configuration; default: $CONFIG_PATH, or configs/router.json
+  --check         say what is wrong with the configuration, and end
+  --health        ask the router of this configuration, on this machine, whether it serves
   --version       print the version
   --help          print this";
 
@@ -33,7 +35,12 @@ fn main() -> ExitCode {
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let path = match words.as_slice() {
+    let (task, words) = match words.as_slice() {
+        [rest @ .., "--check"] | ["--check", rest @ ..] => (Task::Check, rest),
+        [rest @ .., "--health"] | ["--health", rest @ ..] => (Task::Health, rest),
+        rest => (Task::Run, rest),
+    };
+    let path = match words {
         [] => PathBuf::from(default()),
         ["--config", path] => PathBuf::from(path),
         ["--version"] => {
@@ -56,13 +63,37 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    match run(config, &path) {
+    let done = match task {
+        Task::Check => Ok(()),
+        Task::Health => health(&config),
+        Task::Run => run(config, &path),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("router: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is done with the configuration.
+enum Task {
+    Run,
+    Check,
+    Health,
+}
+
+fn health(config: &Config) -> anyhow::Result<()> {
+    let (port, tls) = (
+        config.observability.metrics_port,
+        config.observability.metrics_tls,
+    );
+    Ok(platform::probe::ask(
+        (&config.http.host, port),
+        tls,
+        "/v1/health",
+    )?)
 }
 
 fn run(config: Config, path: &std::path::Path) -> anyhow::Result<()> {

@@ -4,14 +4,16 @@
 //! idle and reset before it goes back (I6); otherwise it is closed.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use topology::{Endpoint, ShardId};
+use topology::{Endpoint, Shard, ShardId};
 
 mod backend;
 mod connect;
 mod dial;
 mod gate;
+mod heir;
 mod lease;
 mod manager;
 pub mod metrics;
@@ -20,6 +22,7 @@ mod presence;
 mod roster;
 pub mod settings;
 mod shelf;
+mod succession;
 
 pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
@@ -29,6 +32,7 @@ pub use lease::Lease;
 pub use operate::Standing;
 pub use presence::Presence;
 pub use roster::Listed;
+pub use succession::Succession;
 
 use gate::{Gate, Turned};
 use manager::Connector;
@@ -48,6 +52,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Waiting for a free backend.
     pub checkout_timeout: Duration,
+    /// Waiting for another primary where one cannot be reached.
+    pub failover_wait: Duration,
     /// Sessions that may wait for a backend of one pool at a time.
     pub max_waiting: u32,
     /// Prepared statements kept on one backend.
@@ -119,19 +125,26 @@ struct Shared {
     gate: Gate,
     shelf: Shelf,
     backends: bb8::Pool<Connector>,
+    succession: Succession,
+    /// Set once its connections were cut: it lends nothing any more.
+    cut: AtomicBool,
 }
 
 impl Pool {
-    /// An empty pool; connects when it is first asked.
+    /// Who this router is to the shard.
     #[must_use]
-    pub fn new(
-        shard: ShardId,
-        endpoint: Endpoint,
-        config: Config,
-        metrics: &metrics::Metrics,
-    ) -> Self {
-        let connector = Connector::new(endpoint.clone(), &config);
-        Self::of(shard, endpoint, config, connector, metrics)
+    pub fn presence(&self) -> &Presence {
+        &self.shared.config.presence
+    }
+
+    /// An empty pool of a shard's primary; connects when it is first asked.
+    #[must_use]
+    pub fn new(shard: &Shard, config: Config, metrics: &metrics::Metrics) -> Self {
+        let endpoint = shard.primary_endpoint.clone();
+        let succession = Succession::of(shard);
+        let connector = Connector::of_primary(&endpoint, &succession, &config);
+        let of = (shard.id.clone(), endpoint, succession);
+        Self::of(of, config, connector, metrics)
     }
 
     /// As [`Self::new`], of backends on which transactions only read.
@@ -142,13 +155,13 @@ impl Pool {
         config: Config,
         metrics: &metrics::Metrics,
     ) -> Self {
-        let connector = Connector::new(endpoint.clone(), &config).read_only();
-        Self::of(shard, endpoint, config, connector, metrics)
+        let connector = Connector::read_only(&endpoint, &config);
+        let of = (shard, endpoint, Succession::default());
+        Self::of(of, config, connector, metrics)
     }
 
     fn of(
-        shard: ShardId,
-        endpoint: Endpoint,
+        (shard, endpoint, succession): (ShardId, Endpoint, Succession),
         config: Config,
         connector: Connector,
         metrics: &metrics::Metrics,
@@ -173,6 +186,8 @@ impl Pool {
             gate,
             shelf: Shelf::default(),
             backends,
+            succession,
+            cut: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -212,7 +227,25 @@ impl Pool {
     /// [`Error::Unreachable`] as soon as connecting fails while no backend lives, and
     /// [`Error::Exhausted`] or [`Error::Paused`] after the waiting time; [`Error::Crowded`] at
     /// once; [`Error::Retired`] when the pool is.
-    pub async fn checkout(&self) -> Result<Lease, Error> {
+    pub async fn checkout_once(&self) -> Result<Lease, Error> {
+        let shared = &self.shared;
+        if self.is_barred() {
+            let (shard, reason) = (
+                shared.shard.clone(),
+                "a replica is being promoted".to_owned(),
+            );
+            return Err(Error::Unreachable { shard, reason });
+        }
+        let lease = self.borrow().await?;
+        // Should it have been cut meanwhile, nothing is sent to its server any more.
+        if self.is_cut() {
+            let shard = shared.shard.clone();
+            return Err(Error::Retired { shard });
+        }
+        Ok(lease)
+    }
+
+    async fn borrow(&self) -> Result<Lease, Error> {
         let shared = &self.shared;
         let entered = shared
             .gate
@@ -279,7 +312,7 @@ impl Pool {
         if idle == 0 && connections >= self.shared.config.max_connections {
             return Ok(None);
         }
-        match tokio::time::timeout(AT_ONCE, self.checkout()).await {
+        match tokio::time::timeout(AT_ONCE, self.checkout_once()).await {
             Ok(Ok(lease)) => Ok(Some(lease)),
             Ok(Err(
                 Error::Exhausted { .. }
@@ -317,6 +350,9 @@ impl Pool {
                 biased;
                 got = &mut get => {
                     return got.map_err(|_| self.give_up());
+                }
+                () = shared.gate.retired() => {
+                    return Err(Error::Retired { shard: shared.shard.clone() });
                 }
                 changed = failures.changed() => {
                     if changed.is_ok() && shared.backends.state().connections == 0 {

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 mod builder;
 mod class;
+mod cursor;
 mod ddl;
 mod expression;
 mod facts;
@@ -17,6 +18,7 @@ mod json;
 mod literal;
 mod modify;
 mod names;
+mod new_ids;
 mod outputs;
 mod parse;
 mod prepare;
@@ -34,10 +36,12 @@ mod value;
 mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
+pub use cursor::{Declared, Fetched, declared, fetched};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall, is_aggregate};
 pub use hint::{CONSISTENCIES, Hints, parameters};
+pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
 pub use rows::{parameters_in, returns_rows, with_rows};

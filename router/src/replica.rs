@@ -61,7 +61,7 @@ fn writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
         Plan::Home(_) => false,
-        Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => true,
+        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => true,
     }
 }
 

@@ -32,6 +32,7 @@ mod rights;
 mod split;
 pub mod spread;
 mod tables;
+mod temporary;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unnest;
@@ -39,6 +40,7 @@ mod values;
 
 pub use class::check_calls;
 pub use copies::{Copies, Given, copies};
+pub use copy::{CopiedInto, CopiedKey, copied_into, no_copied_key, owner_of_copied};
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
@@ -46,6 +48,7 @@ pub use registration::registration;
 pub use rights::Rights;
 pub use split::{Part, split};
 use tables::Tables;
+pub use temporary::Temporary;
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,8 +81,11 @@ pub enum Plan {
         /// Whether the statement may write (to session or server state, not to tables).
         writes: bool,
     },
-    /// The home shard of unsharded tables.
+    /// The home shard of unsharded tables, or of what there is only one of.
     Home(ShardIndex),
+    /// A connection to this shard that the session keeps from here on: the statement leaves
+    /// something with it, such as a temporary table.
+    Bound(ShardIndex),
     /// Every shard, all or nothing: DDL.
     Everywhere,
     /// Sharded tables without a key in the statement: runs only under a hint, on the hint's shard.
@@ -208,6 +214,7 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
         Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources.as_slice(),
         Plan::Any { .. }
         | Plan::Home(_)
+        | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => &[],
@@ -220,6 +227,26 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
 #[must_use]
 pub fn plan(statement: &Statement, snapshot: &Snapshot, search_path: &[&str]) -> Plan {
     class::plan(statement, Tables::new(snapshot, search_path)).unwrap_or_else(Plan::Refused)
+}
+
+/// The shard of what there is only one of, such as large objects and notifications.
+///
+/// # Errors
+/// When there is no shard.
+pub fn common_shard(snapshot: &Snapshot) -> Result<ShardIndex, Refusal> {
+    Tables::new(snapshot, &[]).common()
+}
+
+/// As [`plan`], for a session that has temporary tables on a shard.
+#[must_use]
+pub fn plan_beside(
+    statement: &Statement,
+    snapshot: &Snapshot,
+    search_path: &[&str],
+    temporary: &Temporary,
+) -> Plan {
+    let tables = Tables::new(snapshot, search_path).beside(temporary);
+    class::plan(statement, tables).unwrap_or_else(Plan::Refused)
 }
 
 /// Decides where one execution of a planned statement goes. A hint must equal every key that the

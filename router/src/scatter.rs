@@ -27,6 +27,7 @@ pub fn candidate<'s>(
         | Plan::NeedsHint { .. }
         | Plan::Any { .. }
         | Plan::Home(_)
+        | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => false,

@@ -18,21 +18,26 @@ use crate::console::Reload;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
+use crate::query::{Reach, Statement};
 
 mod again;
 mod answers;
 mod attach;
+mod bound;
 mod by_sql;
 pub mod cancel;
 mod client;
 mod control;
 mod copy;
+mod copying;
+mod cursors;
 mod effects;
 mod encryption;
 mod expect;
 mod extended;
 mod form;
 mod forward;
+mod function_call;
 mod greeting;
 mod hints;
 mod hold;
@@ -44,6 +49,7 @@ mod operator;
 mod patience;
 mod prepared;
 mod relay;
+mod release;
 mod replica;
 mod roll;
 mod scatter;
@@ -61,6 +67,7 @@ pub use prepared::Statements;
 pub use roll::Roll;
 
 use attach::Attachment;
+use bound::{Bound, News};
 use client::{Client, ClientError, Frame};
 use effects::Effect;
 use expect::Expectations;
@@ -125,6 +132,8 @@ pub struct Session {
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
     statements: ByName<Arc<Prepared>>,
     attachment: Option<Attachment>,
+    /// The connection that the session keeps, once it has left something with it.
+    bound: Option<Box<Bound>>,
     /// The other shards of a transaction that has gone on on another one.
     company: Option<Box<Company>>,
     /// Bytes for the backend.
@@ -145,6 +154,10 @@ pub struct Session {
 
 /// What is being sent to the backend, until its ReadyForQuery.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about what was sent"
+)]
 struct Flight {
     /// Whether any of it may write.
     writes: bool,
@@ -156,6 +169,8 @@ struct Flight {
     effects: Vec<Effect>,
     /// What has to hold still when it is written.
     routed: Option<again::Routed>,
+    /// Whether it takes from the backend what the router has left with it.
+    strips: bool,
 }
 
 /// The name of a portal that there never is.
@@ -167,6 +182,12 @@ fn poison(out: &mut BytesMut) -> Result<(), wire::EncodeError> {
 }
 
 impl Flight {
+    /// A statement is about to be sent that calls something.
+    fn note_calls(&mut self, statement: &Statement) {
+        let mut calls = statement.functions.iter();
+        self.strips |= calls.any(|call| call.reach == Reach::Strips);
+    }
+
     /// A statement is about to be sent that may write, or does not.
     fn note_writes(&mut self, writes: bool) {
         self.writes |= writes;
@@ -209,6 +230,18 @@ impl Session {
                 // The client first: a statement that has arrived is still served.
                 biased;
                 frame = self.client.receive() => frame,
+                news = Bound::news(&mut self.bound, idle) => match news {
+                    News::Messages(messages) => {
+                        self.client.outbound.extend_from_slice(&messages);
+                        self.client.flush().await?;
+                        continue;
+                    }
+                    News::Lost => {
+                        self.say_lost();
+                        self.client.flush().await?;
+                        return Ok(());
+                    }
+                },
                 () = &mut requested, if idle => {
                     self.say_goodbye().await?;
                     return Ok(());
@@ -273,7 +306,7 @@ impl Session {
             b'X' => return Ok(false),
             // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.
             b'd' | b'c' | b'f' => {}
-            b'F' => Box::pin(self.refuse_function_call()).await?,
+            b'F' => Box::pin(self.function_call(&frame)).await?,
             tag => {
                 let text = format!("invalid frontend message type {tag}");
                 self.fatal(&Error::Protocol(text)).await?;
@@ -292,17 +325,5 @@ impl Session {
 
     async fn say_goodbye(&mut self) -> Result<(), Ended> {
         self.fatal(&Error::ShuttingDown).await
-    }
-
-    async fn refuse_function_call(&mut self) -> Result<(), Ended> {
-        if !self.begin_simple().await? {
-            return Ok(());
-        }
-        let refusal = crate::route::Refusal {
-            sqlstate: "0A000",
-            message: "the function call message is not supported by the router".to_owned(),
-            hint: Some("call the function with SELECT".to_owned()),
-        };
-        self.answer_simple_error(&Error::Refused(refusal)).await
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use platform::Shutdown;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use topology::{Endpoint, Epoch, ShardId, ShardIndex, ShardState, Snapshot};
 
 use crate::barrier::{Barrier, Leave};
@@ -19,6 +21,9 @@ use crate::route::Target;
 
 /// Between two looks at the backends that are idle.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long after its start a router has clients wait for its first topology.
+const FIRST_LIMIT: Duration = Duration::from_secs(5);
 
 /// A topology and the pools of its shards.
 #[derive(Debug, Default)]
@@ -125,6 +130,15 @@ impl Serving {
     }
 }
 
+/// Which server each shard's writes go to, and whether they may.
+fn primaries_of(snapshot: &Snapshot) -> Vec<(&ShardId, &Endpoint, pool::Succession)> {
+    let of = |shard| pool::Succession::of(shard);
+    let shards = snapshot.shards().iter();
+    shards
+        .map(|shard| (&shard.id, &shard.primary_endpoint, of(shard)))
+        .collect()
+}
+
 /// The shards that take part in a topology.
 fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
     let owners: HashSet<ShardIndex> = snapshot
@@ -147,9 +161,24 @@ fn members(snapshot: &Snapshot) -> Vec<ShardIndex> {
 pub struct View {
     serving: Arc<ArcSwap<Serving>>,
     barrier: Barrier,
+    /// Whether a topology has been read, and until when that is waited for.
+    first: Option<(watch::Receiver<bool>, Instant)>,
 }
 
 impl View {
+    /// Waits for the first topology: a router that has just started is reached before whoever
+    /// balances its load knows that it is not ready, and must not answer by none at all. Without
+    /// etcd it is waited for a few seconds.
+    pub async fn begun(&self) {
+        let Some((begins, patience)) = &self.first else {
+            return;
+        };
+        if !*begins.borrow() {
+            let mut begins = begins.clone();
+            let _late = timeout_at(*patience, begins.wait_for(|begun| *begun)).await;
+        }
+    }
+
     /// The newest topology and its pools.
     #[must_use]
     pub fn load(&self) -> Arc<Serving> {
@@ -168,6 +197,8 @@ impl View {
 #[derive(Debug)]
 pub struct Keeper {
     topology: topology::watch::View,
+    /// Whether a topology has been read.
+    begun: watch::Sender<bool>,
     view: View,
     config: pool::Config,
     replicas: replica::Config,
@@ -188,13 +219,16 @@ impl Keeper {
         metrics: Metrics,
         (holding, moving, barrier): (Holding, Moving, Barrier),
     ) -> (Self, View) {
+        let (begun, begins) = watch::channel(false);
         let view = View {
             serving: Arc::default(),
+            first: Some((begins, Instant::now() + FIRST_LIMIT)),
             barrier: barrier.clone(),
         };
         (
             Self {
                 topology,
+                begun,
                 view: view.clone(),
                 config,
                 replicas,
@@ -212,7 +246,12 @@ impl Keeper {
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut tidying = tokio::time::interval(TIDY_INTERVAL);
         loop {
+            // Before the snapshot, which may be read at this moment.
+            let is_loaded = self.topology.is_loaded();
             self.apply(&self.topology.snapshot());
+            if is_loaded {
+                self.begun.send_replace(true);
+            }
             loop {
                 tokio::select! {
                     // Shutdown first, so that a busy topology cannot delay it.
@@ -234,13 +273,8 @@ impl Keeper {
             .map(|pool| (pool.endpoint(), pool))
             .collect();
         let pool_of = |shard: &topology::Shard| match known.get(&shard.primary_endpoint) {
-            Some(pool) if *pool.shard() == shard.id => Pool::clone(pool),
-            _ => Pool::new(
-                shard.id.clone(),
-                shard.primary_endpoint.clone(),
-                self.config.clone(),
-                &self.pools,
-            ),
+            Some(pool) if pool.serves(shard) => Pool::clone(pool),
+            _ => Pool::new(shard, self.config.clone(), &self.pools),
         };
         let primaries = snapshot.shards().iter().map(pool_of).collect();
         let replicas_of = |shard: &topology::Shard| {
@@ -250,18 +284,22 @@ impl Keeper {
         let replicas = snapshot.shards().iter().map(replicas_of).collect();
         let (epoch, members) = (snapshot.epoch(), members(snapshot));
         let moves = snapshot.ring() != before.snapshot.ring()
-            || snapshot.holds() != before.snapshot.holds();
+            || snapshot.holds() != before.snapshot.holds()
+            || primaries_of(snapshot) != primaries_of(&before.snapshot);
         self.view.serving.store(Arc::new(Serving {
             snapshot: Arc::clone(snapshot),
             primaries,
             replicas,
             members,
         }));
-        let serving = self.view.load();
+        // Before the barrier is raised: what it tells the managers is that these are silent.
         for pool in &before.primaries {
-            let is_kept = |now: &Pool| now.is_of(pool.shard(), pool.endpoint());
-            if !serving.primaries.iter().any(is_kept) {
-                pool.retire();
+            let shard = snapshot.index_of(pool.shard());
+            let shard = shard.and_then(|index| snapshot.shard(index));
+            match shard {
+                Some(shard) if pool.serves(shard) => {}
+                Some(shard) if pool.is_succeeded(shard) => pool.cut(),
+                Some(_) | None => pool.retire(),
             }
         }
         // Whoever is released, or refused a leave, finds the topology in place.

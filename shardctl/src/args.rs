@@ -9,6 +9,7 @@ use crate::help;
 
 pub mod access;
 pub mod audit;
+pub mod backup;
 pub mod reshard;
 
 /// Operates a sharded PostgreSQL through its manager.
@@ -46,7 +47,25 @@ pub struct Global {
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
+    /// PEM file with a certificate to show a manager that asks for one
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_CERT",
+        value_name = "FILE",
+        requires = "key"
+    )]
+    pub cert: Option<PathBuf>,
+    /// PEM file with the key of `--cert`
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_KEY",
+        value_name = "FILE",
+        requires = "cert"
+    )]
+    pub key: Option<PathBuf>,
+    /// How long to wait for an answer, e.g. 500ms or 1m [default: 10s; 3m for `shards promote`; 30s for `plan`, `reshard`, `schema` and `audit`, 5m for `tables count`]
     #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
 }
@@ -99,9 +118,18 @@ pub enum Command {
     /// List what was done and refused, and check that the log of it is whole
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Copy etcd and all shards at one point; talks to them itself
+    #[command(after_long_help = help::BACKUP)]
+    Backup(backup::Backup),
+    /// Put a backup into fresh servers
+    #[command(after_long_help = help::RESTORE)]
+    Restore(backup::Restore),
     /// Show the ring
     #[command(subcommand)]
     Ring(Ring),
+    /// List the routers that live
+    #[command(subcommand)]
+    Routers(Routers),
     /// Show what a change of the ring would move, and keep it to be run
     #[command(subcommand)]
     Plan(reshard::Plan),
@@ -141,12 +169,33 @@ pub enum Shards {
     /// Register a shard
     #[command(after_long_help = help::SHARD)]
     Add(AddShard),
+    /// Make a replica the shard's primary; routers hold what is for the shard meanwhile
+    #[command(after_long_help = help::PROMOTE)]
+    Promote(Promote),
     /// Forget a shard that owns no vnodes and holds no rows
     #[command(after_long_help = help::REMOVED)]
     Remove {
         /// The shard
         id: String,
     },
+}
+
+#[derive(Debug, Clone, Flags)]
+pub struct Promote {
+    /// The shard
+    pub id: String,
+    /// The replica's endpoint [default: the one that has received most]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub to: Option<String>,
+    /// Say what would be done and what may be lost, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on where commits may be lost
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// You have made sure that the old primary takes no writes, should it not be reachable
+    #[arg(long)]
+    pub old_primary_is_down: bool,
 }
 
 #[derive(Debug, Clone, Flags)]
@@ -231,6 +280,13 @@ impl KeyType {
             Self::Uuid => "uuid",
         }
     }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Routers {
+    /// List the routers that live, and which epoch each has applied
+    #[command(after_long_help = help::ROUTERS_LIST)]
+    List,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use proto::manager::v1::audit_service_client::AuditServiceClient;
@@ -16,7 +17,7 @@ use proto::manager::v1::user_service_client::UserServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response, Status};
 
 use crate::args::Global;
@@ -118,6 +119,26 @@ enum Lost {
     Refused(Status),
 }
 
+/// What managers are held against and are shown; none in clear.
+fn tls(global: &Global) -> Result<Option<ClientTlsConfig>, Error> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| Error::BadCa {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })
+    };
+    let Some(ca) = &global.ca else {
+        return Ok(None);
+    };
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+    let Some((cert, key)) = global.cert.as_deref().zip(global.key.as_deref()) else {
+        return Ok(Some(tls));
+    };
+    Ok(Some(
+        tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
+    ))
+}
+
 impl Managers {
     /// Checks the arguments; connects to nobody. `default_timeout` holds where none was given.
     ///
@@ -125,15 +146,7 @@ impl Managers {
     /// A bad address, token or certificate authority.
     pub fn try_new(global: &Global, default_timeout: Duration) -> Result<Self, Error> {
         let timeout = global.timeout.unwrap_or(default_timeout);
-        let tls = global.ca.as_deref().map(|path| {
-            let bad = |reason: String| Error::BadCa {
-                path: path.display().to_string(),
-                reason,
-            };
-            let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-            Ok::<_, Error>(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
-        });
-        let tls = tls.transpose()?;
+        let tls = tls(global)?;
         let addresses = global.manager.iter().map(|address| address.trim());
         let managers: Result<Vec<_>, _> = addresses
             .filter(|address| !address.is_empty())

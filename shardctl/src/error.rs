@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// The file of `--ca`.
-    #[error("certificate authority {path} is not readable: {reason}")]
+    #[error("certificate file {path} is not readable: {reason}")]
     BadCa {
         /// The file.
         path: String,
@@ -114,6 +114,9 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// A backup was not taken, is not whole or was not restored.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::Error),
     /// Some shards could not be asked for their rows.
     #[error("rows could not be counted on every shard: {}", list(.shards))]
     Uncounted {
@@ -132,6 +135,7 @@ impl Error {
             | Self::SchemasDiffer { .. }
             | Self::AuditBroken { .. }
             | Self::NotRepaired { .. }
+            | Self::Backup(_)
             | Self::Uncounted { .. } => 1,
             Self::BadAddress { .. }
             | Self::NoAddress
@@ -163,7 +167,7 @@ impl Error {
             Self::BadTokenFile { .. } => {
                 Some("log in again: shardctl login NAME --token-file FILE".to_owned())
             }
-            Self::BadCa { .. } => Some("--ca takes a PEM file with certificates".to_owned()),
+            Self::BadCa { .. } => Some("--ca, --cert and --key take PEM files".to_owned()),
             Self::OutcomeUnknown { see, .. } => {
                 Some(format!("look before trying again: shardctl {see}"))
             }
@@ -183,6 +187,7 @@ impl Error {
             Self::NotRepaired { .. } => {
                 Some("run the statements that fit on the shard itself".to_owned())
             }
+            Self::Backup(error) => error.hint().map(str::to_owned),
             Self::Uncounted { .. } => Some("see which shards answer: shardctl status".to_owned()),
         }
     }

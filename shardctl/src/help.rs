@@ -25,17 +25,56 @@ pub(crate) const STATUS: &str = r#"JSON:
 
 The managers are those of --manager, each asked for itself. Exit code 0 as long as one answers."#;
 
+pub(crate) const BACKUP: &str = r#"Reads ETCD_ENDPOINTS, DB_USERNAME and DB_PASSWORD; variables of libpq such as PGSSLMODE hold.
+It is refused while a reshard job has rows on two shards.
+
+JSON:
+  {"id", "folder", "method": "dump" | "basebackup", "point_at", "fence_ms": number, "epoch": number,
+   "shards": [text], "files": number, "bytes": number, "removed": [text], "verified": boolean}
+
+fence_ms is for how long transactions over several shards could not be committed."#;
+
+pub(crate) const BACKUP_VERIFY: &str = r#"Compares every file with its checksum, and asks pg_restore or pg_verifybackup about the shards'.
+
+JSON: as that of `backup`, with verified true. Exit code 1 when something is not as it was written."#;
+
+pub(crate) const RESTORE: &str = r#"Into an etcd without our keys and databases without tables. Start managers and routers afterwards.
+
+A backup by basebackup takes two calls: one with --pgdata for each shard, which makes data folders;
+and, once their servers run, one without, which writes etcd.
+
+JSON:
+  {"id", "point_at", "shards": {shard: endpoint or folder}, "epoch": number or null}"#;
+
 pub(crate) const SHARDS_LIST: &str = r#"JSON:
   {"shards": [{"id", "name", "primary_endpoint", "replicas": [text], "status", "version",
-               "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}]}
+               "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at", "promoting",
+               "timeline", "system_identifier"}]}
 
 vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
 
 pub(crate) const SHARD: &str = r#"JSON:
   {"id", "name", "primary_endpoint", "replicas": [text], "status": "active" | "draining" |
-   "inactive", "version", "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at"}
+   "inactive", "version", "vnode_count", "owned_vnodes", "weight", "created_at", "updated_at",
+   "promoting": true | false, "timeline", "system_identifier",
+   "servers": [{"endpoint", "role": "primary" | "replica" | "unknown", "reachable", "error",
+                "system_identifier", "timeline", "received_lsn", "replayed_lsn", "lag_bytes",
+                "lag_seconds", "synchronous", "seen_at"}]}
 
-vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch."#;
+vnode_count is what a plan gives the shard, owned_vnodes what it has at this epoch. servers is what
+the asked manager's last probes found."#;
+
+pub(crate) const PROMOTE: &str = r#"JSON:
+  {"shard_id", "done": true | false, "from", "to", "old_primary_error", "received_lsn",
+   "behind_bytes", "may_be_lost": text or null, "system_identifier", "old_timeline",
+   "new_timeline", "jobs": [text], "notes": [text], "epoch", "took_ms"}
+
+done is false with --dry-run. An old primary that answers is fenced and loses nothing; one that does
+not needs --old-primary-is-down, unless the manager has a fence command.
+
+Examples:
+  shardctl shards promote shard-1 --dry-run
+  shardctl shards promote shard-1 --old-primary-is-down --accept-loss"#;
 
 pub(crate) const REMOVED: &str = r#"JSON:
   {"kind": "shard" | "table" | "user", "id", "removed": true}"#;
@@ -66,6 +105,13 @@ pub(crate) const COUNT: &str = r#"JSON:
 rows is the number of different rows: the sum over the shards, or one copy of a reference table.
 It is null when a shard could not be asked, and then the exit code is 1. copies_agree says of a
 reference table whether every shard has as many rows as the others."#;
+
+pub(crate) const ROUTERS_LIST: &str = r#"JSON:
+  {"epoch": number, "routers": [{"number", "address", "incarnation", "applied_epoch", "version"}]}
+
+epoch is what the manager has seen. A router begins no statement by a topology that is older than
+its applied_epoch, which it says anew when keys are moved; between moves it may say less than it
+has. One that has died, or that the store does not hear, is listed for 15 seconds more."#;
 
 pub(crate) const GROUPS_LIST: &str = r#"JSON:
   {"groups": [{"name", "key_type"}]}"#;

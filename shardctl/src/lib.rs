@@ -5,6 +5,7 @@
 //! so that its tests can call it; `main.rs` is the program.
 
 pub mod args;
+pub mod backup;
 pub mod client;
 pub mod error;
 pub mod grid;

@@ -8,7 +8,8 @@ use proto::manager::v1 as pb;
 use tokio::task::JoinSet;
 
 use crate::args::{
-    AddShard, AddTable, Args, Command, Global, Groups, Output, Ring, Shards, Tables,
+    AddShard, AddTable, Args, Command, Global, Groups, Output, Promote, Ring, Routers, Shards,
+    Tables,
 };
 use crate::client::{Ask, Managers};
 use crate::error::Error;
@@ -16,6 +17,7 @@ use crate::report::{self, Report};
 
 mod access;
 mod audit;
+mod backup;
 mod reshard;
 mod schema;
 mod users;
@@ -24,6 +26,9 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Shards are asked for their sizes, and one may not answer.
 const DEFAULT_PLAN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Routers, a fence command and a replica may each take their time.
+const DEFAULT_PROMOTE_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Counting reads every row.
 const DEFAULT_COUNT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -45,6 +50,8 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
     let default = match command {
         Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
+        // With a fenced primary's last log, and the checkpoint that may be due.
+        Command::Shards(Shards::Promote(_)) => DEFAULT_PROMOTE_TIMEOUT,
         Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) | Command::Audit(_) => {
             DEFAULT_PLAN_TIMEOUT
         }
@@ -55,11 +62,14 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         | Command::Whoami
         | Command::Accounts(_)
         | Command::Keys(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Shards(_)
         | Command::Tables(_)
         | Command::Groups(_)
         | Command::Users(_)
         | Command::Ring(_)
+        | Command::Routers(_)
         | Command::Route { .. }
         | Command::Version { .. } => DEFAULT_TIMEOUT,
     };
@@ -85,7 +95,10 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         Command::Users(command) => session.users(command).await,
         Command::Schema(command) => session.schema(command).await,
         Command::Audit(command) => session.audit(command).await,
+        Command::Backup(command) => backup::backup(command, session.output).await,
+        Command::Restore(command) => backup::restore(command, session.output).await,
         Command::Ring(Ring::Show) => session.ring().await,
+        Command::Routers(Routers::List) => session.routers().await,
         Command::Plan(plan) => session.plan(plan).await,
         Command::Reshard(command) => session.reshard(command).await,
         Command::Route { key, group } => session.route(key, group).await,
@@ -202,6 +215,7 @@ impl Session {
                 self.shard(&ask, answer.await?.shard)
             }
             Shards::Add(shard) => self.add_shard(shard).await,
+            Shards::Promote(promote) => self.promote_shard(promote).await,
             Shards::Remove { id } => {
                 let ask = Ask::change(format!("remove shard {id:?}"), "shards list");
                 let request = pb::DeleteShardRequest { id: id.clone() };
@@ -213,6 +227,23 @@ impl Session {
                 Ok(self.done(&report::removed::Removed::new("shard", id)))
             }
         }
+    }
+
+    async fn promote_shard(&self, promote: Promote) -> Result<Outcome, Error> {
+        let ask = Ask::change(format!("promote shard {:?}", promote.id), "shards show");
+        let request = pb::PromoteShardRequest {
+            id: promote.id,
+            to: promote.to.unwrap_or_default(),
+            dry_run: promote.dry_run,
+            accept_loss: promote.accept_loss,
+            old_primary_is_down: promote.old_primary_is_down,
+        };
+        let answer = self.managers.ask(&ask, |mut services| {
+            let request = request.clone();
+            async move { services.shards.promote_shard(request).await }
+        });
+        let promotion = answer.await?.promotion.unwrap_or_default();
+        Ok(self.done(&report::promotion::Promotion::from(promotion)))
     }
 
     async fn add_shard(&self, shard: AddShard) -> Result<Outcome, Error> {
@@ -340,6 +371,15 @@ impl Session {
         }
     }
 
+    async fn routers(&self) -> Result<Outcome, Error> {
+        let ask = Ask::read("list the routers", "status");
+        let answer = self.managers.ask(&ask, |mut services| async move {
+            let request = pb::ListRoutersRequest {};
+            services.topology.list_routers(request).await
+        });
+        Ok(self.done(&report::routers::Routers::from(answer.await?)))
+    }
+
     async fn ring(&self) -> Result<Outcome, Error> {
         let ask = Ask::read("read the ring", "status");
         let answer = self.managers.ask(&ask, |mut services| async move {
@@ -390,6 +430,7 @@ fn reason(error: &Error) -> String {
         | Error::SchemasDiffer { .. }
         | Error::AuditBroken { .. }
         | Error::NotRepaired { .. }
+        | Error::Backup(_)
         | Error::Uncounted { .. } => error.to_string(),
     }
 }

@@ -18,7 +18,7 @@ Measures PostgreSQL, PgBouncer and the router, and writes <target>/bench/report.
   --idle-clients N  whose memory is measured; default 1000
   --bulk-mib N      size of the large result; default 1024
   --cutovers N      whose pauses are measured; default 40
-  --parts P,..      of memory, points, bulk, pauses; default all";
+  --parts P,..      of memory, points, bulk, pauses, many; default all";
 
 /// What can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +31,18 @@ pub(crate) enum Part {
     Bulk,
     /// Cutovers.
     Pauses,
+    /// Queries and commits over several shards.
+    Many,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Memory, Self::Points, Self::Bulk, Self::Pauses];
+    const ALL: [Self; 5] = [
+        Self::Memory,
+        Self::Points,
+        Self::Bulk,
+        Self::Pauses,
+        Self::Many,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -42,6 +50,7 @@ impl Part {
             Self::Points => "points",
             Self::Bulk => "bulk",
             Self::Pauses => "pauses",
+            Self::Many => "many",
         }
     }
 

@@ -78,6 +78,7 @@ impl Bouncer {
             user: tests::postgres::USER.to_owned(),
             password: None,
             database: self.database.clone(),
+            access: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod bulk;
 mod idle;
 mod load;
 mod machine;
+mod many;
 mod pauses;
 mod pgbench;
 mod points;
@@ -75,6 +76,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if arguments.wants(Part::Pauses) {
         report.pauses = Some(pauses::measure(arguments, &progress).await?);
+    }
+    if arguments.wants(Part::Many) {
+        report.many = Some(many::measure(arguments, &progress).await?);
     }
     let text = report.markdown();
     let folder = target_folder()?.join("bench");

@@ -7,6 +7,7 @@ use crate::arguments::{Arguments, Part};
 use crate::bulk::Bulk;
 use crate::idle::Idle;
 use crate::machine::Machine;
+use crate::many::Many;
 use crate::pauses::{Pauses, percentile};
 use crate::pgbench::Mode;
 use crate::points::Point;
@@ -20,6 +21,7 @@ pub(crate) struct Report<'a> {
     pub(crate) points: Vec<Point>,
     pub(crate) bulk: Vec<Bulk>,
     pub(crate) pauses: Option<Pauses>,
+    pub(crate) many: Option<Many>,
 }
 
 impl<'a> Report<'a> {
@@ -32,6 +34,7 @@ impl<'a> Report<'a> {
             points: Vec::new(),
             bulk: Vec::new(),
             pauses: None,
+            many: None,
         }
     }
 
@@ -55,8 +58,11 @@ impl<'a> Report<'a> {
         if self.arguments.wants(Part::Bulk) {
             self.write_bulk(out)?;
         }
-        match &self.pauses {
-            Some(pauses) => write_pauses(out, pauses),
+        if let Some(pauses) = &self.pauses {
+            write_pauses(out, pauses)?;
+        }
+        match &self.many {
+            Some(many) => write_many(out, many),
             None => Ok(()),
         }
     }
@@ -190,6 +196,26 @@ fn write_pauses(out: &mut String, pauses: &Pauses) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn write_many(out: &mut String, many: &Many) -> std::fmt::Result {
+    writeln!(out, "\n### Several shards, medians in ms\n")?;
+    writeln!(
+        out,
+        "| query | shards | through the router | slowest shard alone |"
+    )?;
+    writeln!(out, "|---|---:|---:|---:|")?;
+    for query in &many.queries {
+        let (routed, slowest) = (query.routed, query.slowest);
+        let (what, shards) = (query.what, query.shards);
+        writeln!(out, "| {what} | {shards} | {routed:.2} | {slowest:.2} |")?;
+    }
+    let (together, apart) = (many.commits.together, many.commits.apart);
+    writeln!(
+        out,
+        "\nBEGIN, UPDATEs on two shards, COMMIT: {together:.2}. Two of BEGIN, UPDATE, COMMIT, each on \
+         one shard: {apart:.2}."
+    )
 }
 
 fn millis(time: Duration) -> f64 {

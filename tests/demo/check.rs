@@ -141,6 +141,7 @@ async fn snapshot(system: &System) -> anyhow::Result<Snapshot> {
         endpoints: vec![system.etcd.endpoint()],
         timeout: Duration::from_secs(5),
         credentials: None,
+        tls: None,
     };
     Ok(watch::load(&EtcdStore::connect(etcd)?).await?.snapshot()?)
 }

@@ -39,6 +39,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 fn console(router: &Router) -> Address {
     Address {
         database: "sharding".to_owned(),
+        access: None,
         ..router.address()
     }
 }

@@ -20,8 +20,13 @@ use topology::{Key, KeyType, Snapshot};
 
 use super::suite::{Outcome, Suite, same, shared};
 
+mod types;
+
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    shared!(suite: a_router_answers_as_one_server_would_or_refuses).into()
+    let mut trials: Vec<Trial> =
+        shared!(suite: a_router_answers_as_one_server_would_or_refuses).into();
+    trials.extend(types::trials(suite));
+    trials
 }
 
 /// Rounds of a short run.

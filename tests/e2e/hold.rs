@@ -60,6 +60,7 @@ impl Ground {
             endpoints: vec![cluster.etcd.endpoint()],
             timeout: wait::SETTLE,
             credentials: None,
+            tls: None,
         })?;
         let held = cluster.key_on("shard-1", 1).await?;
         let free = cluster.key_on("shard-1", held + 1).await?;

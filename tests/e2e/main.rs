@@ -10,8 +10,10 @@ use std::sync::Arc;
 mod access;
 mod balance;
 mod console;
+mod deploy;
 mod differential;
 mod drivers;
+mod failover;
 mod faults;
 mod grpc;
 mod harness;
@@ -27,6 +29,7 @@ mod replicas;
 mod reshard;
 mod scatter;
 mod schema;
+mod security;
 mod suite;
 mod transactions;
 
@@ -51,6 +54,8 @@ fn main() -> ExitCode {
     // The longest ones first.
     let trials = [
         reshard::trials(&suite),
+        security::trials(&suite),
+        failover::trials(&suite),
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         schema::trials(&suite),
         replicas::trials(&suite),
         console::trials(&suite),
+        deploy::trials(&suite),
         drivers::trials(&suite),
         http::trials(&suite),
         grpc::trials(&suite),

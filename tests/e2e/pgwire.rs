@@ -10,6 +10,7 @@ use tokio_postgres::error::DbError;
 
 use crate::suite::Suite;
 
+mod bound;
 mod bounds;
 mod by_sql;
 mod cancel;
@@ -42,6 +43,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         threads::trials(suite),
         tls::trials(suite),
         peers::trials(suite),
+        bound::trials(suite),
         bounds::trials(suite),
         cancel::trials(suite),
         changed::trials(suite),

@@ -8,17 +8,21 @@ use tests::raw::Raw;
 
 use crate::suite::{Outcome, Suite};
 
-mod bank;
+pub(crate) mod bank;
+mod copying;
 mod deaths;
 mod split;
 mod together;
+mod within;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         bank::trials(suite),
+        copying::trials(suite),
         deaths::trials(suite),
         split::trials(suite),
         together::trials(suite),
+        within::trials(suite),
     ]
     .into_iter()
     .flatten()
@@ -44,7 +48,7 @@ async fn all(router: &mut Raw, queries: &[(String, char)]) -> Outcome {
 }
 
 /// Fails while something is prepared on a shard.
-async fn nothing_is_prepared(cluster: &Cluster) -> Outcome {
+pub(crate) async fn nothing_is_prepared(cluster: &Cluster) -> Outcome {
     for shard in &cluster.shards {
         let left = shard.psql("SELECT count(*) FROM pg_prepared_xacts").await?;
         anyhow::ensure!(left == "0", "{left} prepared transactions are left");

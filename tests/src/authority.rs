@@ -1,6 +1,5 @@
-//! A certificate authority made by the `openssl` command, for servers and clients of one test.
+//! A certificate authority made by `scripts/certs.sh`, for servers and clients of one test.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,16 +10,7 @@ use serde_json::{Value, json};
 use crate::folder::Folder;
 use crate::postgres;
 
-const OPENSSL_CONFIG: &str = "\
-[req]
-distinguished_name = name
-[name]
-[ca]
-basicConstraints = critical,CA:TRUE
-keyUsage = keyCertSign
-[leaf]
-subjectAltName = IP:127.0.0.1
-";
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/certs.sh");
 
 /// An authority; its files go with the test process's folder.
 #[derive(Debug)]
@@ -30,12 +20,21 @@ pub struct Authority {
 }
 
 /// A certificate for 127.0.0.1, and its key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate.
     pub certificate: PathBuf,
     /// The key.
     pub key: PathBuf,
+}
+
+/// What a client trusts, and what it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The authority of the server's certificate.
+    pub root: PathBuf,
+    /// Its own certificate.
+    pub identity: Option<Identity>,
 }
 
 impl Authority {
@@ -46,13 +45,11 @@ impl Authority {
     pub fn new() -> anyhow::Result<Self> {
         let folder = Folder::shared()?;
         let path = folder.fresh("authority");
-        fs::create_dir(&path)?;
-        fs::write(path.join("openssl.cnf"), OPENSSL_CONFIG)?;
         let authority = Self {
             path,
             _folder: folder,
         };
-        authority.request("ca", "ca", &[])?;
+        authority.make(&[], "1")?;
         Ok(authority)
     }
 
@@ -62,15 +59,30 @@ impl Authority {
         self.path.join("ca.crt")
     }
 
-    /// A certificate with this common name.
+    /// A certificate with this common name, in the place of the last one with that name.
     ///
     /// # Errors
     /// When `openssl` refuses.
     pub fn issue(&self, name: &str) -> anyhow::Result<Identity> {
-        self.request(name, "leaf", &["-CA", "ca.crt", "-CAkey", "ca.key"])?;
-        Ok(Identity {
-            certificate: self.path.join(format!("{name}.crt")),
-            key: self.path.join(format!("{name}.key")),
+        self.make(&[name], "2")
+    }
+
+    /// A certificate that has ended already.
+    ///
+    /// # Errors
+    /// When `openssl` refuses.
+    pub fn expired(&self, name: &str) -> anyhow::Result<Identity> {
+        self.make(&[name], "-1")
+    }
+
+    /// What a client with this name is given to be let in where all is under TLS.
+    ///
+    /// # Errors
+    /// When `openssl` refuses.
+    pub fn access(&self, name: &str) -> anyhow::Result<Access> {
+        Ok(Access {
+            root: self.root(),
+            identity: Some(self.issue(name)?),
         })
     }
 
@@ -108,20 +120,19 @@ impl Authority {
         Ok(section)
     }
 
-    fn request(&self, name: &str, extensions: &str, signer: &[&str]) -> anyhow::Result<()> {
-        let mut command = Command::new("openssl");
-        command.current_dir(&self.path);
-        command.args(["req", "-x509", "-nodes", "-days", "2"]);
-        command.args(["-config", "openssl.cnf", "-extensions", extensions]);
-        command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
-        command.args(["-subj", &format!("/CN={name}")]);
-        command.args(["-out", &format!("{name}.crt")]);
-        command.args(["-keyout", &format!("{name}.key")]);
-        run(command.args(signer))
+    fn make(&self, name: &[&str], days: &str) -> anyhow::Result<Identity> {
+        let mut command = Command::new(SCRIPT);
+        command.arg(&self.path).args(name).env("DAYS", days);
+        run(&mut command)?;
+        let name = name.first().unwrap_or(&"ca");
+        Ok(Identity {
+            certificate: self.path.join(format!("{name}.crt")),
+            key: self.path.join(format!("{name}.key")),
+        })
     }
 }
 
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 

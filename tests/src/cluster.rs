@@ -1,11 +1,15 @@
 //! A whole system: etcd, shards, managers and routers, with shards and tables registered.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use topology::store::{self, EtcdStore};
 use topology::{Key, Snapshot, watch};
 
+use crate::authority::Authority;
 use crate::postgres::Options;
+use crate::secured::Secured;
 use crate::{Etcd, Manager, Postgres, Router, http, wait};
 
 /// What a cluster consists of.
@@ -29,6 +33,8 @@ pub struct Plan {
     pub manager_config: Value,
     /// Environment variables of every manager.
     pub manager_environment: Vec<(&'static str, String)>,
+    /// Whose certificates everybody has, and asks everybody else for, where all is under TLS.
+    pub authority: Option<Arc<Authority>>,
 }
 
 impl Default for Plan {
@@ -43,6 +49,7 @@ impl Default for Plan {
             router_config: json!({}),
             manager_config: json!({}),
             manager_environment: Vec::new(),
+            authority: None,
         }
     }
 }
@@ -61,6 +68,8 @@ pub struct Cluster {
     pub spares: Vec<Postgres>,
     /// The store.
     pub etcd: Etcd,
+    /// What everybody is given where all is under TLS.
+    pub secured: Option<Secured>,
 }
 
 impl Cluster {
@@ -68,8 +77,16 @@ impl Cluster {
     ///
     /// # Errors
     /// When a part does not come up or refuses a registration.
-    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        let etcd = Etcd::start().await?;
+    pub async fn start(mut plan: Plan) -> anyhow::Result<Self> {
+        let authority = plan.authority.clone();
+        let secured = authority.as_deref().map(Secured::new).transpose()?;
+        let etcd = match &authority {
+            None => Etcd::start().await?,
+            Some(authority) => Etcd::start_secured(authority).await?,
+        };
+        if let (Some(secured), Some(authority)) = (&secured, &authority) {
+            plan.postgres = secured.postgres(authority)?;
+        }
         let mut servers = Vec::new();
         for _ in 0..plan.shards + plan.spares {
             servers.push(Postgres::start_with(plan.postgres.clone()).await?);
@@ -81,9 +98,10 @@ impl Cluster {
             shards: servers,
             spares,
             etcd,
+            secured,
         };
         for _ in 0..plan.managers {
-            let mut manager = Manager::prepare(&cluster.etcd.endpoint(), &plan.manager_config)?;
+            let mut manager = cluster.prepare_manager(&plan.manager_config)?;
             for (name, value) in &plan.manager_environment {
                 manager.0.set_environment(name, value);
             }
@@ -105,10 +123,41 @@ impl Cluster {
     /// # Errors
     /// When it does not come up.
     pub async fn add_router(&mut self, config: &Value) -> anyhow::Result<()> {
-        let mut router = Router::prepare(&self.etcd.endpoint(), config)?;
+        let etcd = self.etcd.endpoint();
+        let mut router = match &self.secured {
+            None => Router::prepare(&etcd, config)?,
+            Some(secured) => {
+                let mut router = Router::prepare(&etcd, &secured.configure(config))?;
+                router.secure(&secured.access);
+                secured.credentials(&mut router.program);
+                router
+            }
+        };
         router.program.start().await?;
         self.routers.push(router);
         Ok(())
+    }
+
+    /// Starts a further manager with `config` laid over its configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn add_manager(&mut self, config: &Value) -> anyhow::Result<()> {
+        let mut manager = self.prepare_manager(config)?;
+        manager.0.start().await?;
+        self.managers.push(manager);
+        Ok(())
+    }
+
+    fn prepare_manager(&self, config: &Value) -> anyhow::Result<Manager> {
+        let etcd = self.etcd.endpoint();
+        let Some(secured) = &self.secured else {
+            return Manager::prepare(&etcd, config);
+        };
+        let mut manager = Manager::prepare(&etcd, &secured.configure(config))?;
+        manager.0.secure(&secured.access);
+        secured.credentials(&mut manager.0);
+        Ok(manager)
     }
 
     async fn register(&self, plan: &Plan) -> anyhow::Result<()> {
@@ -195,7 +244,12 @@ impl Cluster {
             endpoints: vec![self.etcd.endpoint()],
             timeout: wait::SETTLE,
             credentials: None,
+            tls: None,
         };
+        anyhow::ensure!(
+            self.secured.is_none(),
+            "the harness reads etcd in clear only"
+        );
         let store = EtcdStore::connect(config)?;
         Ok(watch::load(&store).await?.snapshot()?)
     }

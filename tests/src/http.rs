@@ -1,4 +1,9 @@
-//! A small HTTP client: one request, its status and its body. No TLS.
+//! A small HTTP client: one request, its status and its body. Under TLS it is curl that asks, with
+//! what [`secure`] gave it for that server.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -7,6 +12,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::authority::Access;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -85,10 +94,13 @@ pub async fn delete(url: &str) -> anyhow::Result<Answer> {
 /// # Errors
 /// When no answer comes.
 pub async fn send(method: Method, url: &str, body: Option<String>) -> anyhow::Result<Answer> {
+    if let Some(access) = access_of(url) {
+        return by_curl(&access, &method, url, body).await;
+    }
     send_with(method, url, &[], body).await
 }
 
-/// As [`send`], with headers.
+/// As [`send`] in clear, with headers.
 ///
 /// # Errors
 /// When no answer comes.
@@ -119,5 +131,72 @@ pub async fn send_with(
         status,
         body: String::from_utf8_lossy(&body).into_owned(),
         headers,
+    })
+}
+
+static SECURED: Mutex<BTreeMap<String, Access>> = Mutex::new(BTreeMap::new());
+
+/// From now on, requests for this `https://host:port` go with this access.
+pub fn secure(origin: &str, access: Access) {
+    let mut secured = SECURED.lock().unwrap_or_else(PoisonError::into_inner);
+    secured.insert(origin.to_owned(), access);
+}
+
+fn access_of(url: &str) -> Option<Access> {
+    let rest = url.strip_prefix("https://")?;
+    let authority = rest.split('/').next()?;
+    let secured = SECURED.lock().unwrap_or_else(PoisonError::into_inner);
+    secured.get(&format!("https://{authority}")).cloned()
+}
+
+/// As [`send`], over TLS with this access.
+///
+/// # Errors
+/// When no answer comes; what curl says of it.
+pub async fn by_curl(
+    access: &Access,
+    method: &Method,
+    url: &str,
+    body: Option<String>,
+) -> anyhow::Result<Answer> {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}"]);
+    command
+        .args(["-X", method.as_str(), "--cacert"])
+        .arg(&access.root);
+    if let Some(identity) = &access.identity {
+        command.arg("--cert").arg(&identity.certificate);
+        command.arg("--key").arg(&identity.key);
+    }
+    if body.is_some() {
+        command.args([
+            "-H",
+            "content-type: application/json",
+            "--data-binary",
+            "@-",
+        ]);
+    }
+    command.arg(url).kill_on_drop(true);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context("run curl")?;
+    let mut input = child.stdin.take().context("the input is a pipe")?;
+    input.write_all(body.unwrap_or_default().as_bytes()).await?;
+    drop(input);
+    let output = child.wait_with_output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(
+        output.status.success(),
+        "request {url}: {}",
+        said.trim_end()
+    );
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').context("curl says the status")?;
+    Ok(Answer {
+        status: status.parse()?,
+        body: body.to_owned(),
+        headers: HeaderMap::new(),
     })
 }

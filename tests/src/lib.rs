@@ -16,12 +16,14 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod raw;
+pub mod secured;
 pub mod statements;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use etcd::Etcd;
 pub use postgres::Postgres;
-pub use program::{Manager, Router};
+pub use program::{Manager, Program, Router};

@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio_postgres::{Client, Config, NoTls};
 
+use crate::authority::{Access, text};
+
 /// Where to connect, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -19,14 +21,17 @@ pub struct Address {
     pub password: Option<String>,
     /// The database.
     pub database: String,
+    /// What is trusted and shown under TLS; none connects in clear, or as libpq likes.
+    pub access: Option<Access>,
 }
 
 impl Address {
-    /// Connects with tokio-postgres.
+    /// Connects with tokio-postgres, in clear.
     ///
     /// # Errors
     /// When the server refuses or does not answer.
     pub async fn client(&self) -> anyhow::Result<Client> {
+        anyhow::ensure!(self.access.is_none(), "only psql is used under TLS");
         let mut config = Config::new();
         config
             .host("127.0.0.1")
@@ -125,6 +130,14 @@ impl Address {
         ];
         if let Some(password) = &self.password {
             variables.push(("PGPASSWORD", password.clone()));
+        }
+        if let Some(access) = &self.access {
+            variables.push(("PGSSLMODE", "verify-full".to_owned()));
+            variables.push(("PGSSLROOTCERT", text(&access.root)));
+            if let Some(identity) = &access.identity {
+                variables.push(("PGSSLCERT", text(&identity.certificate)));
+                variables.push(("PGSSLKEY", text(&identity.key)));
+            }
         }
         variables
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::authority::Access;
 use crate::folder::Folder;
 use crate::pg::Address;
 use crate::port::Port;
@@ -30,6 +31,8 @@ pub enum Auth {
     Trust,
     /// SCRAM-SHA-256 with [`PASSWORD`].
     Scram,
+    /// The same, and TLS: there are no rules but `hostssl`.
+    ScramUnderTls,
 }
 
 /// What may differ between servers.
@@ -39,6 +42,8 @@ pub struct Options {
     pub auth: Auth,
     /// Further lines of postgresql.conf, as name and value.
     pub settings: Vec<(&'static str, String)>,
+    /// What the harness itself trusts, for [`Auth::ScramUnderTls`].
+    pub access: Option<Access>,
 }
 
 /// A PostgreSQL server; ends and is removed with its value.
@@ -49,6 +54,7 @@ pub struct Postgres {
     data: PathBuf,
     port: Port,
     auth: Auth,
+    access: Option<Access>,
     _folder: Arc<Folder>,
 }
 
@@ -88,6 +94,37 @@ impl Postgres {
             data,
             port,
             auth: options.auth,
+            access: options.access,
+            _folder: folder,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts a server on a data folder that `make` makes; its name is handed to it.
+    ///
+    /// # Errors
+    /// What `make` says, and as [`Self::start`].
+    pub async fn on_data_made_by(
+        make: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let folder = Folder::shared()?;
+        let (data, port) = (folder.fresh("postgres"), Port::take()?);
+        make(&data).await?;
+        if let Some(user) = server_user() {
+            let owner = format!("{user}:{user}");
+            run(Command::new("chown").arg("-R").arg(owner).arg(&data))?;
+        }
+        let mut file = std::fs::File::options()
+            .append(true)
+            .open(data.join("postgresql.conf"))?;
+        writeln!(file, "port = {}", port.number())?;
+        let mut server = Self {
+            process: None,
+            data,
+            port,
+            auth: Auth::Trust,
+            access: None,
             _folder: folder,
         };
         server.restart().await?;
@@ -132,6 +169,7 @@ impl Postgres {
             data,
             port,
             auth: primary.auth,
+            access: primary.access.clone(),
             _folder: folder,
         };
         server.restart().await?;
@@ -144,8 +182,9 @@ impl Postgres {
         Address {
             port: self.port.number(),
             user: USER.to_owned(),
-            password: (self.auth == Auth::Scram).then(|| PASSWORD.to_owned()),
+            password: (self.auth != Auth::Trust).then(|| PASSWORD.to_owned()),
             database: DATABASE.to_owned(),
+            access: self.access.clone(),
         }
     }
 
@@ -192,6 +231,9 @@ impl Postgres {
         let address = self.address();
         process
             .ready(wait::START, || async {
+                if address.access.is_some() {
+                    return address.psql("SELECT 1").await.map(drop);
+                }
                 address.client().await?.simple_query("SELECT 1").await?;
                 Ok(())
             })
@@ -400,12 +442,13 @@ fn configure(data: &Path, port: u16, options: &Options) -> anyhow::Result<()> {
         .append(true)
         .open(data.join("postgresql.conf"))?;
     file.write_all(text.as_bytes())?;
-    let method = match options.auth {
-        Auth::Trust => "trust",
-        Auth::Scram => "scram-sha-256",
+    let (kind, method) = match options.auth {
+        Auth::Trust => ("host", "trust"),
+        Auth::Scram => ("host", "scram-sha-256"),
+        Auth::ScramUnderTls => ("hostssl", "scram-sha-256"),
     };
-    let rules =
-        format!("host all all 127.0.0.1/32 {method}\nhost replication all 127.0.0.1/32 {method}\n");
+    let rule = |database: &str| format!("{kind} {database} all 127.0.0.1/32 {method}\n");
+    let rules = rule("all") + &rule("replication");
     std::fs::write(data.join("pg_hba.conf"), rules)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use crate::authority::Access;
 use crate::folder::Folder;
 use crate::http;
 use crate::pg::Address;
@@ -101,6 +102,8 @@ pub struct Program {
     log: PathBuf,
     environment: Vec<(String, String)>,
     ports: Ports,
+    /// Whether its fronts are under TLS.
+    is_secured: bool,
     _folder: Arc<Folder>,
 }
 
@@ -124,6 +127,7 @@ impl Program {
             log: folder.fresh(name).with_extension("log"),
             environment: Vec::new(),
             ports,
+            is_secured: false,
             _folder: folder,
         })
     }
@@ -166,22 +170,41 @@ impl Program {
         Ok(())
     }
 
-    /// `http://127.0.0.1:port` of its HTTP server.
+    /// `http://127.0.0.1:port` of its HTTP server, or https.
     #[must_use]
     pub fn http(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.http.number())
+        self.origin(&self.ports.http)
     }
 
-    /// `http://127.0.0.1:port` of its gRPC server.
+    /// `http://127.0.0.1:port` of its gRPC server, or https.
     #[must_use]
     pub fn grpc(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.grpc.number())
+        self.origin(&self.ports.grpc)
     }
 
-    /// `http://127.0.0.1:port/metrics`.
+    /// `http://127.0.0.1:port/metrics`, or https.
     #[must_use]
     pub fn metrics_url(&self) -> String {
-        format!("http://127.0.0.1:{}/metrics", self.ports.metrics.number())
+        format!("{}/metrics", self.origin(&self.ports.metrics))
+    }
+
+    fn origin(&self, port: &Port) -> String {
+        let scheme = if self.is_secured { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", port.number())
+    }
+
+    /// Says that all its fronts are under TLS, metrics too, and how the harness is let in.
+    pub fn secure(&mut self, access: &Access) {
+        self.is_secured = true;
+        for port in [&self.ports.http, &self.ports.grpc, &self.ports.metrics] {
+            http::secure(&self.origin(port), access.clone());
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     /// The text of its metrics.
@@ -358,6 +381,11 @@ impl Program {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a variable away that programs are given else.
+    pub fn unset_environment(&mut self, name: &str) {
+        self.environment.push((name.to_owned(), String::new()));
+    }
+
     /// Its configuration file, which a test may rewrite before a start.
     #[must_use]
     pub fn config(&self) -> &Path {
@@ -411,6 +439,8 @@ pub struct Router {
     /// Its process and its HTTP and gRPC addresses.
     pub program: Program,
     pgwire: Port,
+    /// How clients are let in under TLS.
+    access: Option<Access>,
 }
 
 /// A user of a router that asks for SCRAM-SHA-256.
@@ -434,7 +464,11 @@ impl Router {
         });
         lay_over(&mut config, extra);
         program.configure(etcd, &config)?;
-        Ok(Self { program, pgwire })
+        Ok(Self {
+            program,
+            pgwire,
+            access: None,
+        })
     }
 
     /// A router with this configuration file.
@@ -444,7 +478,17 @@ impl Router {
     pub fn from_file(file: &Path, ports: Ports, pgwire: Port, etcd: &str) -> anyhow::Result<Self> {
         let mut program = Program::from_file("router", file, ports, etcd)?;
         program.set_environment("ROUTER__PGWIRE__PORT", &pgwire.number().to_string());
-        Ok(Self { program, pgwire })
+        Ok(Self {
+            program,
+            pgwire,
+            access: None,
+        })
+    }
+
+    /// As [`Program::secure`], for PostgreSQL clients too.
+    pub fn secure(&mut self, access: &Access) {
+        self.program.secure(access);
+        self.access = Some(access.clone());
     }
 
     /// Where PostgreSQL clients connect to.
@@ -455,6 +499,7 @@ impl Router {
             user: postgres::USER.to_owned(),
             password: None,
             database: postgres::DATABASE.to_owned(),
+            access: self.access.clone(),
         }
     }
 
@@ -484,7 +529,7 @@ impl Router {
 }
 
 /// Merges objects field by field; anything else is replaced.
-fn lay_over(base: &mut Value, extra: &Value) {
+pub(crate) fn lay_over(base: &mut Value, extra: &Value) {
     match (base, extra) {
         (Value::Object(base), Value::Object(extra)) => {
             for (name, value) in extra {

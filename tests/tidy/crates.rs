@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str], &str)] = &[
     ),
     (
         "shardctl",
-        &["platform", "proto"],
+        &["topology", "platform", "proto"],
         "leaves to the manager what is allowed",
     ),
     (

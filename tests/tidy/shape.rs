@@ -17,6 +17,7 @@ const MAX_DOCUMENT_LINES: &[(&str, usize)] = &[("README.md", 150), ("ARCHITECTUR
 const TOP_LEVEL: &[&str] = &[
     ".ci",
     ".dockerignore",
+    ".env.example",
     ".gitignore",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",

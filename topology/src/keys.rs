@@ -7,6 +7,8 @@ use crate::{GroupName, ShardId, TableName, UserName};
 #[cfg(test)]
 mod tests;
 
+/// All of our keys lie under this prefix.
+pub const ALL: &str = "/sharding/v1/";
 /// All records that make up the topology lie under this prefix, so that one watch sees them all.
 pub const TOPOLOGY: &str = "/sharding/v1/topology/";
 /// The head: epoch and term.
@@ -52,6 +54,8 @@ pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 pub const NUMBERS: &str = "/sharding/v1/shard-numbers";
 /// Prefix of the reservations of ids, one a node number.
 pub const ID_NODES: &str = "/sharding/v1/id-nodes/";
+/// The last backup that was finished.
+pub const LAST_BACKUP: &str = "/sharding/v1/backup/last";
 /// Prefix of idempotency records.
 pub const IDEMPOTENCY: &str = "/sharding/v1/idempotency/";
 

@@ -27,7 +27,7 @@ pub mod watch;
 pub use ids::{Epoch, GroupName, ShardId, TableName, Term, Token, UserName};
 pub use key::{Key, KeyType};
 pub use parts::Parts;
-pub use records::{Consistency, Endpoint, Group, Placement, Shard, ShardState, Table};
+pub use records::{Consistency, Endpoint, Group, Lineage, Placement, Shard, ShardState, Table};
 pub use ring::Ring;
 pub use snapshot::{ShardIndex, Snapshot};
 pub use verifier::Verifier;

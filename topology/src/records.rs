@@ -6,19 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token};
 
+mod backup;
 mod codec;
 mod digest;
 mod endpoint;
+mod lineage;
 mod router;
 mod user;
 
 #[cfg(test)]
 mod tests;
 
+pub use backup::LastBackup;
 pub(crate) use codec::rfc3339;
 pub use codec::{DecodeError, decode, encode};
 pub use digest::{Digest, InvalidDigest};
-pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use endpoint::{Endpoint, InvalidEndpoint, MAX_SERVERS};
+pub use lineage::{Lineage, Promotion};
 pub use router::{Incarnation, RouterRecord};
 pub use user::{AuditAnchor, AuditHead, LoginSeed, User};
 
@@ -70,6 +74,12 @@ pub struct Shard {
     /// When the record was last changed.
     #[serde(with = "codec::rfc3339")]
     pub updated_at: SystemTime,
+    /// What is known of its primary, from the first promotion on: one of before it is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Lineage>,
+    /// Set while a replica is made the primary: nothing is sent to the shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
 }
 
 /// The vnodes of one shard: the ring is stored as one record a shard, so that moving vnodes

@@ -9,14 +9,33 @@
 /// The N of a type, by its id in PostgreSQL; NULL for a type that is too small.
 const MODULUS: &str = "CASE q.seqtypid WHEN 20 THEN 1024 WHEN 23 THEN 64 END";
 
-/// Whether the present transaction has written the row of a catalog.
-const NOW: &str = "pg_catalog.pg_current_xact_id()::pg_catalog.xid";
+/// Whether the present transaction, or a part of it since a savepoint, has written a catalog's row.
+macro_rules! ours {
+    ($xmin:literal) => {
+        concat!(
+            "(CASE WHEN pg_catalog.age(",
+            $xmin,
+            ") <= pg_catalog.age(pg_catalog.pg_current_xact_id()::pg_catalog.xid) \
+             THEN pg_catalog.pg_xact_status((pg_catalog.pg_current_xact_id()::text::numeric \
+             + pg_catalog.age(pg_catalog.pg_current_xact_id()::pg_catalog.xid) \
+             - pg_catalog.age(",
+            $xmin,
+            "))::text::pg_catalog.xid8) = 'in progress' ELSE false END)"
+        )
+    };
+}
+
+/// The sequences of this transaction that have values of their own already. It is undone with them.
+const SPREAD: &str = "coalesce(pg_catalog.current_setting('sharding_own.spread', true), '')";
 
 /// A question: whether this transaction has made or changed a sequence, or a default.
-pub const TOUCHED: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_sequence \
-     WHERE xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid) \
-     OR EXISTS (SELECT FROM pg_catalog.pg_attrdef \
-     WHERE xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid)";
+pub const TOUCHED: &str = concat!(
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_sequence WHERE ",
+    ours!("xmin"),
+    ") OR EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE ",
+    ours!("xmin"),
+    ")"
+);
 
 /// A statement for the transaction that has made or changed sequences: those that it made get the
 /// values of the shard of this number, those that it changed keep theirs. What can't be made so is
@@ -30,10 +49,11 @@ DECLARE
 BEGIN
   FOR s IN SELECT n.nspname, c.relname, {MODULUS} AS modulus, q.*,
     EXISTS (SELECT FROM pg_catalog.pg_attribute a
-      WHERE a.attrelid = c.oid AND a.attname = 'last_value' AND a.xmin = {NOW}) AS is_new
+      WHERE a.attrelid = c.oid AND a.attname = 'last_value' AND {new})
+      AND NOT q.seqrelid::text = ANY (pg_catalog.string_to_array({SPREAD}, ',')) AS is_new
     FROM pg_catalog.pg_sequence q JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE q.xmin = {NOW} AND n.nspname <> 'vg'
+    WHERE {made} AND n.nspname <> 'vg'
   LOOP
     IF s.modulus IS NULL OR s.modulus <= {number} THEN
       RAISE EXCEPTION 'sequence % is of a type that is too small for values of its own on each shard', s.relname
@@ -51,6 +71,7 @@ BEGIN
       first := s.seqstart + s.seqincrement * {number};
       EXECUTE pg_catalog.format('ALTER SEQUENCE %I.%I INCREMENT BY %s MINVALUE %s START WITH %s RESTART',
         s.nspname, s.relname, s.seqincrement * s.modulus, first, first);
+      PERFORM pg_catalog.set_config('sharding_own.spread', {SPREAD} || ',' || s.seqrelid::text, true);
     ELSIF s.seqincrement % s.modulus <> 0 OR s.seqmin <> s.seqstart THEN
       RAISE EXCEPTION 'sequence % has values of its own on each shard, which a new increment or start would end', s.relname
         USING ERRCODE = '0A000', HINT = 'use RESTART WITH, or create another sequence';
@@ -65,12 +86,15 @@ BEGIN
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
     JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.refobjid
     JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
-    WHERE f.xmin = {NOW} AND coalesce(q.seqincrement % {MODULUS} <> 0 OR q.seqmin <> q.seqstart, true)
+    WHERE {given} AND coalesce(q.seqincrement % {MODULUS} <> 0 OR q.seqmin <> q.seqstart, true)
   LOOP
     RAISE EXCEPTION 'sequence % was not created through the router, and gives the same values on each shard', s.relname
       USING ERRCODE = '0A000', HINT = 'drop it on the shards and create it through the router';
   END LOOP;
-END $sharding$"
+END $sharding$",
+        new = ours!("a.xmin"),
+        made = ours!("q.xmin"),
+        given = ours!("f.xmin"),
     )
 }
 
@@ -86,7 +110,7 @@ BEGIN
   FOR s IN SELECT n.nspname, c.relname, {MODULUS} AS modulus, q.*
     FROM pg_catalog.pg_sequence q JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE q.xmin = {NOW} AND n.nspname <> 'vg'
+    WHERE {made} AND n.nspname <> 'vg'
       AND q.seqincrement % {MODULUS} = 0 AND q.seqmin = q.seqstart
   LOOP
     IF s.modulus <= {to} THEN
@@ -96,6 +120,7 @@ BEGIN
     first := s.seqstart + s.seqincrement / s.modulus * ({to} - {from});
     EXECUTE pg_catalog.format('ALTER SEQUENCE %I.%I MINVALUE %s START WITH %s RESTART', s.nspname, s.relname, first, first);
   END LOOP;
-END $sharding$"
+END $sharding$",
+        made = ours!("q.xmin"),
     )
 }

@@ -19,6 +19,8 @@ fn shard(id: &str, second: u64) -> Shard {
         version: 1,
         created_at: at,
         updated_at: at,
+        lineage: None,
+        promotion: None,
     }
 }
 

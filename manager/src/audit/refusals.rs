@@ -51,9 +51,16 @@ struct Refusal {
     action: String,
     target: String,
     reason: Value,
-    /// Whether the manager that was asked decided it alone, as when it lets nobody in.
-    is_ours: bool,
+    /// Whether they are the words of the leader, to whom the call was forwarded.
+    is_the_leaders: bool,
 }
+
+/// In the metadata of a gRPC answer that is the leader's, and so on record by it.
+pub const FROM_LEADER: &str = "x-sharding-from-leader";
+
+/// The same among the extensions of a REST answer.
+#[derive(Debug, Clone, Copy)]
+pub struct FromLeader;
 
 /// Takes refusals; clones share the queue.
 #[derive(Debug, Clone)]
@@ -123,8 +130,8 @@ impl Scribe {
         let term = match &standing {
             Standing::Leading(leader) => leader.term,
             // What the leader refuses it notes itself.
-            Standing::Following(leader) if refusal.is_ours => leader.term,
-            Standing::Following(_) => return,
+            Standing::Following(_) if refusal.is_the_leaders => return,
+            Standing::Following(leader) => leader.term,
             Standing::Unled => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -202,11 +209,11 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
     } else {
         rest_refusal(response.status())
     };
-    let Some(at_the_door) = refused.filter(|at_the_door| *at_the_door || !is_read) else {
+    if !refused.is_some_and(|at_the_door| at_the_door || !is_read) {
         return response;
-    };
-    // Every manager does these itself, and so notes itself what it refuses of them.
-    let is_ours = at_the_door || action.contains("/auth/") || action.contains("AuthService/");
+    }
+    let is_the_leaders = response.headers().contains_key(FROM_LEADER)
+        || response.extensions().get::<FromLeader>().is_some();
     // Who was let in is known only afterwards.
     let known = response.extensions().get::<Identity>();
     let actor = known.map_or(author.actor.clone(), |known| known.actor.clone());
@@ -222,7 +229,7 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
         action,
         target: path,
         reason,
-        is_ours,
+        is_the_leaders,
     });
     response
 }

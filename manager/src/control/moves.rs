@@ -129,6 +129,11 @@ fn hand_over(snapshot: &Snapshot, handovers: &[Handover]) -> Result<Vec<Op>, Rej
     for id in shards {
         let unknown = || Rejection::UnknownShard { id: id.clone() };
         let index = snapshot.index_of(id).ok_or_else(unknown)?;
+        let shard = snapshot.shard(index).ok_or_else(unknown)?;
+        if shard.promotion.is_some() {
+            // What was drained to its primary may not be on the next one.
+            return Err(Rejection::Promoting { id: id.clone() });
+        }
         let vnodes = snapshot.ring().vnodes().iter();
         let tokens = vnodes.filter(|vnode| vnode.owner == index);
         owned.insert(id, tokens.map(|vnode| vnode.token).collect());

@@ -135,6 +135,18 @@ pub enum Rejection {
         /// How many are registered.
         found: usize,
     },
+    /// The shard's primary is about to be another server.
+    #[error("a promotion of shard {id} is under way")]
+    Promoting {
+        /// The shard.
+        id: ShardId,
+    },
+    /// The promotion is over already, or there is nothing new.
+    #[error("shard {id} is not in this promotion")]
+    NotPromoting {
+        /// The shard.
+        id: ShardId,
+    },
     /// There are as many as there may be.
     #[error("there are {limit} {what} already, which is the limit")]
     LimitReached {
@@ -166,6 +178,8 @@ impl Rejection {
             | Self::ShardIsHome { .. }
             | Self::KeyTypeDiffers { .. }
             | Self::EmptyRing
+            | Self::Promoting { .. }
+            | Self::NotPromoting { .. }
             | Self::CheckedAtOtherEpoch { .. } => Code::Kind(Kind::Conflict),
             Self::LimitReached { .. } => Code::Kind(Kind::Exhausted),
         }

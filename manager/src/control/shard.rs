@@ -75,6 +75,8 @@ fn registered(id: &ShardId, new: &NewShard, tokens: Vec<Token>, now: SystemTime)
         version: 1,
         created_at: now,
         updated_at: now,
+        lineage: None,
+        promotion: None,
     };
     let mut ops = vec![Op::put(keys::shard(id), encode(&shard))];
     let detail = json!({
@@ -142,12 +144,13 @@ fn endpoints_are_free(snapshot: &Snapshot, new: &NewShard) -> Result<(), Rejecti
         .chain(&new.replicas)
         .collect();
     for (at, endpoint) in wanted.iter().enumerate() {
-        if wanted.iter().take(at).any(|other| other == endpoint) {
+        if wanted.iter().take(at).any(|other| other.overlaps(endpoint)) {
             let endpoint = (*endpoint).clone();
             return Err(Rejection::EndpointTwice { endpoint });
         }
         let has = |shard: &&Shard| {
-            shard.primary_endpoint == **endpoint || shard.replicas.contains(endpoint)
+            let has = |own: &Endpoint| own.overlaps(endpoint);
+            has(&shard.primary_endpoint) || shard.replicas.iter().any(has)
         };
         if let Some(owner) = snapshot.shards().iter().find(has) {
             return Err(Rejection::EndpointTaken {

@@ -43,6 +43,8 @@ fn shard(name: &str, port: u16) -> Shard {
         version: 1,
         created_at: now(),
         updated_at: now(),
+        lineage: None,
+        promotion: None,
     }
 }
 

@@ -463,4 +463,8 @@ pub trait Jobs: fmt::Debug + Send + Sync + 'static {
         id: &JobId,
         request: Request,
     ) -> Result<JobView, Error>;
+
+    /// Lets go of every job and takes it up again from its record, as the next leader would:
+    /// what the present runs hold of shards is gone when this returns.
+    async fn renew(&self, term: Term);
 }

@@ -286,6 +286,8 @@ mod tests {
             version: 1,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
+            lineage: None,
+            promotion: None,
         }
     }
 }

@@ -51,6 +51,8 @@ impl Jobs for Fake {
         self.change(id, |_| {})
     }
 
+    async fn renew(&self, _term: Term) {}
+
     async fn ask(
         &self,
         _term: Term,

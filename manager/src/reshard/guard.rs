@@ -13,6 +13,7 @@ use super::lsn::InvalidLsn;
 use super::session::{self, Class};
 
 pub mod fence;
+pub mod horizon;
 pub mod install;
 pub mod sql;
 pub mod term;

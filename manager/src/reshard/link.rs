@@ -50,9 +50,7 @@ impl Link {
         shard: &Shard,
         parameters: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let limit = config.connect_timeout;
-        let login = tokio::time::timeout(limit, login::run(config, shard, parameters));
-        let login = login.await.unwrap_or(Err(Fault::Timeout(limit)));
+        let login = login::run(config, shard, parameters).await;
         login.map_err(|fault| Error::new(&shard.id, "log in", fault))
     }
 

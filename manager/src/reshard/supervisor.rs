@@ -29,6 +29,8 @@ use crate::leader::{self, Standing};
 
 /// Most questions that wait for an answer, of one job and of all.
 const QUEUE: usize = 32;
+/// How long runs that were ended may take to be gone.
+const LETTING_GO: Duration = Duration::from_millis(50);
 /// How long is waited after something that should not go wrong did.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 enum Message {
     Start(Box<Start>, oneshot::Sender<Result<JobView, Error>>),
     Ask(Term, JobId, Ask),
+    Renew(Term, oneshot::Sender<()>),
 }
 
 /// The jobs of this system, as one manager knows them.
@@ -138,7 +141,19 @@ impl Worker {
         loop {
             tokio::select! {
                 () = self.leader.changed() => return,
-                message = self.messages.recv() => tenure.receive(message).await,
+                message = self.messages.recv() => match message {
+                    Some(Message::Renew(wanted, done)) => {
+                        if wanted == term {
+                            tenure.let_go().await;
+                        }
+                        // Nobody may wait for it any more.
+                        let _heard = done.send(());
+                        if wanted == term {
+                            return;
+                        }
+                    }
+                    message => tenure.receive(message).await,
+                },
                 Some((id, over)) = tenure.runners.next(), if !tenure.runners.is_empty() => {
                     match over {
                         // A deposed leader hears of it by the election, too.
@@ -166,6 +181,9 @@ fn refuse(message: Option<Message>) {
         None => {}
         Some(Message::Start(_, answer)) => drop(answer.send(Err(error()))),
         Some(Message::Ask(_, _, ask)) => drop(ask.answer.send(Err(error()))),
+        Some(Message::Renew(_, done)) => {
+            let _heard = done.send(());
+        }
     }
 }
 
@@ -204,8 +222,15 @@ impl Tenure {
                 drop(answer.send(started));
             }
             Some(Message::Ask(term, id, ask)) if term == self.term => self.pass_on(&id, ask).await,
-            Some(other @ Message::Ask(..)) => refuse(Some(other)),
+            Some(other @ (Message::Ask(..) | Message::Renew(..))) => refuse(Some(other)),
         }
+    }
+
+    /// Ends all runs and waits until they have ended.
+    async fn let_go(&mut self) {
+        self.asks.clear();
+        self.runners.clear();
+        sleep(LETTING_GO).await;
     }
 
     async fn pass_on(&mut self, id: &JobId, ask: Ask) {
@@ -385,5 +410,14 @@ impl Jobs for Supervisor {
         };
         self.send(Message::Ask(term, id.clone(), ask), answered)
             .await
+    }
+
+    async fn renew(&self, term: Term) {
+        let (done, renewed) = oneshot::channel();
+        let message = Message::Renew(term, done);
+        if self.messages.send(message).await.is_ok() {
+            // An error is that nobody runs jobs here.
+            drop(renewed.await);
+        }
     }
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::reshard::body::{AddShard, Drain, Merge, Move, Options, Rebalance, Split};
 use super::reshard::shape::{Job, Plan};
-use super::{audit, auth, reshard, schema, shards, system, tables, topology, users};
+use super::{
+    audit, auth, failover, reshard, routers, schema, shards, system, tables, topology, users,
+};
 use crate::service::Service;
 
 /// A route of REST.
@@ -100,6 +102,10 @@ fn of_shards() -> Vec<Route> {
         Route::get("/api/v1/shards/{id}", VIEWER, shards::find)
             .does("show a shard")
             .gives::<shards::Shard>(200),
+        Route::post("/api/v1/shards/{id}/promote", OPERATOR, failover::promote)
+            .does("make a replica the shard's primary")
+            .takes::<failover::Promote>()
+            .gives::<failover::Promotion>(200),
         Route::delete("/api/v1/shards/{id}", OPERATOR, shards::delete)
             .does("forget a shard")
             .answers(204),
@@ -265,6 +271,9 @@ fn of_rest() -> Vec<Route> {
         audit.answers(200),
         Route::get("/api/v1/audit/verify", VIEWER, audit::verify)
             .does("check that the audit log is what was written")
+            .answers(200),
+        Route::get("/api/v1/routers", VIEWER, routers::list)
+            .does("list the routers that live")
             .answers(200),
         Route::get("/api/v1/ring", VIEWER, topology::ring)
             .does("show the ring")

@@ -51,6 +51,12 @@ pub(super) struct Shard {
     weight: u32,
     created_at: String,
     updated_at: String,
+    promoting: bool,
+    timeline: Option<u32>,
+    system_identifier: Option<String>,
+    /// Only of one shard by itself, once it was probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<super::failover::Server>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,6 +78,10 @@ impl From<v1::Shard> for Shard {
             weight: shard.weight,
             created_at: shard.created_at,
             updated_at: shard.updated_at,
+            promoting: shard.promoting,
+            timeline: Some(shard.timeline).filter(|timeline| *timeline > 0),
+            system_identifier: Some(shard.system_identifier).filter(|text| !text.is_empty()),
+            servers: shard.servers.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -88,7 +88,9 @@ async fn start(stands: bool, gate: Gate) -> Manager {
     let writer = Arc::new(Writer::new(Arc::clone(&shared), None));
     let (refusals, scribe) = recorder(Arc::clone(&writer), leader.clone());
     drop(tasks.spawn("refusals", scribe.run(stop.clone())));
+    let promoter = super::failover::tests::idle(&shared, &writer, (&topology, &leader), &tasks);
     let service = Service::new(Parts {
+        promoter,
         writer,
         refusals,
         auth: access::auth(gate, grants),

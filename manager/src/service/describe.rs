@@ -47,6 +47,14 @@ fn describe_shard(shard: &Shard, owned_vnodes: u32) -> v1::Shard {
         updated_at: time(shard.updated_at),
         owned_vnodes,
         weight: shard.weight,
+        servers: Vec::new(),
+        system_identifier: shard
+            .lineage
+            .as_ref()
+            .map(|lineage| lineage.system.clone())
+            .unwrap_or_default(),
+        timeline: shard.lineage.as_ref().map_or(0, |it| it.timeline),
+        promoting: shard.promotion.is_some(),
     }
 }
 

@@ -24,9 +24,13 @@ impl Service {
     pub fn find_shard(&self, request: &v1::GetShardRequest) -> Result<v1::GetShardResponse, Error> {
         let id = request::shard_id("id", &request.id)?;
         let found = describe::shard(self.snapshot()?.as_ref(), &id);
-        let shard = found.ok_or_else(|| Error::NotFound {
+        let mut shard = found.ok_or_else(|| Error::NotFound {
             what: format!("shard {id}"),
         })?;
+        let observed = self.0.health.of(&id);
+        shard.servers = observed
+            .map(|it| super::failover::servers(&it))
+            .unwrap_or_default();
         Ok(v1::GetShardResponse { shard: Some(shard) })
     }
 

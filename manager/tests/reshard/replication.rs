@@ -52,7 +52,7 @@ async fn kinds(stream: &mut Stream, commits: usize) -> (String, Lsn) {
 async fn login_works_with_scram_and_names_the_server() {
     let options = Options {
         auth: Auth::Scram,
-        settings: Vec::new(),
+        ..Options::default()
     };
     let server = Server::start_with("a", options).await;
     let shard = server.shard.clone();

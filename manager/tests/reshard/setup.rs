@@ -42,6 +42,8 @@ impl Server {
             version: 1,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
+            lineage: None,
+            promotion: None,
         };
         let sessions = Sessions::new(config, TaskGroup::new());
         Self {
@@ -76,7 +78,7 @@ impl Server {
 pub(crate) fn config(auth: Auth) -> shards::Config {
     let password = match auth {
         Auth::Trust => None,
-        Auth::Scram => Some(platform::Secret::new(tests::postgres::PASSWORD)),
+        Auth::Scram | Auth::ScramUnderTls => Some(platform::Secret::new(tests::postgres::PASSWORD)),
     };
     shards::Config {
         user: tests::postgres::USER.to_owned(),

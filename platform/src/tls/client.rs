@@ -1,5 +1,6 @@
 //! TLS towards PostgreSQL servers, as libpq's `sslmode` means it. Negotiating it (SSLRequest and
-//! its answer) is the caller's; so is going on in clear where [`Mode::Prefer`] allows it.
+//! its answer) is the caller's; so is going on in clear where [`Mode::Prefer`] allows it. Servers
+//! that speak HTTP/2 under TLS from the first byte are connected to by [`http2`].
 
 use std::fmt;
 use std::io;
@@ -16,12 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Alpn, Error, certificates, private_key, roots};
+use super::renewal::{Part, Renewable};
+use super::{Error, certificates, private_key, roots};
 use crate::config::Section;
 
-mod renewal;
-
-use renewal::Renewal;
+pub mod http2;
 
 /// How much encryption is wanted; libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,17 +103,7 @@ impl ClientConfig {
     }
 }
 
-impl ClientConfig {
-    fn paths(&self) -> Vec<PathBuf> {
-        let identity = self.identity.as_ref();
-        let identity = identity.map(|identity| [&identity.cert_path, &identity.key_path]);
-        let paths = identity.into_iter().flatten().chain(&self.root_cert_path);
-        paths.cloned().collect()
-    }
-}
-
-/// Performs handshakes with servers. Clones share what was read of the files, and read them again
-/// when they were replaced.
+/// Performs handshakes with servers. Clones share what was read of the files, and each renewal.
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -121,8 +111,9 @@ pub struct Connector {
 
 struct Shared {
     files: ClientConfig,
+    /// What is spoken inside.
+    protocol: &'static [u8],
     config: ArcSwap<rustls::ClientConfig>,
-    renewal: Renewal,
 }
 
 impl fmt::Debug for Connector {
@@ -132,41 +123,24 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Reads the files; none where no TLS is wanted.
+    /// Reads the files, for PostgreSQL; none where no TLS is wanted.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(files: &ClientConfig) -> Result<Option<Self>, Error> {
+        Self::speaking(b"postgresql", files)
+    }
+
+    fn speaking(protocol: &'static [u8], files: &ClientConfig) -> Result<Option<Self>, Error> {
         if files.mode == Mode::Disable {
             return Ok(None);
         }
-        let renewal = Renewal::of(files.paths());
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             files: files.clone(),
-            config: ArcSwap::from_pointee(handshakes(files)?),
-            renewal,
-        };
-        let shared = Arc::new(shared);
+            protocol,
+            config: ArcSwap::from_pointee(handshakes(files, protocol)?),
+        });
         Ok(Some(Self { shared }))
-    }
-
-    /// What handshakes are performed by now. Files that were replaced and cannot be used, perhaps
-    /// since only the first of two is written yet, change nothing.
-    fn config(&self) -> Arc<rustls::ClientConfig> {
-        let shared = &self.shared;
-        if shared.renewal.is_due() {
-            match handshakes(&shared.files) {
-                Ok(config) => {
-                    tracing::info!(files = ?shared.renewal, "TLS files read again");
-                    shared.config.store(Arc::new(config));
-                }
-                Err(error) => {
-                    let error = crate::telemetry::error_chain(&error);
-                    tracing::warn!(error, "replaced TLS files not usable, keeping the old ones");
-                }
-            }
-        }
-        shared.config.load_full()
     }
 
     /// Whether a server without TLS must be left.
@@ -188,14 +162,37 @@ impl Connector {
     {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        TlsConnector::from(self.config())
+        TlsConnector::from(self.shared.config.load_full())
             .connect(name, stream)
             .await
     }
 }
 
+impl Renewable for Connector {
+    fn files(&self) -> Vec<(Part, PathBuf)> {
+        let ClientConfig {
+            mode: _,
+            root_cert_path,
+            identity,
+        } = &self.shared.files;
+        let mut files = Vec::new();
+        if let Some(identity) = identity {
+            files.push((Part::Certificate, identity.cert_path.clone()));
+            files.push((Part::Key, identity.key_path.clone()));
+        }
+        files.extend(root_cert_path.clone().map(|path| (Part::Authority, path)));
+        files
+    }
+
+    fn renew(&self) -> Result<(), Error> {
+        let config = handshakes(&self.shared.files, self.shared.protocol)?;
+        self.shared.config.store(Arc::new(config));
+        Ok(())
+    }
+}
+
 /// Reads the files.
-fn handshakes(files: &ClientConfig) -> Result<rustls::ClientConfig, Error> {
+fn handshakes(files: &ClientConfig, protocol: &[u8]) -> Result<rustls::ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let root_cert_path = files.root_cert_path.as_deref();
     let chain = root_cert_path
@@ -224,8 +221,8 @@ fn handshakes(files: &ClientConfig) -> Result<rustls::ClientConfig, Error> {
                 source,
             })?,
     };
-    config.alpn_protocols = Alpn::Postgres.protocols();
-    // PostgreSQL resumes no sessions.
+    config.alpn_protocols = vec![protocol.to_vec()];
+    // PostgreSQL resumes no sessions, and other connections last.
     config.resumption = Resumption::disabled();
     Ok(config)
 }

@@ -6,12 +6,12 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Error, ServerConfig, certificates, private_key, roots};
+use arc_swap::ArcSwap;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
@@ -23,9 +23,20 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Connects to a manager; the form that tonic asks for.
+use super::client::http2::Target;
+use super::renewal::{Part, Renewable};
+use super::{Error, ServerConfig, certificates, private_key, roots};
+
+/// Connects to a manager; the form that tonic asks for. Clones share what was read of the files,
+/// and each renewal.
 #[derive(Clone)]
-pub struct Connector(TlsConnector);
+pub struct Connector(Arc<Shared>);
+
+struct Shared {
+    files: ServerConfig,
+    authority: Option<PathBuf>,
+    config: ArcSwap<ClientConfig>,
+}
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,56 +50,79 @@ impl Connector {
     /// # Errors
     /// Names the file and what is wrong with it.
     pub fn load(files: &ServerConfig, authority: Option<&Path>) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = certificates(&files.cert_path)?;
-        let own = chain.first().cloned().ok_or_else(|| Error::NoCertificate {
-            path: files.cert_path.clone(),
-        })?;
-        let unusable = |source: rustls::Error| Error::Unusable {
-            cert_path: files.cert_path.clone(),
-            key_path: files.key_path.clone(),
-            source,
-        };
-        let authority = authority
-            .map(|path| authority_verifier(path, Arc::clone(&provider)))
-            .transpose()?;
-        let verifier = PeerVerifier {
-            own,
+        let config = ArcSwap::from_pointee(handshakes(files, authority)?);
+        let (files, authority) = (files.clone(), authority.map(Path::to_owned));
+        Ok(Self(Arc::new(Shared {
+            files,
             authority,
-            provider: Arc::clone(&provider),
-        };
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(unusable)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = if files.client_ca_path.is_some() {
-            let key = private_key(&files.key_path)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(unusable)?
-        } else {
-            builder.with_no_client_auth()
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+            config,
+        })))
     }
 
     async fn connect(self, peer: Uri) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-        let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
-        let host = peer
-            .host()
-            .ok_or_else(|| invalid("the address has no host"))?;
-        let host = host.trim_matches(['[', ']']).to_owned();
-        let port = peer
-            .port_u16()
-            .ok_or_else(|| invalid("the address has no port"))?;
-        let name = ServerName::try_from(host.clone());
-        let name = name.map_err(|_| invalid("the address is no host name"))?;
+        let Target { host, port, name } = Target::of(&peer)?;
         let stream = TcpStream::connect((host.as_str(), port)).await?;
         stream.set_nodelay(true)?;
-        Ok(TokioIo::new(self.0.connect(name, stream).await?))
+        let handshake = TlsConnector::from(self.0.config.load_full()).connect(name, stream);
+        Ok(TokioIo::new(handshake.await?))
     }
+}
+
+impl Renewable for Connector {
+    fn files(&self) -> Vec<(Part, PathBuf)> {
+        let Shared {
+            files, authority, ..
+        } = &*self.0;
+        let mut all = vec![
+            (Part::Certificate, files.cert_path.clone()),
+            (Part::Key, files.key_path.clone()),
+        ];
+        all.extend(authority.clone().map(|path| (Part::Authority, path)));
+        all
+    }
+
+    fn renew(&self) -> Result<(), Error> {
+        let config = handshakes(&self.0.files, self.0.authority.as_deref())?;
+        self.0.config.store(Arc::new(config));
+        Ok(())
+    }
+}
+
+/// Reads the files.
+fn handshakes(files: &ServerConfig, authority: Option<&Path>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = certificates(&files.cert_path)?;
+    let own = chain.first().cloned().ok_or_else(|| Error::NoCertificate {
+        path: files.cert_path.clone(),
+    })?;
+    let unusable = |source: rustls::Error| Error::Unusable {
+        cert_path: files.cert_path.clone(),
+        key_path: files.key_path.clone(),
+        source,
+    };
+    let authority = authority
+        .map(|path| authority_verifier(path, Arc::clone(&provider)))
+        .transpose()?;
+    let verifier = PeerVerifier {
+        own,
+        authority,
+        provider: Arc::clone(&provider),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(unusable)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = if files.client_ca_path.is_some() {
+        let key = private_key(&files.key_path)?;
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(unusable)?
+    } else {
+        builder.with_no_client_auth()
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
 }
 
 impl tower::Service<Uri> for Connector {

@@ -3,14 +3,14 @@
 
 use rustls::pki_types::CertificateDer;
 
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 const IA5_STRING: u8 = 0x16;
 /// The explicit tag of the version, which certificates of version 1 leave out.
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
 
 /// 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
@@ -54,13 +54,13 @@ fn text(value: &[u8]) -> Option<String> {
 }
 
 /// The contents of the first element, if it has this tag, and what follows it.
-fn of(wanted: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn of(wanted: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (tag, contents, rest) = element(bytes)?;
     (tag == wanted).then_some((contents, rest))
 }
 
 /// Tag, contents, and what follows; lengths as DER has them, of up to four bytes.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -109,7 +109,7 @@ async fn a_reload_reaches_every_clone_and_no_open_connection() {
     let after = certificate(&files.cert_path);
     assert_ne!(before, after);
     assert_eq!(shown(&acceptor, &connector).await, before);
-    acceptor.reload().unwrap();
+    acceptor.renew().unwrap();
     assert_eq!(shown(&acceptor, &connector).await, after);
     assert_eq!(shown(&clone, &connector).await, after);
     let (mut client, mut server) = (open.client.unwrap(), open.server.unwrap());
@@ -128,7 +128,7 @@ async fn a_reload_of_bad_files_changes_nothing() {
     let connector = authority.client(None, &[]);
     let before = certificate(&files.cert_path);
     authority.write("server.key", "half written");
-    assert!(matches!(acceptor.reload(), Err(Error::NoKey { .. })));
+    assert!(matches!(acceptor.renew(), Err(Error::NoKey { .. })));
     assert_eq!(shown(&acceptor, &connector).await, before);
 }
 

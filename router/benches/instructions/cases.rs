@@ -52,6 +52,8 @@ fn snapshot() -> Snapshot {
             version: 1,
             created_at: SystemTime::UNIX_EPOCH,
             updated_at: SystemTime::UNIX_EPOCH,
+            lineage: None,
+            promotion: None,
         });
     }
     let group = GroupName::try_new("default").expect("the name is a group's");

@@ -27,6 +27,8 @@ pub struct Sharding {
     pub connect_timeout: Duration,
     /// Waiting for a free backend.
     pub checkout_timeout: Duration,
+    /// Waiting for another primary where one with replicas cannot be reached.
+    pub failover_wait: Duration,
     /// Sessions that may wait for a backend of one pool; the next one is refused with 53400.
     pub max_waiting: u32,
     /// Statements whose plan is remembered.
@@ -57,6 +59,7 @@ impl Sharding {
             connection_ttl: section.duration("connection_ttl", Duration::from_secs(300), false),
             connect_timeout: section.duration("connect_timeout", Duration::from_secs(5), false),
             checkout_timeout: section.duration("checkout_timeout", Duration::from_secs(10), false),
+            failover_wait: section.duration("failover_wait", Duration::from_secs(15), true),
             max_waiting: section.count("max_waiting", 10_000, 1, 1_000_000),
             max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
             cross_shard_writes: section.boolean("cross_shard_writes", true),

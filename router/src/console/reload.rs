@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use platform::telemetry;
 use platform::tls::Acceptor;
+use platform::tls::renewal::Renewable as _;
 
 use super::settings::{self, Setting};
 use crate::auth::Users;
@@ -61,7 +62,7 @@ impl Reload {
         let derived = derived.map_err(|error| unusable(&error))?;
         let derived = derived.map_err(|reason| unusable(&reason))?;
         if let Some(tls) = &self.tls {
-            tls.reload()
+            tls.renew()
                 .map_err(|error| unusable(&telemetry::error_chain(&error)))?;
         }
         self.logging

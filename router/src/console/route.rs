@@ -20,6 +20,11 @@ pub(super) fn words(plan: &Plan, snapshot: &Snapshot) -> Words {
             snapshot.shard(*index).map(|shard| shard.id.to_string()),
             None,
         ),
+        Plan::Bound(index) => (
+            "bound",
+            snapshot.shard(*index).map(|shard| shard.id.to_string()),
+            None,
+        ),
         Plan::Everywhere => ("everywhere", None, None),
         Plan::NeedsHint { refusal, .. } => ("needs hint", None, Some(refusal.message.clone())),
         Plan::NeedsColumns { .. } => ("needs columns", None, None),

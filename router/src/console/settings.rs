@@ -114,6 +114,8 @@ fn ground(config: &Config) -> Vec<Setting> {
         fixed("shards_tls.sslmode", &mode),
         fixed("metadata.endpoints", &metadata.endpoints.join(",")),
         fixed("metadata.timeout", &time(metadata.timeout)),
+        fixed("metadata.username", &metadata.user()),
+        fixed("metadata.tls_ca_path", &metadata.authority()),
         fixed("sharding.replica_policy", &policy),
         fixed("sharding.max_replica_lag", &time(sharding.replicas.max_lag)),
         fixed("sharding.hold.max_waiting", &sharding.hold.max_waiting),
@@ -136,6 +138,10 @@ fn ground(config: &Config) -> Vec<Setting> {
         fixed(
             "observability.metrics_port",
             &config.observability.metrics_port,
+        ),
+        fixed(
+            "observability.metrics_tls",
+            &config.observability.metrics_tls,
         ),
         fixed(
             "observability.enable_tracing",

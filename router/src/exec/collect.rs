@@ -54,6 +54,18 @@ impl Collected {
         row.values.iter().map(|value| value.map(text)).collect()
     }
 
+    /// The first value of each row, as text.
+    pub fn first_values(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().filter_map(|row| {
+            let body = row.get(HEADER_BYTES..)?;
+            let Ok(Decoded::DataRow(row)) = Decoded::decode(tag::DATA_ROW, body) else {
+                return None;
+            };
+            let first = row.values.iter().next().flatten()?;
+            Some(String::from_utf8_lossy(first).into_owned())
+        })
+    }
+
     /// How much it keeps.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -27,9 +27,11 @@ mod participant;
 mod register;
 mod sequences;
 mod servers;
+mod within;
 
 use participant::Participant;
 pub use register::caught_up;
+pub use within::{run_on, within};
 
 /// Most bytes of an answer that are kept; further notices are dropped.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -276,7 +278,11 @@ impl Participants {
         if change.manner == Manner::OncePerServer {
             self.keep_one_of_each_server().await?;
         }
-        let sql = &change.sql;
+        self.run(&change.sql).await
+    }
+
+    /// Runs the statement on all, within their transactions.
+    async fn run(&mut self, sql: &str) -> Result<Bytes, Failure> {
         if sql.is_empty() {
             return Ok(Bytes::new());
         }

@@ -25,8 +25,8 @@ use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
 use crate::moving;
-use crate::pool::Pool;
 use crate::pool::settings::Settings;
+use crate::pool::{self, Pool};
 use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
 use crate::route::{self, Plan, Refusal, Rights, Target};
@@ -119,6 +119,7 @@ impl Executor {
         if request.params.len() > MAX_PARAMETERS {
             return Err(too_many(request.params.len()).into());
         }
+        self.core.view.begun().await;
         let mut since = None;
         loop {
             let serving = self.core.view.load();
@@ -137,6 +138,9 @@ impl Executor {
                     let waited = self.core.holding.wait(&held, request.bytes(), since);
                     waited.await?;
                 }
+                // The topology that sent it there is not in force any more.
+                Error::Pool(pool::Error::Retired { .. })
+                    if since.elapsed() < self.core.config.sharding.failover_wait => {}
                 Error::Moving(error) if error.may_be_repeated() => {
                     let waited = self.core.moving.wait(routed, request.bytes(), since);
                     waited.await?;
@@ -174,6 +178,9 @@ impl Executor {
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
         let params = Unrouted::new(&request.params);
+        if let Plan::Bound(_) = plan {
+            return Err(of_a_connection().into());
+        }
         let planned = (statement, plan);
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
@@ -434,10 +441,20 @@ fn values_of(params: &[Param], types: &[u32]) -> Result<Values, Refusal> {
     Ok(values)
 }
 
+fn of_a_connection() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message:
+            "the statement leaves something with a connection, and a request has none to itself"
+                .to_owned(),
+        hint: Some("send it in a session of the Postgres front".to_owned()),
+    }
+}
+
 fn plan_writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Home(_) | Plan::Refused(_) => false,
     }
 }

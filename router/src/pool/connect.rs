@@ -15,6 +15,7 @@ use wire::frontend::encode;
 
 use super::backend::{Backend, CancelTarget};
 use super::dial::Dialer;
+use super::heir::{self, Heirs};
 use super::presence::Presence;
 use super::settings::Settings;
 use crate::stream::Stream;
@@ -63,6 +64,9 @@ pub enum ConnectError {
          postgresql.conf, for the database and for the role"
     )]
     EscapeStrings,
+    /// The server does not take the shard's writes.
+    #[error("not the primary: {0}")]
+    NotPrimary(String),
     /// A manager keeps this router away from the shard.
     #[error("a manager has shut this router out of the shard")]
     ShutOut,
@@ -94,7 +98,8 @@ impl From<std::io::Error> for ConnectError {
 /// How backends of one server are made.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
-    pub(super) endpoint: Endpoint,
+    /// The servers, and which of them is wanted.
+    pub(super) heirs: Arc<Heirs>,
     pub(super) credentials: Credentials,
     pub(super) dialer: Dialer,
     pub(super) timeout: Duration,
@@ -107,12 +112,29 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) async fn run(&self) -> Result<Backend, ConnectError> {
-        let login = tokio::time::timeout(self.timeout, self.log_in()).await;
-        login.unwrap_or(Err(ConnectError::Timeout(self.timeout)))
+        let mut last = ConnectError::Never;
+        for (place, server) in self.heirs.in_turn() {
+            let login = tokio::time::timeout(self.timeout, self.log_in(server)).await;
+            match login.unwrap_or(Err(ConnectError::Timeout(self.timeout))) {
+                Ok(backend) => {
+                    self.heirs.found(place);
+                    return Ok(backend);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
-    async fn log_in(&self) -> Result<Backend, ConnectError> {
-        let (host, port) = (self.endpoint.host(), self.endpoint.port());
+    /// Where it logs in, for the log.
+    pub(super) fn address(&self) -> String {
+        let servers = self.heirs.in_turn();
+        let servers: Vec<String> = servers.map(|(_, server)| server.to_string()).collect();
+        servers.join(", ")
+    }
+
+    async fn log_in(&self, server: &Endpoint) -> Result<Backend, ConnectError> {
+        let (host, port) = (server.host(), server.port());
         let mut wire = Conversation {
             stream: self.dialer.dial(host, port).await?,
             inbound: BytesMut::new(),
@@ -120,7 +142,7 @@ impl Login {
         };
         let mut parameters = vec![
             ("user", self.credentials.user.as_str()),
-            ("database", self.endpoint.database()),
+            ("database", server.database()),
             ("client_encoding", "UTF8"),
         ];
         if self.read_only {
@@ -129,12 +151,20 @@ impl Login {
         encode::startup(&mut wire.outbound, &parameters)?;
         wire.send().await?;
         self.authenticate(&mut wire).await?;
-        self.await_ready(wire).await
+        self.await_ready(wire, server).await
     }
 
     /// Tells the shard whose backend it is.
-    async fn present(&self, wire: &mut Conversation) -> Result<(), ConnectError> {
-        encode::query(&mut wire.outbound, self.presence.question().as_bytes())?;
+    async fn present(
+        &self,
+        wire: &mut Conversation,
+        server: &Endpoint,
+    ) -> Result<(), ConnectError> {
+        let mut question = self.presence.question();
+        if self.heirs.asks() {
+            question.push_str(heir::QUESTION);
+        }
+        encode::query(&mut wire.outbound, question.as_bytes())?;
         wire.send().await?;
         let mut answer = Vec::new();
         loop {
@@ -145,7 +175,12 @@ impl Login {
                     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
                     answer.push(value.map(text));
                 }
-                Message::ReadyForQuery(_) => return self.presence.admit(&answer),
+                Message::ReadyForQuery(_) => {
+                    let own = answer.len().min(2);
+                    let (own, heirs) = answer.split_at(own);
+                    self.heirs.admit(server, heirs)?;
+                    return self.presence.admit(own);
+                }
                 _ => {}
             }
         }
@@ -217,7 +252,11 @@ impl Login {
             ))
     }
 
-    async fn await_ready(&self, mut wire: Conversation) -> Result<Backend, ConnectError> {
+    async fn await_ready(
+        &self,
+        mut wire: Conversation,
+        server: &Endpoint,
+    ) -> Result<Backend, ConnectError> {
         let mut statuses: Vec<(Box<str>, Box<str>)> = Vec::new();
         let (mut process_id, mut secret) = (0, Bytes::new());
         loop {
@@ -227,6 +266,9 @@ impl Login {
                     return Err(ConnectError::EscapeStrings);
                 }
                 Message::ParameterStatus(status) => {
+                    let is_standby = status.name.as_bytes() == b"in_hot_standby"
+                        && status.value.as_bytes() == b"on";
+                    self.heirs.admits_standby(server, is_standby)?;
                     let text = |text: wire::Text<'_>| text.to_lossy().into_owned().into();
                     statuses.push((text(status.name), text(status.value)));
                 }
@@ -237,11 +279,11 @@ impl Login {
                 _ => {}
             }
         }
-        self.present(&mut wire).await?;
+        self.present(&mut wire, server).await?;
         let capacity = usize::try_from(self.max_prepared_statements)
             .unwrap_or(1)
             .max(1);
-        let endpoint = self.endpoint.clone();
+        let endpoint = server.clone();
         Ok(Backend {
             stream: wire.stream,
             inbound: wire.inbound,

@@ -114,6 +114,11 @@ impl Gate {
         }
     }
 
+    /// Returns once those who wait are sent away.
+    pub(super) async fn retired(&self) {
+        self.retired.cancelled().await;
+    }
+
     /// Sends those who wait away, and whoever would have to wait from now on.
     pub(super) fn retire(&self) {
         self.retired.cancel();

@@ -7,7 +7,9 @@ use topology::Endpoint;
 
 use super::backend::Backend;
 use super::connect::{ConnectError, Login};
+use super::heir::Heirs;
 use super::roster::Roster;
+use super::succession::Succession;
 
 /// Makes backends of one server and remembers why the last attempt failed.
 #[derive(Debug, Clone)]
@@ -18,9 +20,30 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(endpoint: Endpoint, config: &super::Config) -> Self {
+    /// Makes backends of the server that takes writes.
+    pub(super) fn of_primary(
+        endpoint: &Endpoint,
+        succession: &Succession,
+        config: &super::Config,
+    ) -> Self {
+        let heirs = Heirs::new(endpoint, succession.lineage.clone(), true);
+        let keeps = succession.has_heirs() || succession.lineage.is_some();
+        Self {
+            roster: Roster::new(keeps),
+            ..Self::new(heirs, config)
+        }
+    }
+
+    /// Makes backends of any server, on which transactions only read.
+    pub(super) fn read_only(endpoint: &Endpoint, config: &super::Config) -> Self {
+        let mut connector = Self::new(Heirs::new(endpoint, None, false), config);
+        Arc::make_mut(&mut connector.login).read_only = true;
+        connector
+    }
+
+    fn new(heirs: Heirs, config: &super::Config) -> Self {
         let login = Login {
-            endpoint,
+            heirs: Arc::new(heirs),
             credentials: config.credentials.clone(),
             dialer: config.dialer.clone(),
             timeout: config.connect_timeout,
@@ -33,12 +56,6 @@ impl Connector {
             failure: Arc::new(watch::Sender::new(ConnectError::Never)),
             roster: Roster::default(),
         }
-    }
-
-    /// Makes backends on which transactions only read.
-    pub(super) fn read_only(mut self) -> Self {
-        Arc::make_mut(&mut self.login).read_only = true;
-        self
     }
 
     /// The backends that live.
@@ -61,7 +78,8 @@ impl bb8::ManageConnection for Connector {
         let _login = self.roster.login();
         let generation = self.roster.generation();
         let mut backend = self.login.run().await.inspect_err(|error| {
-            tracing::warn!(endpoint = %self.login.endpoint, %error, "shard refused a connection");
+            let endpoint = self.login.address();
+            tracing::warn!(endpoint, %error, "shard refused a connection");
             self.failure.send_replace(error.clone());
         })?;
         backend.place = Some(self.roster.enter(&backend, generation));

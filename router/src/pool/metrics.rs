@@ -141,7 +141,23 @@ impl Metrics {
     }
 }
 
+/// Somebody who waits for another primary.
+#[derive(Debug)]
+pub(super) struct Outlasting(IntGauge);
+
+impl Drop for Outlasting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl OfShard {
+    /// Counts somebody who waits for another primary, with those who wait for a backend.
+    pub(super) fn outlasts(&self) -> Outlasting {
+        self.waiting.inc();
+        Outlasting(self.waiting.clone())
+    }
+
     /// A request was answered.
     pub fn answered(&self, outcome: Outcome, took: Duration) {
         match outcome {

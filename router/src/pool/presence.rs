@@ -26,7 +26,7 @@ impl Presence {
 
     /// What is asked of a shard. The lock comes first: whoever raises the horizon and then looks
     /// for holders of the lock misses no backend that was let in before.
-    pub(super) fn question(&self) -> String {
+    pub fn question(&self) -> String {
         let (class, key) = (presence::LOCK_CLASS, presence::lock_key(self.incarnation));
         format!(
             "SELECT pg_catalog.pg_try_advisory_lock_shared({class}, {key});\
@@ -39,7 +39,7 @@ impl Presence {
     ///
     /// # Errors
     /// The backend must not be used.
-    pub(super) fn admit(&self, answer: &[Option<String>]) -> Result<(), ConnectError> {
+    pub fn admit(&self, answer: &[Option<String>]) -> Result<(), ConnectError> {
         let [locked, horizon] = answer else {
             return Err(ConnectError::Protocol(
                 "the shard does not say whether this router may come in".to_owned(),

@@ -2,10 +2,12 @@
 //! when they are closed. Lending one costs a store into its own entry.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+use socket2::{SockRef, Socket};
 
 use super::backend::{Backend, CancelTarget};
 
@@ -15,6 +17,8 @@ pub(super) struct Roster(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Whether sockets are kept, to be shut from here.
+    keeps: bool,
     /// Grows when all backends are to be replaced.
     generation: AtomicU64,
     logins: AtomicU64,
@@ -42,14 +46,28 @@ pub struct Listed {
     pub connected: SystemTime,
     lent: AtomicBool,
     generation: u64,
+    /// The socket once more, where it may have to be shut in the middle of a loan.
+    socket: Option<Socket>,
 }
 
 impl Listed {
+    /// Ends the connection, whoever uses it: nothing that the server still sends is read.
+    pub(super) fn shut(&self) {
+        if let Some(socket) = &self.socket {
+            // It may be closed already.
+            let _closed = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Whether somebody uses it.
     #[must_use]
     pub fn is_lent(&self) -> bool {
         self.lent.load(Ordering::Relaxed)
     }
+}
+
+fn doubled(backend: &Backend) -> Option<Socket> {
+    SockRef::from(backend.stream.socket()).try_clone().ok()
 }
 
 /// A backend's entry, removed when it is dropped.
@@ -88,6 +106,14 @@ impl Drop for Login<'_> {
 }
 
 impl Roster {
+    /// An empty one, which keeps the sockets of its backends if they may have to be shut.
+    pub(super) fn new(keeps: bool) -> Self {
+        Self(Arc::new(Shared {
+            keeps,
+            ..Shared::default()
+        }))
+    }
+
     /// A login begins.
     pub(super) fn login(&self) -> Login<'_> {
         self.0.logins.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +143,7 @@ impl Roster {
             connected: SystemTime::now(),
             lent: AtomicBool::new(false),
             generation,
+            socket: self.0.keeps.then(|| doubled(backend)).flatten(),
         });
         entries.by_number.insert(number, Arc::clone(&listed));
         Place {

@@ -24,6 +24,10 @@ pub struct Ddl {
     pub objections: Vec<Objection>,
     /// How several shards run it.
     pub manner: Manner,
+    /// It makes something that belongs to one connection.
+    pub temporary: bool,
+    /// It reads rows of the tables that it mentions.
+    pub reads_rows: bool,
     /// What in it draws values from a sequence, of which each shard has its own: for a table that
     /// is to have the same rows on all of them that will not do.
     pub draws: Option<&'static str>,
@@ -67,6 +71,32 @@ pub enum Change {
         /// The constraint.
         constraint: Constraint,
     },
+}
+
+impl Change {
+    /// A new table of which no column is known.
+    fn created(table: TableRef) -> Self {
+        Self::Create {
+            table,
+            columns: Vec::new(),
+            open: true,
+        }
+    }
+
+    /// The table that it is about.
+    #[must_use]
+    pub fn table(&self) -> &TableRef {
+        match self {
+            Self::Create { table, .. }
+            | Self::Alter(table)
+            | Self::Mention(table)
+            | Self::Drop(table)
+            | Self::Truncate(table)
+            | Self::Rename(table)
+            | Self::Column { table, .. }
+            | Self::Unique { table, .. } => table,
+        }
+    }
 }
 
 /// The columns that must be unique together.
@@ -116,6 +146,8 @@ impl Ddl {
             changes: Vec::new(),
             objections: Vec::new(),
             manner: Manner::Together,
+            temporary: false,
+            reads_rows: false,
             draws: None,
         }
     }
@@ -126,6 +158,8 @@ impl Ddl {
             changes,
             objections: Vec::new(),
             manner: Manner::Together,
+            temporary: false,
+            reads_rows: false,
             draws: None,
         }
     }

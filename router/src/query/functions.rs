@@ -25,6 +25,13 @@ pub enum Reach {
     Nowhere,
     /// On the home shard of unsharded tables, since there is only one of it.
     Home,
+    /// As [`Self::Home`]; where the statement has no tables, on the one shard that is everybody's
+    /// for such things.
+    Common,
+    /// As [`Self::Common`], and the session keeps its connection from then on.
+    Session,
+    /// Anywhere; but it takes from a connection what the router itself has left with it.
+    Strips,
     /// Wherever a key or the home shard decides, but not on just any shard.
     OneShard,
 }

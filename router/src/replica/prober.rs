@@ -67,7 +67,7 @@ async fn look(replica: &Replica, metrics: &Metrics) {
 /// Its lag; none when it can't be asked or should not be read from. A backend that did not answer
 /// well is dropped, and so closed.
 async fn ask(replica: &Replica) -> Option<Duration> {
-    let mut lease = replica.probe.checkout().await.ok()?;
+    let mut lease = replica.probe.checkout_once().await.ok()?;
     let mut out = BytesMut::new();
     wire::frontend::encode::query(&mut out, lag::QUESTION.as_bytes()).ok()?;
     conversation::send(&mut lease, &mut out).await.ok()?;

@@ -3,12 +3,13 @@
 //! Transaction control and settings are the session's to handle; here they may run anywhere.
 
 use super::tables::Tables;
-use super::{Plan, Refusal, copy, data, ddl, lock};
+use super::{Plan, Refusal, copy, data, ddl, lock, temporary};
 use crate::query::{Class, Reach, Statement, UnsafeCall};
 
 /// Plans a statement.
 pub(super) fn plan(statement: &Statement, tables: Tables<'_>) -> Result<Plan, Refusal> {
     let plan = class(&statement.class, tables)?;
+    let plan = temporary::with_calls(&statement.functions, plan, tables)?;
     check_calls(statement, &plan)?;
     Ok(plan)
 }
@@ -37,10 +38,13 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
                 None => copy::plan(statement, tables),
             };
         }
-        Class::DeclareCursor {
-            hold: false, query, ..
-        } => {
-            return inside("DECLARE CURSOR", query, tables);
+        Class::DeclareCursor { hold, query, .. } => {
+            let plan = inside("DECLARE CURSOR", query, tables)?;
+            return if *hold {
+                temporary::held_cursor(plan, tables)
+            } else {
+                Ok(plan)
+            };
         }
         Class::LockTable(locked) => return lock::plan(locked, tables),
         // It is asked where the statement itself would go.
@@ -60,7 +64,6 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Deallocate(_)
         | Class::DiscardAll
         | Class::DiscardOther(_)
-        // Nothing is ever listened to.
         | Class::Unlisten(_) => return Ok(Plan::Any { writes: true }),
         Class::PrepareTransaction => Refusal::statement("PREPARE TRANSACTION"),
         Class::FinishPrepared => Refusal::statement("COMMIT PREPARED or ROLLBACK PREPARED"),
@@ -70,13 +73,9 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
             Ok(_) | Err(_) => because("PREPARE", BY_SQL).hint(ALONE),
         },
         Class::SqlExecute(_) => because("EXECUTE", BY_SQL).hint(ALONE),
-        Class::Listen(_) => because("LISTEN", NOTIFICATION).hint(DIRECT),
-        Class::Notify(_) => because("NOTIFY", NOTIFICATION).hint("notify from the application"),
-        Class::DeclareCursor { hold: true, .. } => because(
-            "DECLARE CURSOR WITH HOLD",
-            "the cursor belongs to one connection, which the next transaction may not get",
-        )
-        .hint("declare it without WITH HOLD, and read it in the same transaction"),
+        // Who listens and who notifies have to meet on one shard.
+        Class::Listen(_) => return tables.common().map(Plan::Bound),
+        Class::Notify(_) => return tables.common().map(Plan::Home),
         Class::Maintenance(word) => Refusal::statement(word).hint(DIRECT),
         Class::Sharding(_) => because(
             "a function of schema sharding",
@@ -89,8 +88,6 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
     };
     Err(refusal)
 }
-
-const NOTIFICATION: &str = "a notification reaches only those who listen on the same shard";
 
 const BY_SQL: &str = "it is beside other statements or comes as a prepared statement itself";
 
@@ -141,7 +138,8 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
         Plan::Any { writes } => Plan::Any {
             writes: writes && analyze,
         },
-        Plan::Home(index) => Plan::Home(index),
+        // What EXPLAIN runs of it is rolled back, or was never done.
+        Plan::Home(index) | Plan::Bound(index) => Plan::Home(index),
         Plan::Everywhere => {
             return Err(Refusal::unsupported(
                 "EXPLAIN of a schema change is not supported",
@@ -154,11 +152,21 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
 
 fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let safe = match (call.reach, plan) {
-        (Reach::Home | Reach::OneShard, Plan::Home(_))
+        (Reach::Home | Reach::Common | Reach::OneShard, Plan::Home(_))
+        | (Reach::Home | Reach::Common | Reach::Session | Reach::OneShard, Plan::Bound(_))
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
+        (Reach::Strips, Plan::Any { .. } | Plan::Home(_) | Plan::Bound(_)) => true,
         // The statement is looked at again when its columns are known.
         (_, Plan::NeedsColumns { .. }) => true,
-        (Reach::OneShard | Reach::Home | Reach::Nowhere, _) => false,
+        (
+            Reach::OneShard
+            | Reach::Home
+            | Reach::Common
+            | Reach::Session
+            | Reach::Strips
+            | Reach::Nowhere,
+            _,
+        ) => false,
     };
     if safe {
         return Ok(());

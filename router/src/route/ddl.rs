@@ -4,11 +4,14 @@
 use topology::{KeyType, ShardIndex, TableName};
 
 use super::tables::{Kind, Sharded, Tables, shown};
-use super::{Plan, Refusal};
-use crate::query::{Change, Constraint, Ddl, Family, KeyColumnType, NewColumn, TableRef};
+use super::{Plan, Refusal, temporary};
+use crate::query::{Change, Constraint, Ddl, Family, KeyColumnType, NewColumn};
 
 /// Plans a schema change.
 pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    if let Some(plan) = temporary::plan(ddl, tables)? {
+        return Ok(plan);
+    }
     let mut reach = Reached::default();
     for change in &ddl.changes {
         reach.add(change, tables);
@@ -33,7 +36,7 @@ pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
 fn check_reference(ddl: &Ddl, what: &str, tables: Tables<'_>) -> Result<(), Refusal> {
     let mut kinds = ddl.changes.iter().map(|change| match change {
         Change::Mention(_) => Kind::System,
-        other => tables.kind(table_of(other)),
+        other => tables.kind(other.table()),
     });
     let reference = kinds.find_map(|kind| match kind {
         Kind::Reference(name) => Some(name),
@@ -59,7 +62,7 @@ struct Reached<'a> {
 
 impl<'a> Reached<'a> {
     fn add(&mut self, change: &Change, tables: Tables<'a>) {
-        let table = table_of(change);
+        let table = change.table();
         match (tables.kind(table), change) {
             (Kind::Home(name, index), _) => self.homes.push((name, index)),
             (Kind::Sharded(Sharded { name, .. }) | Kind::Reference(name), _) => {
@@ -100,21 +103,8 @@ impl<'a> Reached<'a> {
     }
 }
 
-fn table_of(change: &Change) -> &TableRef {
-    match change {
-        Change::Create { table, .. }
-        | Change::Alter(table)
-        | Change::Mention(table)
-        | Change::Drop(table)
-        | Change::Truncate(table)
-        | Change::Rename(table)
-        | Change::Column { table, .. }
-        | Change::Unique { table, .. } => table,
-    }
-}
-
 fn check(change: &Change, tables: Tables<'_>) -> Result<(), Refusal> {
-    let kind = tables.kind(table_of(change));
+    let kind = tables.kind(change.table());
     if let (
         Change::Rename(_),
         Kind::Sharded(Sharded { name, .. }) | Kind::Reference(name) | Kind::Home(name, _),

@@ -162,7 +162,8 @@ fn reason(question: Question<'_>, decision: Decision) -> &'static str {
             "any shard answers alike, and the hint names one"
         }
         (Plan::Any { .. }, _) => "any shard answers alike",
-        (Plan::Home(_), _) => "its unsharded tables are there",
+        (Plan::Home(_), _) => "what it needs is there, and on no other shard",
+        (Plan::Bound(_), _) => "it leaves something with one connection, which the session keeps",
         (Plan::Everywhere, _) => "a schema change runs on all shards or on none",
         (Plan::NeedsColumns { .. } | Plan::Refused(_), _) => "it is refused",
     }
@@ -173,6 +174,7 @@ fn sources(plan: &Plan) -> &[KeySource] {
         Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources,
         Plan::Any { .. }
         | Plan::Home(_)
+        | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => &[],

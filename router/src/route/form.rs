@@ -47,7 +47,8 @@ pub fn holds_for_texts(statement: &Statement, plan: &Plan) -> bool {
     );
     let is_for_one_shard = match plan {
         Plan::Key { .. } | Plan::Any { .. } | Plan::Home(_) => true,
-        Plan::Everywhere
+        Plan::Bound(_)
+        | Plan::Everywhere
         | Plan::NeedsHint { .. }
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => false,

@@ -11,6 +11,7 @@ pub fn unnamed_inserts(plans: &[Plan]) -> impl Iterator<Item = &UnnamedInsert> {
         Plan::Key { .. }
         | Plan::Any { .. }
         | Plan::Home(_)
+        | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsHint { .. }
         | Plan::Refused(_) => &[],

@@ -37,7 +37,7 @@ pub(super) fn by_key(
             lookup.target().ok_or_else(Refusal::no_shard)
         }
         Plan::Any { .. } => any(hint, snapshot),
-        Plan::Home(index) => Ok(Target::Shard {
+        Plan::Home(index) | Plan::Bound(index) => Ok(Target::Shard {
             index: *index,
             token: None,
         }),

@@ -60,6 +60,7 @@ pub fn split(
         | Plan::NeedsHint { .. }
         | Plan::Any { .. }
         | Plan::Home(_)
+        | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
         | Plan::Refused(_) => return Ok(None),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use topology::{KeyType, Placement, ShardIndex, Snapshot, Table, TableName};
 
-use super::{KeyColumn, Refusal};
+use super::{KeyColumn, Refusal, Temporary};
 use crate::query::TableRef;
 
 /// Schemas whose tables PostgreSQL makes itself.
@@ -15,6 +15,7 @@ const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast
 pub(super) struct Tables<'a> {
     snapshot: &'a Snapshot,
     search_path: &'a [&'a str],
+    temporary: Option<&'a Temporary>,
 }
 
 /// What a table's name stands for.
@@ -57,11 +58,45 @@ impl<'a> Tables<'a> {
         Self {
             snapshot,
             search_path,
+            temporary: None,
         }
+    }
+
+    /// As a session sees them that has temporary tables.
+    pub(super) fn beside(self, temporary: &'a Temporary) -> Self {
+        Self {
+            temporary: Some(temporary),
+            ..self
+        }
+    }
+
+    /// The temporary table of the session that a name means, with the index of its shard.
+    pub(super) fn temporary(self, table: &TableRef) -> Option<(&'a TableName, ShardIndex)> {
+        let temporary = self.temporary?;
+        let name = temporary.find(table)?;
+        Some((name, self.snapshot.index_of(temporary.shard())?))
+    }
+
+    /// The shard of what there is only one of: the one that was registered first, whatever it owns,
+    /// so that it is another one only once that is removed. A session that is bound to a shard
+    /// stays there.
+    pub(super) fn common(self) -> Result<ShardIndex, Refusal> {
+        let shards = (0_u32..).map(ShardIndex).zip(self.snapshot.shards());
+        let first = shards.min_by_key(|(_, shard)| (shard.created_at, &shard.id));
+        first.map(|(index, _)| index).ok_or_else(Refusal::no_shard)
+    }
+
+    /// Whether all rows of all tables are on one shard.
+    pub(super) fn are_all_on(self, shard: ShardIndex) -> bool {
+        let mut vnodes = self.snapshot.ring().vnodes().iter();
+        vnodes.all(|vnode| vnode.owner == shard)
     }
 
     /// What a name stands for.
     pub(super) fn kind(self, table: &TableRef) -> Kind<'a> {
+        if let Some((name, index)) = self.temporary(table) {
+            return Kind::Home(name, index);
+        }
         match self.registered(table) {
             Some(Table {
                 name,
@@ -125,16 +160,24 @@ pub(super) fn shown(name: &TableName) -> impl fmt::Display + '_ {
     })
 }
 
+/// How the refusal of a table without a known place ends.
+const NOT_REGISTERED: &str = " is not registered in the topology";
+
+impl Refusal {
+    /// Whether it is that a table has no known place; there may be no such table at all.
+    #[must_use]
+    pub fn is_of_an_unregistered_table(&self) -> bool {
+        self.message.ends_with(NOT_REGISTERED)
+    }
+}
+
 /// A statement that reads or writes a table without a known place.
 pub(super) fn unregistered(table: &TableRef) -> Refusal {
     let name = match &table.schema {
         Some(schema) => format!("{schema}.{}", table.name),
         None => table.name.clone(),
     };
-    Refusal::unsupported(format!(
-        "table \"{name}\" is not registered in the topology"
-    ))
-    .hint(
+    Refusal::unsupported(format!("table \"{name}\"{NOT_REGISTERED}")).hint(
         "register it: SELECT sharding.shard_table('table', 'column'), POST /api/v1/tables or \
          \"shardctl tables add\"; a view can't be read through the router, its query can",
     )

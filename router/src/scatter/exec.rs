@@ -4,6 +4,7 @@
 //! Nothing is read ahead of what is asked for beyond the socket's buffers, so that a slow client
 //! slows the shards down and memory does not grow with the result.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,15 +26,20 @@ use crate::view::Serving;
 mod ask;
 mod explain;
 mod leases;
+mod lent;
 mod merge;
 mod partial;
 mod work;
 
 pub use explain::explain;
 pub use leases::Leases;
+pub use lent::Returns;
 
 use merge::Merge;
 use work::Work;
+
+/// Most bytes of rows that are kept for who reads them little by little.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// Why a query has no answer, or no more of it.
 #[derive(Debug, Clone)]
@@ -107,6 +113,8 @@ pub struct Answer {
     returned: u64,
     ended: bool,
     copies: bool,
+    /// Rows that were read before they are wanted.
+    kept: VecDeque<Bytes>,
 }
 
 #[derive(Debug)]
@@ -189,6 +197,7 @@ pub async fn begin(
             returned: 0,
             ended: false,
             copies: request.copying.is_some(),
+            kept: VecDeque::new(),
         }),
         Err(failure) => {
             leases.wind_down().await;
@@ -205,6 +214,7 @@ async fn begin_on(
 ) -> Result<(Bytes, Source), Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
     let program = either(request.text, request.data, snapshot)?;
+    leases.guard().await?;
     let described = ask::describe(leases, &program.original, &request.arguments.types).await?;
     let mut arguments = request.arguments.clone();
     if let Some(Late(values)) = request.late {
@@ -231,9 +241,31 @@ async fn begin_on(
         if other == work.program {
             return outcome;
         }
-        leases.settle().await?;
+        leases.recover().await?;
         work.program = other;
     }
+}
+
+/// What a query hands out, as a RowDescription.
+///
+/// # Errors
+/// It is none, or cannot be asked of several shards.
+pub async fn describe(
+    serving: &Serving,
+    leases: &mut Leases,
+    request: Request<'_>,
+) -> Result<Bytes, Failure> {
+    let snapshot = (&*serving.snapshot, request.search_path);
+    let program = either(request.text, request.data, snapshot)?;
+    let types = &request.arguments.types;
+    let described = ask::describe(leases, &program.original, types).await?;
+    let columns = described.columns.iter().enumerate();
+    let columns: Vec<_> = columns
+        .map(|(at, column)| column.as_wire(request.arguments.result(at)))
+        .collect();
+    let mut out = BytesMut::new();
+    encode::row_description(&mut out, &columns)?;
+    Ok(out.freeze())
 }
 
 /// The query that COPY of a table stands for.
@@ -277,7 +309,7 @@ impl Answer {
     /// Whether a row, or the end, is at hand.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
-        self.ended || self.leases.has_buffered()
+        self.ended || !self.kept.is_empty() || self.leases.has_buffered()
     }
 
     /// The next row as a DataRow; none when there are no more, and then all backends have been
@@ -286,6 +318,10 @@ impl Answer {
     /// # Errors
     /// The rows so far are not the whole answer, and there are no more.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(row) = self.kept.pop_front() {
+            self.returned += 1;
+            return Ok(Some(row));
+        }
         if self.ended {
             return Ok(None);
         }
@@ -298,6 +334,36 @@ impl Answer {
             }
         }
         row
+    }
+
+    /// Reads the rest into memory, so that its backends are free; they have been given back then.
+    ///
+    /// # Errors
+    /// There is too much of it, or as [`Self::next`].
+    pub async fn keep(&mut self) -> Result<(), Failure> {
+        let mut bytes = 0;
+        while !self.ended {
+            let row = match self.advance().await {
+                Ok(Some(row)) if bytes <= MAX_KEPT_BYTES => row,
+                Ok(Some(_)) => {
+                    self.stop().await;
+                    return Err(too_much_to_keep().into());
+                }
+                Ok(None) => {
+                    self.ended = true;
+                    self.leases.wind_down().await;
+                    return Ok(());
+                }
+                Err(failure) => {
+                    self.stop().await;
+                    return Err(failure);
+                }
+            };
+            bytes += row.len();
+            // By itself it holds no more than it is long.
+            self.kept.push_back(Bytes::copy_from_slice(&row));
+        }
+        Ok(())
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -334,5 +400,16 @@ impl Answer {
     pub async fn stop(&mut self) {
         self.ended = true;
         self.leases.wind_down().await;
+    }
+}
+
+fn too_much_to_keep() -> Refusal {
+    Refusal {
+        sqlstate: "54000",
+        message: format!(
+            "the rows of a query over several shards that are read little by little within a \
+             transaction have more than {MAX_KEPT_BYTES} bytes"
+        ),
+        hint: Some("read them at once, or before the transaction does anything else".to_owned()),
     }
 }

@@ -77,6 +77,7 @@ impl Session {
         let owner = owner.and_then(|vnode| snapshot.shard(vnode.owner));
         let has_begun = attachment.rewind.is_none();
         owner.is_some_and(|shard| shard.id == attachment.shard)
+            && !attachment.lease.pool().is_cut()
             && (has_begun || snapshot.hold_of(token).is_none())
     }
 

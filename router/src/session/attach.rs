@@ -147,13 +147,22 @@ impl Session {
             Box::pin(self.move_away()).await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        let lease = self.checkout(pool).await?;
+        let lease = match self.kept_lease(pool.shard()) {
+            Some(lease) => lease,
+            None => self.checkout(pool).await?,
+        };
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 
     /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
     /// session, so that sessions spread.
     async fn attach_any(&mut self, serving: &Serving) -> Result<(), Stopped> {
+        if let Some(kept) = self.kept_shard().cloned()
+            && let Some(lease) = self.kept_lease(&kept)
+        {
+            let preamble = self.transaction.preamble();
+            return self.begin_on(lease, kept, Some(preamble)).await;
+        }
         let pools: Vec<(ShardIndex, &Pool)> = serving.ready();
         let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
         let mut last = Error::NoShard;
@@ -161,14 +170,15 @@ impl Session {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {
                 break;
             };
-            match self.checkout(pool).await {
+            // The last resort is the one that was the last.
+            let lease = if step + 1 < pools.len() {
+                self.checkout_there(pool).await
+            } else {
+                self.checkout(pool).await
+            };
+            match lease {
                 Ok(lease) => {
-                    let preamble = match &self.transaction {
-                        Transaction::Pending(preamble) | Transaction::FailedPending(preamble) => {
-                            Some(preamble.clone())
-                        }
-                        Transaction::Idle | Transaction::Open | Transaction::Failed => None,
-                    };
+                    let preamble = self.transaction.preamble();
                     let shard = pool.shard().clone();
                     return self.begin_on(lease, shard, Some(preamble)).await;
                 }
@@ -366,6 +376,8 @@ impl Session {
         match seen.outdated {
             Some(Outdated::Plans) => self.front.statements.forget_all(),
             Some(Outdated::Columns) => self.front.core.schema.forget_all(),
+            // The next one asks, when it logs in.
+            Some(Outdated::Server) => lease.forbid_reuse(),
             None => {}
         }
         follow(lease, &seen);
@@ -386,6 +398,9 @@ impl Session {
             .as_ref()
             .map(|attachment| attachment.lease.pool().clone());
         let result = self.exchange().await;
+        if self.flight.strips {
+            Box::pin(self.renew_presence()).await;
+        }
         if let Some(pool) = pool {
             let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
             let outcome = if succeeded {
@@ -514,6 +529,9 @@ impl Session {
             if *effect == Effect::Discard {
                 self.statements.clear();
             }
+            if let Effect::Binds(table) = effect {
+                self.bind(table.as_deref());
+            }
             let Some(attachment) = &mut self.attachment else {
                 continue;
             };
@@ -537,30 +555,6 @@ impl Session {
                 company.follow(effect, count);
             }
         }
-    }
-
-    /// Gives the backend back, idle and with the session's settings in force; one that is not idle
-    /// is closed (I6).
-    pub(super) fn release(&mut self) {
-        let unaimed = self.cancel.detach();
-        let Some(mut attachment) = self.attachment.take() else {
-            return;
-        };
-        let answered = self.outbound.is_empty() && self.expected.owes_nothing();
-        if unaimed && answered && attachment.idle && !attachment.unsynced {
-            attachment.lease.settings = Arc::clone(self.settings.committed());
-            attachment.lease.give_back();
-        }
-    }
-
-    /// Closes the backend.
-    pub(super) fn close_backend(&mut self) {
-        // It is closed whether a cancel was aimed at it or not.
-        let _unaimed = self.cancel.detach();
-        self.attachment = None;
-        // Nothing of the transaction can be committed any more, on no shard.
-        self.company = None;
-        self.portals.clear();
     }
 }
 

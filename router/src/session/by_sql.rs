@@ -142,7 +142,15 @@ impl Session {
             }
         }
         self.flight.ends = self.transaction == Transaction::Idle;
-        self.note_effect(Effect::None);
+        let inner = prepared.statement().into_iter();
+        let mut effect = Effect::None;
+        for each in inner.chain([statement]) {
+            self.flight.note_calls(each);
+            if effect == Effect::None {
+                effect = Effect::of_statement(each, sql);
+            }
+        }
+        self.note_effect(effect);
         self.forward_query(&Frame::query(&renamed)?).await
     }
 

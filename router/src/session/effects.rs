@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::state::{Preamble, SessionSettings};
 use crate::pool::settings::Settings;
-use crate::query::{Class, Setting};
+use crate::query::{Change, Class, Reach, Setting, Statement};
 use crate::route::{Parameters, Refusal};
 
 /// What is to be remembered once a statement has been completed.
@@ -34,10 +34,21 @@ pub(super) enum Effect {
     Constraints(Arc<str>),
     /// COPY FROM STDIN: what follows its Execute is data.
     CopyIn,
+    /// It left something with the connection; the name of a table, if it is one.
+    Binds(Option<Box<str>>),
 }
 
 impl Effect {
-    /// The effect of a statement with this text.
+    /// The effect of a statement, which is what it does by itself and what it calls does.
+    #[must_use]
+    pub(super) fn of_statement(statement: &Statement, sql: &str) -> Self {
+        match Self::of(&statement.class, sql) {
+            Self::None | Self::Pins if keeps_connection(statement) => Self::Binds(None),
+            effect => effect,
+        }
+    }
+
+    /// The effect of a statement of a class with this text.
     #[must_use]
     pub(super) fn of(class: &Class, sql: &str) -> Self {
         match class {
@@ -50,7 +61,15 @@ impl Effect {
             Class::RollbackTo(name) => Self::RollbackTo(name.clone()),
             Class::DiscardAll => Self::Discard,
             Class::SetConstraints => Self::Constraints(sql.into()),
+            Class::Listen(_) | Class::DeclareCursor { hold: true, .. } => Self::Binds(None),
             Class::Begin { .. } | Class::DeclareCursor { .. } => Self::Pins,
+            Class::Ddl(ddl) if ddl.temporary => {
+                let mut created = ddl.changes.iter().filter_map(|change| match change {
+                    Change::Create { table, .. } => Some(table.name.as_str().into()),
+                    _ => None,
+                });
+                Self::Binds(created.next())
+            }
             Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
         }
@@ -61,16 +80,16 @@ impl Effect {
     /// # Errors
     /// The [`Refusal`] of a value that the session's settings cannot take.
     pub(super) fn bound(
-        class: &Class,
+        statement: &Statement,
         sql: &str,
         parameters: &impl Parameters,
         settings: &Settings,
     ) -> Result<Self, Refusal> {
-        let Class::Set(setting) = class else {
-            return Ok(Self::of(class, sql));
+        let Class::Set(setting) = &statement.class else {
+            return Ok(Self::of_statement(statement, sql));
         };
         let Some(parameter) = setting.parameter else {
-            return Ok(Self::of(class, sql));
+            return Ok(Self::of_statement(statement, sql));
         };
         let value = parameters.get(parameter).and_then(|given| given.value);
         let value = value.and_then(|value| std::str::from_utf8(value).ok());
@@ -98,6 +117,7 @@ impl Effect {
                 | Self::Pins
                 | Self::Constraints(_)
                 | Self::CopyIn
+                | Self::Binds(_)
         )
     }
 
@@ -123,7 +143,12 @@ impl Effect {
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
             Self::RollbackTo(name) => preamble.rollback_to(name),
-            Self::Commit | Self::Rollback | Self::Discard | Self::Pins | Self::CopyIn => false,
+            Self::Commit
+            | Self::Rollback
+            | Self::Discard
+            | Self::Pins
+            | Self::CopyIn
+            | Self::Binds(_) => false,
         }
     }
 
@@ -149,14 +174,15 @@ impl Effect {
             | Self::RollbackTo(_)
             | Self::Pins
             | Self::Constraints(_)
-            | Self::CopyIn => false,
+            | Self::CopyIn
+            | Self::Binds(_) => false,
         }
     }
 
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Pins | Self::Constraints(_) | Self::CopyIn => {}
+            Self::None | Self::Pins | Self::Constraints(_) | Self::CopyIn | Self::Binds(_) => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Discard => settings.discard(),
@@ -167,6 +193,12 @@ impl Effect {
             Self::RollbackTo(name) => settings.rollback_to(name),
         }
     }
+}
+
+/// Whether something that a statement calls stays with the connection.
+fn keeps_connection(statement: &Statement) -> bool {
+    let mut calls = statement.functions.iter();
+    calls.any(|call| call.reach == Reach::Session)
 }
 
 fn set(settings: &mut SessionSettings, setting: &Setting, sql: &str) {

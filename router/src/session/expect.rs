@@ -89,6 +89,8 @@ pub(super) enum Outdated {
     Plans,
     /// Perhaps the names of columns that the router has written into a statement.
     Columns,
+    /// Perhaps the server, which is a primary no longer: it lets nobody write.
+    Server,
 }
 
 impl Outdated {
@@ -99,6 +101,7 @@ impl Outdated {
             // Where PostgreSQL finds it, whatever its words are.
             b"RRevalidateCachedQuery" => Some(Self::Plans),
             b"C42703" => Some(Self::Columns),
+            b"C25006" => Some(Self::Server),
             _ => None,
         })
     }

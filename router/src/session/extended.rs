@@ -11,6 +11,7 @@ use wire::frontend::{Execute, Parse, Target as Named, TargetKind};
 
 use super::attach::Stopped;
 use super::client::Frame;
+use super::cursors::Fetching;
 use super::effects::Effect;
 use super::expect::Answer;
 use super::housekeeping::no_statement;
@@ -22,6 +23,7 @@ use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::query::{Class, SyntaxError};
 use crate::route::{Plan, Refusal};
+use crate::scatter::exec::Arguments;
 use crate::session::simple::{not_utf8, syntax_refusal};
 use crate::view::Serving;
 
@@ -83,6 +85,12 @@ pub(super) enum Portal {
     Remote(Effect),
     /// Of a query over the rows of several shards.
     Scattered(Arc<Scattered>),
+    /// Of a COPY into a table whose rows are on several shards.
+    CopyIn(Arc<Prepared>),
+    /// Of a DECLARE of a cursor over several shards.
+    Declare(Arc<Prepared>, Arc<Arguments>),
+    /// Of a FETCH of one.
+    Fetch(Arc<Fetching>),
     /// Was one of the first two, and has been executed.
     Spent,
 }
@@ -232,6 +240,7 @@ impl Session {
         match prepared.statement() {
             None => true,
             Some(statement) if answers::is_own(&statement.class) => true,
+            Some(statement) if self.is_of_kept_cursor(&statement.class) => true,
             Some(statement) => {
                 matches!(statement.class, Class::Ddl(_))
                     && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
@@ -247,7 +256,12 @@ impl Session {
                 let prepared = self.statement(name).await?;
                 let serving = self.front.core.view.load();
                 if self.is_local(&prepared, &serving) {
-                    return self.step(Step::Local(answers::description(&prepared)?, None));
+                    let own = self.cursor_description(&prepared).await?;
+                    let frames = match own {
+                        Some(frames) => frames,
+                        None => answers::description(&prepared)?,
+                    };
+                    return self.step(Step::Local(frames, None));
                 }
                 self.step(Step::Describe {
                     prepared,
@@ -258,6 +272,13 @@ impl Session {
                 None => Err(no_portal(name).into()),
                 Some(Portal::Spent) => self.step(Step::Local(local::frames(encode::no_data), None)),
                 Some(Portal::Answered(_, heading)) => self.step(Step::Local(heading, None)),
+                Some(Portal::Fetch(fetching)) => {
+                    let heading = self.fetch_heading(&fetching).await;
+                    self.step(Step::Local(heading, None))
+                }
+                Some(Portal::CopyIn(_) | Portal::Declare(..)) => {
+                    self.step(Step::Local(local::frames(encode::no_data), None))
+                }
                 Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
@@ -297,6 +318,11 @@ impl Session {
             }
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
+            Portal::CopyIn(prepared) => Box::pin(self.execute_copy_in(&prepared)).await,
+            Portal::Declare(prepared, arguments) => {
+                Box::pin(self.execute_declare(&prepared, &arguments)).await
+            }
+            Portal::Fetch(fetching) => Box::pin(self.execute_fetch(&fetching)).await,
             Portal::Local(prepared) => Box::pin(self.execute_locally(&prepared)).await,
             Portal::Everywhere(prepared) => Box::pin(self.execute_everywhere(&prepared)).await,
             Portal::Scattered(scattered) => {
@@ -368,29 +394,6 @@ impl Session {
         }
     }
 
-    async fn execute_everywhere(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
-        let Some(statement) = prepared.statement() else {
-            return Ok(());
-        };
-        if self.transaction == Transaction::Idle && self.attachment.is_some() {
-            if self
-                .attachment
-                .as_ref()
-                .is_some_and(|attachment| attachment.movable.is_none())
-            {
-                return Err(executed_late().into());
-            }
-            self.move_away().await?;
-        }
-        // Answers so far come before those of the schema change, even if that is an error.
-        self.flush_to_go_on().await?;
-        let serving = self.front.core.view.load();
-        let frames = self
-            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
-            .await?;
-        self.step(Step::Local(frames, None))
-    }
-
     async fn on_close(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let named = Named::decode_close(frame.body())?;
         let name = named.name.as_bytes();
@@ -413,6 +416,9 @@ impl Session {
                     Portal::Local(_)
                     | Portal::Everywhere(_)
                     | Portal::Split(_)
+                    | Portal::CopyIn(_)
+                    | Portal::Declare(..)
+                    | Portal::Fetch(_)
                     | Portal::Answered(..)
                     | Portal::Scattered(_)
                     | Portal::Spent,

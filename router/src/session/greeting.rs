@@ -63,6 +63,7 @@ impl Session {
             settings,
             statements: ByName::default(),
             attachment: None,
+            bound: None,
             company: None,
             outbound: BytesMut::new(),
             expected: Expectations::default(),
@@ -191,7 +192,7 @@ async fn statuses(
     let serving = front.core.view.load();
     let mut last = Error::NoShard;
     for (_, pool) in serving.ready() {
-        let mut lease = match pool.checkout().await {
+        let mut lease = match pool.checkout_once().await {
             Ok(lease) => lease,
             Err(error) => {
                 last = Error::Pool(error);

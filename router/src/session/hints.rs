@@ -253,6 +253,7 @@ impl Session {
         params: &dyn Parameters,
         serving: &Serving,
     ) -> Result<Target, Refusal> {
+        self.check_bound(plan, serving)?;
         let hint = match self.hints(statement) {
             Some((hints, origin)) => Hint::read(hints, origin, plan, &serving.snapshot)?,
             None => Hint::default(),

@@ -9,7 +9,7 @@ use super::control::{self, control};
 use super::effects::Effect;
 use super::state::Transaction;
 use super::{Session, hints, local};
-use crate::cache::{Planned, Plans};
+use crate::cache::{DEFAULT_SEARCH_PATH, Planned, Plans};
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
 use crate::view::Serving;
@@ -30,9 +30,10 @@ impl Session {
             Class::DiscardAll if self.settings.is_startup() => self.discard_all().map(Some),
             // There are no temporary tables, no values of sequences and no listening to discard,
             // and plans of a backend are not the session's own.
+            Class::DiscardOther(_) | Class::Unlisten(_) if self.is_bound() => Ok(None),
             Class::DiscardOther(tag) => self.done_already(tag).map(Some),
             Class::Unlisten(_) => self.done_already("UNLISTEN").map(Some),
-            Class::Cursor(using) if self.attachment.is_none() => {
+            Class::Cursor(using) if self.attachment.is_none() && !self.is_bound() => {
                 self.without_cursors(using).map(Some)
             }
             class if self.attachment.is_none() => {
@@ -89,6 +90,7 @@ impl Session {
         }
         self.statements.clear();
         self.settings.hints.discard();
+        self.unbind();
         Ok(local::complete("DISCARD ALL"))
     }
 
@@ -123,13 +125,22 @@ impl Session {
 
     /// Where the statements of a text go under this session's search path.
     pub(super) fn plans(&self, planned: &Planned, serving: &Serving) -> std::sync::Arc<Plans> {
-        match self.settings.search_path() {
-            None => planned.plans(&serving.snapshot),
-            Some(schemas) => {
+        match (self.settings.search_path(), self.temporary()) {
+            (None, None) => planned.plans(&serving.snapshot),
+            (None, temporary) => {
+                planned.plans_under(&serving.snapshot, &DEFAULT_SEARCH_PATH, temporary)
+            }
+            (Some(schemas), temporary) => {
                 let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
-                planned.plans_under(&serving.snapshot, &schemas)
+                planned.plans_under(&serving.snapshot, &schemas, temporary)
             }
         }
+    }
+
+    /// Whether a statement is answered without a shard while the session holds none.
+    pub(super) fn is_answered_here(&self, class: &Class) -> bool {
+        // A cursor may have outlived its transaction on the connection that is kept.
+        control::is_control(class) || (matches!(class, Class::Cursor(_)) && !self.is_bound())
     }
 }
 
@@ -139,11 +150,6 @@ pub(super) fn is_housekeeping(class: &Class) -> bool {
         class,
         Class::Deallocate(_) | Class::DiscardAll | Class::DiscardOther(_) | Class::Unlisten(_)
     )
-}
-
-/// Whether a statement is answered without a shard while the session holds none.
-pub(super) fn is_answered_here(class: &Class) -> bool {
-    control::is_control(class) || matches!(class, Class::Cursor(_))
 }
 
 /// Whether a statement never needs a backend to be described: it has no parameters and no rows.

@@ -194,6 +194,7 @@ async fn admit(
     if is_console(parameters) {
         operator::may_enter(front, user)?;
     } else {
+        front.core.view.begun().await;
         must_exist(front, parameters.database()?)?;
     }
     encode::authentication_ok(&mut client.outbound);

@@ -40,6 +40,7 @@ impl Session {
         sql: &str,
         plans: &Plans,
     ) -> Result<(), Stopped> {
+        self.must_know_columns()?;
         let text = columns::name(&self.front.core, serving, sql, &plans.plans).await?;
         let frame = Frame::query(text.as_deref().unwrap_or(sql))?;
         Box::pin(self.run_text(&frame, Named::Yes)).await
@@ -60,6 +61,7 @@ impl Session {
         if !self.needs_columns(&plans) {
             return Ok((definition, planned));
         }
+        self.must_know_columns()?;
         let end = memchr::memchr(0, &definition).unwrap_or(definition.len());
         let (text, types) = definition.split_at(end);
         let sql = std::str::from_utf8(text).map_err(|_| not_utf8())?;

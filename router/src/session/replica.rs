@@ -29,7 +29,8 @@ impl Session {
             | Transaction::Open
             | Transaction::Failed => return None,
         }
-        if self.settings.in_force().may_write_by_default() {
+        // It may read what only its own connection has.
+        if self.is_bound() || self.settings.in_force().may_write_by_default() {
             return None;
         }
         Permit::of(statement, plan?, self.consistency(statement))

@@ -1,20 +1,16 @@
 //! Queries over the rows of several shards, for one client: its backends are borrowed for the time
 //! of one statement, beside whatever the session holds.
 //!
-//! Within a transaction block they are answered as long as the transaction has done nothing on a
-//! shard and each of its statements has a snapshot of its own: then nothing that it did could be
-//! missed.
+//! A transaction that has done something on a shard begins on all of them, and lends its backends to
+//! the query, which so reads what the transaction has written. One that has done nothing yet, where
+//! each statement has a snapshot of its own, goes on doing nothing.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use tokio::time::Instant;
 use wire::backend::encode;
-use wire::frontend::Bind;
 
 use super::attach::Stopped;
 use super::client::ClientError;
-use super::prepared::Prepared;
 use super::simple::syntax_refusal;
 use super::state::Transaction;
 use super::{Ended, Session, answers, control};
@@ -28,37 +24,12 @@ use crate::scatter::exec::{self, Answer, Arguments, Failure, Leases};
 use crate::scatter::plan::around::{Copying, explain_prefix};
 use crate::view::Serving;
 
+mod portal;
+
+pub(super) use portal::Scattered;
+
 /// How much is written to the client at once.
 const WRITE_BYTES: usize = 32 << 10;
-
-/// A portal of such a query.
-#[derive(Debug)]
-pub(super) struct Scattered {
-    prepared: Arc<Prepared>,
-    arguments: Arguments,
-    /// What it comes to, once it was described or executed.
-    answer: tokio::sync::Mutex<Option<Answer>>,
-}
-
-impl Scattered {
-    /// A portal of what a Bind says.
-    pub(super) fn new(prepared: Arc<Prepared>, bind: &Bind<'_>) -> Self {
-        let value = |value: &[u8]| Bytes::copy_from_slice(value);
-        let values = bind.parameters_with_formats();
-        let values = values.map(|(format, bytes)| (format, bytes.map(value)));
-        let formats = bind.result_formats;
-        let arguments = Arguments {
-            types: prepared.parameter_types.to_vec(),
-            values: values.collect(),
-            results: (0..formats.len()).map(|at| formats.of(at)).collect(),
-        };
-        Self {
-            prepared,
-            arguments,
-            answer: tokio::sync::Mutex::new(None),
-        }
-    }
-}
 
 /// What became of handing rows out.
 enum Streamed {
@@ -76,6 +47,20 @@ impl Session {
         (statement, plan, sql): (&Statement, &Plan, &str),
         refusal: Refusal,
     ) -> Result<(), Stopped> {
+        let ran = self
+            .scatter_asked(serving, (statement, plan, sql), refusal)
+            .await;
+        self.end_lending(&ran).await?;
+        ran?;
+        Ok(self.answer_ready().await?)
+    }
+
+    async fn scatter_asked(
+        &mut self,
+        serving: &Serving,
+        (statement, plan, sql): (&Statement, &Plan, &str),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
         let text = sql.get(statement.location.clone()).unwrap_or(sql);
         let hinted = self.is_hinted(statement);
         if let Some((table, columns)) = scatter::copied_table(statement, plan)
@@ -87,21 +72,19 @@ impl Session {
             return Err(refusal.into());
         };
         match &statement.class {
-            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await?,
+            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await,
             Class::Copy(_) => {
                 let copying = Copying::read(text)?;
-                self.copy_out(serving, (text, data), &copying)
-                    .await
-                    .map_err(|stopped| with_hint(stopped, &refusal))?;
+                let copied = self.copy_out(serving, (text, data), &copying).await;
+                copied.map_err(|stopped| with_hint(stopped, &refusal))
             }
             _ => {
                 let arguments = Arguments::default();
                 let begun = self.begin_scatter(serving, (text, data), &arguments).await;
                 let mut answer = begun.map_err(|stopped| with_hint(stopped, &refusal))?;
-                self.hand_over(&mut answer).await?;
+                self.hand_over(&mut answer).await
             }
         }
-        Ok(self.answer_ready().await?)
     }
 
     /// Sends a whole answer.
@@ -131,8 +114,7 @@ impl Session {
         let Some(data) = statement.and_then(|it| scatter::query_of(&it.class)) else {
             return Err(Error::NoShard.into());
         };
-        self.copy_out(serving, (&query, data), &copying).await?;
-        Ok(self.answer_ready().await?)
+        self.copy_out(serving, (&query, data), &copying).await
     }
 
     async fn copy_out(
@@ -218,7 +200,7 @@ impl Session {
     }
 
     /// The schemas in which names are looked for.
-    fn schemas(&self) -> Vec<String> {
+    pub(super) fn schemas(&self) -> Vec<String> {
         match self.settings.search_path() {
             Some(schemas) => schemas.to_vec(),
             None => DEFAULT_SEARCH_PATH.map(str::to_owned).to_vec(),
@@ -231,93 +213,30 @@ impl Session {
         hints.is_some_and(|(hints, _)| hints.shard.is_some() || hints.shard_key.is_some())
     }
 
-    /// Describes a portal.
-    pub(super) async fn describe_scattered(
-        &mut self,
-        scattered: &Scattered,
-    ) -> Result<Bytes, Stopped> {
-        self.find_backend_for_descriptions().await?;
-        self.flush_to_go_on().await?;
-        let mut answer = scattered.answer.lock().await;
-        self.open(scattered, &mut answer).await?;
-        let heading = answer.as_ref().map(|answer| answer.heading().clone());
-        Ok(heading.unwrap_or_default())
-    }
-
-    /// Executes a portal; false while it has more rows.
-    pub(super) async fn execute_scattered(
-        &mut self,
-        scattered: &Scattered,
-        max_rows: i32,
-    ) -> Result<bool, Stopped> {
-        // Answers so far come before its rows.
-        self.find_backend_for_descriptions().await?;
-        self.flush_to_go_on().await?;
-        let mut answer = scattered.answer.lock().await;
-        self.open(scattered, &mut answer).await?;
-        let Some(answer) = answer.as_mut() else {
-            return Ok(true);
-        };
-        let max_rows = u64::try_from(max_rows).unwrap_or(0);
-        let before = answer.returned();
-        match self.stream(answer, max_rows).await? {
-            Streamed::All(rows) => {
-                answer.put_end(&mut self.client.outbound, rows - before);
-                Ok(true)
-            }
-            Streamed::Wanted => {
-                encode::portal_suspended(&mut self.client.outbound);
-                Ok(false)
-            }
+    fn request<'a>(
+        &self,
+        (text, data, copying): (&'a str, &'a Data, Option<&'a Copying>),
+        search_path: &'a [&'a str],
+        arguments: &'a Arguments,
+    ) -> exec::Request<'a> {
+        exec::Request {
+            text,
+            data,
+            search_path,
+            arguments,
+            until: self.clock.answered_by(),
+            copying,
+            late: None,
         }
     }
 
-    async fn open(
-        &mut self,
-        scattered: &Scattered,
-        answer: &mut Option<Answer>,
-    ) -> Result<(), Stopped> {
-        if answer.is_some() {
-            return Ok(());
+    /// Takes back the backends of the transaction that were lent for a query that has ended.
+    async fn end_lending<T>(&mut self, ended: &Result<T, Stopped>) -> Result<(), Stopped> {
+        match ended {
+            // Its backends are closed.
+            Err(Stopped::Ended(_)) => Ok(()),
+            ended => self.reclaim_returned(ended.is_err()).await,
         }
-        let mut since: Option<Instant> = None;
-        loop {
-            let serving = self.front.core.view.load();
-            match self.open_by(&serving, scattered).await {
-                Ok(opened) => {
-                    *answer = Some(opened);
-                    return Ok(());
-                }
-                Err(stopped) => Box::pin(self.wait_out(stopped, 0, &mut since)).await?,
-            }
-        }
-    }
-
-    async fn open_by(
-        &mut self,
-        serving: &Serving,
-        scattered: &Scattered,
-    ) -> Result<Answer, Stopped> {
-        let prepared = &scattered.prepared;
-        let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
-            return Err(Error::NoShard.into());
-        };
-        let plans = self.plans(planned, serving);
-        let plan = plans.plans.first().ok_or(Error::NoShard)?;
-        let refusal = match plan {
-            Plan::NeedsHint { refusal, .. } => refusal.clone(),
-            _ => Refusal::of_several_shards(),
-        };
-        let Some(data) = scatter::candidate((statement, self.is_hinted(statement)), plan, &refusal)
-        else {
-            return Err(refusal.into());
-        };
-        let text = prepared.sql();
-        let text = text.get(statement.location.clone()).unwrap_or(text);
-        let begun = self
-            .begin_scatter(serving, (text, data), &scattered.arguments)
-            .await;
-        begun.map_err(|stopped| with_hint(stopped, &refusal))
     }
 
     async fn begin_scatter(
@@ -333,7 +252,12 @@ impl Session {
 
     /// Borrows a backend of each shard, under the session's settings.
     async fn lease_all(&mut self, serving: &Serving) -> Result<Leases, Stopped> {
-        self.stand_aside().await?;
+        self.reclaim_returned(false).await?;
+        if !self.stand_aside().await? {
+            self.routed = serving.snapshot.epoch();
+            exec::check_holds(&self.front.core, serving)?;
+            return self.lend_all(serving).await;
+        }
         self.routed = serving.snapshot.epoch();
         let front = Arc::clone(&self.front);
         exec::check_holds(&front.core, serving)?;
@@ -381,8 +305,9 @@ impl Session {
         begun.map_err(|failure| self.fail_scatter(failure))
     }
 
-    /// Sees to it that nothing that the session has done on a shard could be missed.
-    async fn stand_aside(&mut self) -> Result<(), Stopped> {
+    /// Leaves a backend on which nothing has happened. True when nothing that the session has done
+    /// on a shard could be missed by a query on other backends.
+    async fn stand_aside(&mut self) -> Result<bool, Stopped> {
         let is_movable = self
             .attachment
             .as_ref()
@@ -404,19 +329,7 @@ impl Session {
                 return Err(control::in_failed_transaction().into());
             }
         };
-        if apart {
-            return Ok(());
-        }
-        Err(Refusal {
-            sqlstate: "0A000",
-            message: "a query over several shards is not supported in a transaction that has read \
-                      or written on a shard, or has a snapshot of its own"
-                .to_owned(),
-            hint: Some(
-                "run it outside of the transaction, or first in it under READ COMMITTED".to_owned(),
-            ),
-        }
-        .into())
+        Ok(apart)
     }
 
     /// Hands rows to the client, at most so many unless that is 0.

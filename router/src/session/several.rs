@@ -20,15 +20,20 @@ use crate::exec::ask::ask;
 use crate::pool::Lease;
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
+use crate::scatter::exec::Returns;
 use crate::twopc::Ability;
 use crate::view::Serving;
 
+mod changes;
 mod commit;
 mod copies;
+mod lend;
 mod split;
 mod writers;
 
 pub(super) use commit::End;
+pub(super) use copies::check_text;
+pub(super) use lend::Lent;
 pub(super) use split::Split;
 
 /// What ties a backend's transaction to those of other shards.
@@ -54,7 +59,7 @@ impl Ties {
                 self.cursors.clear();
                 self.wrote = false;
             }
-            Effect::Discard | Effect::Pins | Effect::CopyIn => {}
+            Effect::Discard | Effect::Pins | Effect::CopyIn | Effect::Binds(_) => {}
             effect => {
                 if !effect.record(script) {
                     self.script = None;
@@ -73,6 +78,16 @@ pub(super) struct Company {
     /// Whether the transaction is the router's own: it ends with the batch, or the statement, that
     /// it was begun for.
     implicit: bool,
+    /// What stays of backends that are lent out.
+    lent: Vec<lend::Shell>,
+    /// How many of them have come back.
+    returned: usize,
+    /// What opened and shaped the transaction, while no backend has it.
+    script: Option<Preamble>,
+    /// Whether it has changed the schema, which others do not see yet.
+    changed: bool,
+    /// Where backends come back to that are lent out for a query.
+    returns: Option<Returns>,
 }
 
 /// A backend that the session does not work with now.
@@ -92,6 +107,11 @@ impl Company {
         Self {
             others: Vec::new(),
             implicit,
+            lent: Vec::new(),
+            returned: 0,
+            script: None,
+            changed: false,
+            returns: None,
         }
     }
 
@@ -123,7 +143,8 @@ impl Company {
             | Effect::Discard
             | Effect::Pins
             | Effect::Constraints(_)
-            | Effect::CopyIn => {}
+            | Effect::CopyIn
+            | Effect::Binds(_) => {}
         }
     }
 
@@ -173,7 +194,10 @@ impl Session {
         let lease = match known {
             Some(_) => None,
             // Before anything is changed: there may be none.
-            None => Some(self.checkout(pool).await?),
+            None => match self.kept_lease(&wanted) {
+                Some(lease) => Some(lease),
+                None => Some(self.checkout(pool).await?),
+            },
         };
         let script = self.park().await?;
         match (known, lease) {
@@ -242,7 +266,9 @@ impl Session {
             .company
             .get_or_insert_with(|| Company::new(implicit).into());
         // The unnamed portal ends with the next Bind or query, wherever that goes.
-        self.portals.remove(&b""[..]);
+        if let Some(Portal::Remote(_)) = self.portals.get(&b""[..]) {
+            self.portals.remove(&b""[..]);
+        }
         let (portals, kept) = std::mem::take(&mut self.portals)
             .into_iter()
             .partition(|(_, portal)| matches!(portal, Portal::Remote(_)));

@@ -1,18 +1,23 @@
 //! Calls of the functions of schema `sharding`, which the router answers: tables are registered and
 //! forgotten here.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use proto::manager::v1::DeleteTableRequest;
 use wire::Format;
 use wire::backend::encode;
 
 use super::attach::Stopped;
+use super::client::Frame;
 use super::extended::Portal;
+use super::naming::Named;
 use super::state::Transaction;
 use super::{Session, answers, control};
 use crate::error::Error;
 use crate::exec::everywhere;
-use crate::query::{Class, Registration, ShardingCall};
+use crate::ids::Unavailable;
+use crate::query::{self, Class, MAX_IDS, Registration, ShardingCall};
 use crate::route::Refusal;
 use crate::view::Serving;
 
@@ -74,11 +79,7 @@ impl Session {
 
     async fn next_ids(&self, count: u32, format: Format) -> Result<Bytes, Stopped> {
         let taken = self.front.core.ids.take(count).await;
-        let ids = taken.map_err(|unavailable| Refusal {
-            sqlstate: "57P03",
-            message: unavailable.to_string(),
-            hint: Some("try again once the router reaches etcd".to_owned()),
-        })?;
+        let ids = taken.map_err(no_ids)?;
         let mut out = BytesMut::new();
         for id in ids {
             let text = id.to_string();
@@ -90,6 +91,24 @@ impl Session {
         }
         encode::command_complete(&mut out, &format!("SELECT {count}"));
         Ok(out.freeze())
+    }
+
+    /// Answers a Query whose INSERT asks for ids: they are written into it.
+    pub(super) async fn run_with_ids(
+        &mut self,
+        sql: &str,
+        places: &[Range<usize>],
+        named: Named,
+    ) -> Result<(), Stopped> {
+        self.must_not_have_failed()?;
+        let count = u32::try_from(places.len()).ok();
+        let count = count.filter(|count| *count <= MAX_IDS);
+        let count = count.ok_or_else(too_many_ids)?;
+        let ids = self.front.core.ids.take(count).await;
+        let ids = ids.map_err(no_ids)?;
+        let text = query::with_ids(sql, places, ids.into_iter());
+        let frame = Frame::query(&text)?;
+        Box::pin(self.run_text(&frame, named)).await
     }
 
     async fn register(
@@ -119,6 +138,22 @@ impl Session {
                 hint: Some("run it outside of BEGIN and COMMIT".to_owned()),
             }),
         }
+    }
+}
+
+fn no_ids(unavailable: Unavailable) -> Refusal {
+    Refusal {
+        sqlstate: "57P03",
+        message: unavailable.to_string(),
+        hint: Some("try again once the router reaches etcd".to_owned()),
+    }
+}
+
+fn too_many_ids() -> Refusal {
+    Refusal {
+        sqlstate: "54000",
+        message: format!("a statement cannot ask for more than {MAX_IDS} ids"),
+        hint: Some("insert fewer rows at a time".to_owned()),
     }
 }
 

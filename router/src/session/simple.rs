@@ -15,8 +15,9 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
-use crate::query::{Class, Statement, SyntaxError};
-use crate::route::{NoParameters, Plan, Refusal, Target};
+use crate::query::{self, Class, Statement, SyntaxError};
+use crate::route::{self, NoParameters, Plan, Refusal, Target};
+use crate::scatter::exec::Arguments;
 use crate::view::Serving;
 
 impl Session {
@@ -75,6 +76,9 @@ impl Session {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let serving = self.front.core.view.load();
+        if let Some(places) = query::new_ids(sql) {
+            return self.run_with_ids(sql, &places, named).await;
+        }
         match self.locate_by_form(sql, &serving) {
             Some(ByForm::Located(located)) => {
                 return self.run_located(&serving, located, frame).await;
@@ -87,7 +91,9 @@ impl Session {
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
             Ok(planned) => planned,
             Err(error @ SyntaxError::Syntax { .. }) => {
-                return Box::pin(self.let_shard_report(&serving, sql, error)).await;
+                let own = syntax_refusal(&error);
+                let any = Target::Any;
+                return Box::pin(self.let_shard_report(&serving, any, sql, own)).await;
             }
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
@@ -140,6 +146,13 @@ impl Session {
         {
             return self.answer_locally(&frames).await;
         }
+        self.drop_cursors(class);
+        if let Class::Cursor(_) = class {
+            let text = statement_text(statement, sql);
+            if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
+                return self.answer_locally(&frames).await;
+            }
+        }
         if let Class::Sharding(call) = class {
             let frames = Box::pin(self.run_sharding(call, serving)).await?;
             return self.answer_in_rows(class, &frames).await;
@@ -174,15 +187,8 @@ impl Session {
                 match self.place(statement, plan, &NoParameters, serving) {
                     Ok(target) => target,
                     Err(refusal) => {
-                        let text = (sql, &refusal);
-                        let which = (statement, plan);
-                        let split = self.split_of(which, text, &NoParameters, serving)?;
-                        let Some(split) = split else {
-                            let asked = (statement, plan, sql);
-                            return Box::pin(self.scatter_query(serving, asked, refusal)).await;
-                        };
-                        let frames = Box::pin(self.query_in_parts(serving, &split)).await?;
-                        return self.answer_locally(&frames).await;
+                        let asked = (statement, plan, sql);
+                        return Box::pin(self.run_on_several(serving, asked, refusal)).await;
                     }
                 }
             }
@@ -193,8 +199,40 @@ impl Session {
             self.note_cursor(name);
         }
         self.flight.ends = self.transaction == Transaction::Idle;
-        self.note_effect(Effect::of(class, sql));
+        self.flight.note_calls(statement);
+        self.note_effect(Effect::of_statement(statement, sql));
         self.forward_query(frame).await
+    }
+
+    /// One statement that was refused for one shard.
+    async fn run_on_several(
+        &mut self,
+        serving: &Serving,
+        (statement, plan, sql): (&Statement, &Plan, &str),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
+        if let Some(into) = self.copied_into(statement, serving) {
+            let frames = self.copy_in_query(serving, &into, sql).await?;
+            return self.answer_locally(&frames).await;
+        }
+        let text = (sql, &refusal);
+        let split = self.split_of((statement, plan), text, &NoParameters, serving)?;
+        if let Some(split) = split {
+            let frames = self.query_in_parts(serving, &split).await?;
+            return self.answer_locally(&frames).await;
+        }
+        if refusal.is_of_an_unregistered_table() {
+            // It may be a mistake in its name, which PostgreSQL tells better.
+            let index = route::common_shard(&serving.snapshot)?;
+            let there = Target::Shard { index, token: None };
+            return self.let_shard_report(serving, there, sql, refusal).await;
+        }
+        let asked = (statement, plan, sql);
+        let none = Arguments::default();
+        if let Some(frames) = self.declare_scattered(asked, &refusal, none).await? {
+            return self.answer_locally(&frames).await;
+        }
+        self.scatter_query(serving, asked, refusal).await
     }
 
     /// Several statements, which all belong to one shard.
@@ -260,7 +298,8 @@ impl Session {
                 self.check_hold(serving, next)?;
                 target = join(target, next)?;
             }
-            let effect = Effect::of(class, own);
+            self.flight.note_calls(statement);
+            let effect = Effect::of_statement(statement, own);
             effect.apply(&mut settings);
             effects.push(effect);
         }
@@ -300,7 +339,7 @@ impl Session {
                 return Err(control::in_failed_transaction().into());
             }
             Transaction::Pending(_) | Transaction::Open => {
-                return Err(not_in_block(statements.first()).into());
+                return Box::pin(self.change_within(serving, &change)).await;
             }
         }
         let core = &self.front.core;
@@ -315,18 +354,19 @@ impl Session {
         }
     }
 
-    /// Lets a shard say what is wrong with a text that is not SQL, without running it.
+    /// Lets a shard say what is wrong with a text, without running it; where it finds nothing, the
+    /// client reads the router's own refusal.
     async fn let_shard_report(
         &mut self,
         serving: &Serving,
+        target: Target,
         sql: &str,
-        error: SyntaxError,
+        own: Refusal,
     ) -> Result<(), Stopped> {
-        let own = syntax_refusal(&error);
         if matches!(self.transaction, Transaction::FailedPending(_)) {
             return Err(own.into());
         }
-        match self.attach(serving, Target::Any).await {
+        match self.attach(serving, target).await {
             Err(Stopped::Told(_)) => return Err(own.into()),
             attached => attached?,
         }
@@ -442,11 +482,16 @@ impl Session {
     }
 }
 
+/// The text of a statement alone.
+fn statement_text<'s>(statement: &Statement, sql: &'s str) -> &'s str {
+    sql.get(statement.location.clone()).unwrap_or(sql)
+}
+
 /// Whether a statement may write: so may a function that it calls.
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
@@ -458,7 +503,7 @@ fn plan_under(statement: &Statement, serving: &Serving, settings: &SessionSettin
         Some(schemas) => schemas.iter().map(String::as_str).collect(),
         None => DEFAULT_SEARCH_PATH.to_vec(),
     };
-    crate::route::plan(statement, &serving.snapshot, &schemas)
+    route::plan(statement, &serving.snapshot, &schemas)
 }
 
 /// Where statements go together of which some go to `held` and the next one to `next`.
@@ -522,17 +567,5 @@ fn several_shards() -> Refusal {
         sqlstate: "0A000",
         message: "the statements of the query string belong to more than one shard".to_owned(),
         hint: Some("send each as a query of its own".to_owned()),
-    }
-}
-
-fn not_in_block(statement: Option<&Statement>) -> Refusal {
-    let tag = match statement.map(|statement| &statement.class) {
-        Some(Class::Ddl(ddl)) => ddl.tag,
-        _ => "the statement",
-    };
-    Refusal {
-        sqlstate: "25001",
-        message: format!("{tag} goes to every shard and cannot run inside a transaction block"),
-        hint: Some("run it outside of BEGIN and COMMIT".to_owned()),
     }
 }

@@ -158,6 +158,15 @@ impl Preamble {
 }
 
 impl Transaction {
+    /// What opened and shaped a transaction of which no shard knows yet.
+    #[must_use]
+    pub(super) fn preamble(&self) -> Option<Preamble> {
+        match self {
+            Self::Pending(preamble) | Self::FailedPending(preamble) => Some(preamble.clone()),
+            Self::Idle | Self::Open | Self::Failed => None,
+        }
+    }
+
     /// The status byte of ReadyForQuery.
     #[must_use]
     pub(super) fn status(&self) -> u8 {

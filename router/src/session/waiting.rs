@@ -8,10 +8,23 @@ use crate::error::Error;
 use crate::pool::{Lease, Pool};
 
 impl Session {
+    /// As [`Self::checkout`], for who has other shards to ask: waits in the line, and for no other
+    /// primary.
+    pub(super) async fn checkout_there(&mut self, pool: &Pool) -> Result<Lease, Stopped> {
+        if pool.is_busy() {
+            return self.checkout(pool).await;
+        }
+        Ok(pool.checkout_once().await.map_err(Error::Pool)?)
+    }
+
     /// Borrows a backend of a pool. Who need not wait pays nothing for being able to.
     pub(super) async fn checkout(&mut self, pool: &Pool) -> Result<Lease, Stopped> {
         if !pool.is_busy() {
-            return Ok(pool.checkout().await.map_err(Error::Pool)?);
+            match pool.checkout_once().await {
+                // Another server may take its place in a while.
+                Err(error) if pool.outlasts(&error) => {}
+                done => return Ok(done.map_err(Error::Pool)?),
+            }
         }
         let _listed = self.listed.waits();
         let mut wait = self.cancel.waits();

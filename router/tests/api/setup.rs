@@ -224,6 +224,7 @@ fn pool_config(config: &Config, barrier: &Barrier) -> pool::Config {
         connection_ttl: Duration::from_secs(300),
         connect_timeout: config.sharding.connect_timeout,
         checkout_timeout: config.sharding.checkout_timeout,
+        failover_wait: config.sharding.failover_wait,
         max_waiting: config.sharding.max_waiting,
         max_prepared_statements: 100,
         credentials: Credentials {
@@ -290,6 +291,8 @@ fn shard(id: &ShardId, server: &Postgres) -> Shard {
         version: 1,
         created_at: SystemTime::UNIX_EPOCH,
         updated_at: SystemTime::UNIX_EPOCH,
+        lineage: None,
+        promotion: None,
     }
 }
 

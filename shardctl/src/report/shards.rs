@@ -4,6 +4,7 @@ use proto::manager::v1 as pb;
 use serde::Serialize;
 
 use super::Report;
+use super::promotion::{self, Server};
 use crate::grid::{Grid, NONE, facts, or_none};
 
 /// A shard.
@@ -20,6 +21,12 @@ pub struct Shard {
     weight: u32,
     created_at: String,
     updated_at: String,
+    promoting: bool,
+    timeline: Option<u32>,
+    system_identifier: Option<String>,
+    /// Only of one shard by itself, once it was probed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<Server>,
 }
 
 impl From<pb::Shard> for Shard {
@@ -36,6 +43,10 @@ impl From<pb::Shard> for Shard {
             weight: shard.weight,
             created_at: shard.created_at,
             updated_at: shard.updated_at,
+            promoting: shard.promoting,
+            timeline: Some(shard.timeline).filter(|timeline| *timeline > 0),
+            system_identifier: Some(shard.system_identifier).filter(|text| !text.is_empty()),
+            servers: shard.servers.into_iter().map(Server::from).collect(),
         }
     }
 }
@@ -46,7 +57,7 @@ impl Report for Shard {
             [] => NONE.to_owned(),
             replicas => replicas.join(", "),
         };
-        facts(&[
+        let shown = facts(&[
             ("Id", self.id.clone()),
             ("Name", self.name.clone()),
             ("Status", self.status.clone()),
@@ -60,7 +71,11 @@ impl Report for Shard {
             ("Version", self.version.to_string()),
             ("Created", or_none(&self.created_at)),
             ("Updated", or_none(&self.updated_at)),
-        ])
+        ]);
+        if self.servers.is_empty() {
+            return shown;
+        }
+        format!("{shown}\n{}", promotion::servers(&self.servers))
     }
 }
 

@@ -121,7 +121,55 @@ fn a_shard_is_shown_in_full() {
         "postgres://a2:5432/app".to_owned(),
         "postgres://a3:5432/app".to_owned(),
     ];
-    check("shard", &shards::Shard::from(replicated));
+    check("shard", &shards::Shard::from(replicated.clone()));
+    let server = |endpoint: &str, role: &str, lag_bytes| pb::ShardServer {
+        endpoint: endpoint.to_owned(),
+        role: role.to_owned(),
+        reachable: true,
+        system_identifier: "7361234567890123456".to_owned(),
+        timeline: 2,
+        received_lsn: "0/3000148".to_owned(),
+        lag_bytes,
+        seen_at: "2026-11-21T09:31:00Z".to_owned(),
+        ..pb::ShardServer::default()
+    };
+    replicated.timeline = 2;
+    replicated.system_identifier = "7361234567890123456".to_owned();
+    replicated.servers = vec![
+        server("postgres://alpha.internal:5432/app", "primary", None),
+        server("postgres://a2:5432/app", "replica", Some(48)),
+    ];
+    check("shard-probed", &shards::Shard::from(replicated));
+}
+
+#[test]
+fn a_promotion_says_what_may_be_lost() {
+    let outlook = pb::Promotion {
+        shard_id: "alpha".to_owned(),
+        from: "postgres://alpha.internal:5432/app".to_owned(),
+        to: "postgres://a2:5432/app".to_owned(),
+        old_primary_error: "connection refused".to_owned(),
+        received_lsn: "0/3000148".to_owned(),
+        behind_bytes: Some(48),
+        may_be_lost: "the primary was asynchronous".to_owned(),
+        system_identifier: "7361234567890123456".to_owned(),
+        old_timeline: 1,
+        jobs: vec!["0123456789ab".to_owned()],
+        ..pb::Promotion::default()
+    };
+    check(
+        "promotion-outlook",
+        &promotion::Promotion::from(outlook.clone()),
+    );
+    let done = pb::Promotion {
+        done: true,
+        new_timeline: 2,
+        epoch: 13,
+        took_ms: 1_352,
+        notes: vec!["the old primary was not fenced".to_owned()],
+        ..outlook
+    };
+    check("promotion", &promotion::Promotion::from(done));
 }
 
 fn table(name: &str, kind: &str) -> pb::Table {
@@ -154,6 +202,23 @@ fn groups_are_listed() {
     check("group", &groups::Group::from(group("default", "bigint")));
     let all = vec![group("default", "bigint"), group("sessions", "uuid")];
     check("groups", &groups::Groups::from(all));
+}
+
+#[test]
+fn routers_are_listed_with_what_they_have_applied() {
+    let router = |number, address: &str| pb::Router {
+        number,
+        address: address.to_owned(),
+        incarnation: format!("{:016x}", 255 + number),
+        applied_epoch: 12,
+        version: "0.1.0".to_owned(),
+    };
+    let all = vec![router(7, "router-a:6432"), router(1234, "10.0.0.7:6432")];
+    let listed = pb::ListRoutersResponse {
+        routers: all,
+        epoch: 13,
+    };
+    check("routers", &routers::Routers::from(listed));
 }
 
 #[test]

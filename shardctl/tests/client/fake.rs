@@ -203,6 +203,20 @@ impl ShardService for Service {
         self.change().await?;
         Ok(Response::new(pb::DeleteShardResponse {}))
     }
+
+    async fn promote_shard(
+        &self,
+        request: Request<pb::PromoteShardRequest>,
+    ) -> Answer<pb::PromoteShardResponse> {
+        self.change().await?;
+        let promotion = pb::Promotion {
+            shard_id: request.into_inner().id,
+            ..pb::Promotion::default()
+        };
+        Ok(Response::new(pb::PromoteShardResponse {
+            promotion: Some(promotion),
+        }))
+    }
 }
 
 #[tonic::async_trait]
@@ -314,5 +328,12 @@ impl TopologyService for Service {
             version: "9.9.9".to_owned(),
             ..pb::GetStatusResponse::default()
         }))
+    }
+
+    async fn list_routers(
+        &self,
+        _request: Request<pb::ListRoutersRequest>,
+    ) -> Answer<pb::ListRoutersResponse> {
+        Ok(Response::new(pb::ListRoutersResponse::default()))
     }
 }

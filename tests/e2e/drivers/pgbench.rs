@@ -7,13 +7,17 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
+use tests::cluster::Plan;
 use tests::pg::Address;
 use tests::{Cluster, http, postgres};
 
-use crate::suite::{Outcome, Suite, same, shared};
+use crate::suite::{Outcome, Suite, alone, same, shared};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    shared!(suite: pgbench_reads_points_and_updates_them_in_every_mode).into()
+    let mut trials: Vec<Trial> =
+        shared!(suite: pgbench_reads_points_and_updates_them_in_every_mode).into();
+    trials.extend(alone!(suite: pgbench_fills_its_tables_and_runs_as_on_one_server));
+    trials
 }
 
 const ACCOUNTS: u32 = 2_000;
@@ -58,6 +62,56 @@ async fn pgbench_reads_points_and_updates_them_in_every_mode(cluster: &Cluster) 
         written += shard.psql(count).await?.parse::<u32>()?;
     }
     same!(written, 3 * 800);
+    Ok(())
+}
+
+/// What `pgbench -i` makes and fills, each table by its own key: a transaction of TPC-B writes on up
+/// to four shards.
+async fn pgbench_fills_its_tables_and_runs_as_on_one_server() -> Outcome {
+    let plan = Plan {
+        shards: 4,
+        ..Plan::default()
+    };
+    let cluster = Cluster::start(plan).await?;
+    let router = cluster.router(0)?.address();
+    initialize(&router, "dt").await?;
+    for (table, key) in [
+        ("accounts", "aid"),
+        ("tellers", "tid"),
+        ("branches", "bid"),
+        ("history", "aid"),
+    ] {
+        let register = format!("SELECT sharding.shard_table('pgbench_{table}', '{key}')");
+        router.psql(&register).await?;
+    }
+    initialize(&router, "gvp").await?;
+    let counts = "SELECT count(*), min(aid), max(aid) FROM pgbench_accounts";
+    same!(router.psql(counts).await?, "100000|1|100000");
+    for mode in ["simple", "extended", "prepared"] {
+        pgbench(&router, &["-M", mode]).await?;
+    }
+    let delta = router
+        .psql("SELECT sum(delta) FROM pgbench_history")
+        .await?;
+    for (table, column) in [
+        ("accounts", "abalance"),
+        ("tellers", "tbalance"),
+        ("branches", "bbalance"),
+    ] {
+        let sum = format!("SELECT sum({column}) FROM pgbench_{table}");
+        same!(router.psql(&sum).await?, delta, "{table}");
+    }
+    let count = "SELECT count(*) FROM pgbench_history";
+    same!(router.psql(count).await?, "2400");
+    Ok(())
+}
+
+async fn initialize(address: &Address, steps: &str) -> Outcome {
+    let mut command = address.command(&postgres::bin()?.join("pgbench").to_string_lossy());
+    let output = command.args(["-i", "-q", "-I", steps]).stdin(Stdio::null());
+    let output = output.output().await.context("run pgbench")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "-I {steps}: {errors}");
     Ok(())
 }
 

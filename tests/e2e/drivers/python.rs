@@ -140,6 +140,10 @@ async fn django_sees_no_difference(cluster: &Cluster) -> Outcome {
         .expect(201)?;
     cluster.settle().await?;
     django.sees_no_difference(cluster).await?;
-    let refused = ["schema in a transaction: '25001'", "after: True", "end:"];
+    let refused = [
+        "schema in a transaction: 'taken back'",
+        "after: True",
+        "end:",
+    ];
     django.is_refused(cluster, &refused).await
 }

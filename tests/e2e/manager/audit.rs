@@ -3,14 +3,61 @@
 use std::sync::Arc;
 
 use libtest_mimic::Trial;
+use proto::manager::v1::CreateShardRequest;
+use proto::manager::v1::shard_service_client::ShardServiceClient;
 use serde_json::json;
-use tests::{Etcd, http};
+use tests::{Etcd, http, wait};
 
 use super::{list, managers, shard};
 use crate::suite::{Outcome, Suite, alone, same};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    alone!(suite: every_write_leaves_an_audit_entry).into()
+    alone!(suite:
+        every_write_leaves_an_audit_entry,
+        a_refusal_is_on_record_once_whoever_refused,
+    )
+    .into()
+}
+
+/// A follower refuses what has no form, and passes on what the leader refuses.
+async fn a_refusal_is_on_record_once_whoever_refused() -> Outcome {
+    let cluster = managers(2, 1).await?;
+    let body = shard("a", &cluster.spares[0].endpoint());
+    cluster.post_when_led("/shards", &body).await?;
+    let leader = super::leader(&cluster).await?;
+    let follower = &cluster.managers[1 - leader];
+    let nowhere = json!({ "name": "b", "primary_endpoint": "nowhere" });
+    http::post(&follower.api("/shards"), &nowhere)
+        .await?
+        .expect(400)?;
+    http::post(&follower.api("/shards"), &body)
+        .await?
+        .expect(409)?;
+    let mut client = ShardServiceClient::connect(follower.0.grpc()).await?;
+    let request = CreateShardRequest::default();
+    anyhow::ensure!(
+        client.create_shard(request).await.is_err(),
+        "a shard without a name"
+    );
+    let request = CreateShardRequest {
+        name: "a".to_owned(),
+        primary_endpoint: cluster.spares[0].endpoint(),
+        ..CreateShardRequest::default()
+    };
+    anyhow::ensure!(client.create_shard(request).await.is_err(), "a second time");
+    let refusals = async || {
+        let audit = http::get(&follower.api("/audit?result=refused")).await?;
+        let audit = audit.expect(200)?;
+        let entries = list(&audit, "entries")?;
+        same!(entries.len(), 4, "entries of {audit}");
+        anyhow::Ok(())
+    };
+    wait::until("four refusals", wait::SETTLE, refusals).await?;
+    let checked = http::get(&follower.api("/audit/verify"))
+        .await?
+        .expect(200)?;
+    same!(checked["is_intact"], json!(true), "{checked}");
+    refusals().await
 }
 
 async fn every_write_leaves_an_audit_entry() -> Outcome {

@@ -48,6 +48,7 @@ impl Ground {
             endpoints: vec![cluster.etcd.endpoint()],
             timeout: wait::SETTLE,
             credentials: None,
+            tls: None,
         })?;
         let moved = cluster.key_on("shard-1", 1).await?;
         let snapshot = cluster.snapshot().await?;

@@ -168,9 +168,7 @@ async fn a_cursor_that_would_outlive_its_transaction_is_refused(cluster: &Cluste
     let (mut routed, _, key) = both(cluster, "cursor_hold").await?;
     for sql in [
         format!("DECLARE c CURSOR WITH HOLD FOR SELECT v FROM cursor_hold WHERE k = {key}"),
-        "DECLARE c CURSOR WITH HOLD FOR SELECT 1".to_owned(),
-        "DECLARE c CURSOR FOR SELECT v FROM cursor_hold".to_owned(),
-        "DECLARE c CURSOR FOR SELECT pg_advisory_lock(1)".to_owned(),
+        "DECLARE c SCROLL CURSOR FOR SELECT v FROM cursor_hold".to_owned(),
     ] {
         routed.query("BEGIN").await?;
         let answer = routed.query(&sql).await?;

@@ -16,7 +16,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         keys_of_one_shard_are_routed_together,
         a_table_that_is_not_registered_is_named,
         an_array_of_keys_is_looked_at_as_a_whole,
-        statements_that_bind_a_session_to_a_backend_are_refused,
+        what_one_connection_cannot_have_is_refused,
+        a_table_that_is_not_there_is_told_as_postgresql_tells_it,
         a_refusal_in_a_batch_skips_to_sync,
         several_statements_for_several_shards_are_refused_as_a_whole,
     )
@@ -185,19 +186,49 @@ async fn an_array_of_keys_is_looked_at_as_a_whole(cluster: &Cluster) -> Outcome 
     Ok(())
 }
 
-async fn statements_that_bind_a_session_to_a_backend_are_refused(cluster: &Cluster) -> Outcome {
+async fn what_one_connection_cannot_have_is_refused(cluster: &Cluster) -> Outcome {
     let (mut router, [here, _]) = start(cluster, "refuse_bind").await?;
     let statements = [
-        "LISTEN a".to_owned(),
-        "CREATE TEMP TABLE t (a int)".to_owned(),
+        "CREATE TEMP TABLE refuse_bind (a int)".to_owned(),
+        "CREATE TEMP TABLE t AS SELECT * FROM refuse_bind".to_owned(),
         format!("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM refuse_bind WHERE k = {here}"),
-        "SELECT pg_advisory_lock(1)".to_owned(),
+        "SELECT pg_advisory_lock(v) FROM refuse_bind".to_owned(),
         "PREPARE TRANSACTION 'a'".to_owned(),
         "DO $$ BEGIN END $$".to_owned(),
         "COPY refuse_bind FROM '/etc/passwd'".to_owned(),
         "COPY refuse_bind FROM STDIN".to_owned(),
     ];
     all_are_refused(&mut router, &statements).await
+}
+
+/// What is not registered may not be there at all; what is there is not read.
+async fn a_table_that_is_not_there_is_told_as_postgresql_tells_it(cluster: &Cluster) -> Outcome {
+    let (mut router, _) = start(cluster, "refuse_absent").await?;
+    for sql in [
+        "SELECT * FROM no_such_table",
+        "INSERT INTO no_such_table VALUES (1)",
+    ] {
+        let answer = router.query(sql).await?;
+        same!(sqlstate(&answer).as_deref(), Some("42P01"), "{sql}");
+    }
+    router.query("CREATE TABLE refuse_unknown (a int)").await?;
+    for sql in [
+        "SELECT * FROM refuse_unknown",
+        "INSERT INTO refuse_unknown VALUES (1)",
+    ] {
+        let answer = router.query(sql).await?;
+        same!(sqlstate(&answer).as_deref(), Some("0A000"), "{sql}");
+    }
+    for shard in &cluster.shards {
+        same!(
+            shard
+                .psql("SELECT count(*) FROM refuse_unknown")
+                .await?
+                .trim(),
+            "0"
+        );
+    }
+    Ok(())
 }
 
 async fn a_refusal_in_a_batch_skips_to_sync(cluster: &Cluster) -> Outcome {

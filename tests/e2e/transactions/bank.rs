@@ -19,7 +19,7 @@ use super::nothing_is_prepared;
 use crate::reshard::job;
 use crate::suite::{Outcome, Suite, alone, same, told};
 
-pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite: transfers_are_whole_while_routers_die_and_rows_move).into()
 }
 
@@ -32,8 +32,8 @@ const RECOVERED: Duration = Duration::from_secs(40);
 
 /// What clients were told.
 #[derive(Debug, Default)]
-struct Told {
-    acknowledged: BTreeSet<i64>,
+pub(crate) struct Told {
+    pub(crate) acknowledged: BTreeSet<i64>,
     unknown: usize,
     failed: BTreeMap<String, usize>,
 }
@@ -44,14 +44,7 @@ async fn transfers_are_whole_while_routers_die_and_rows_move() -> Outcome {
         ..Plan::default()
     })
     .await?;
-    let columns = "k bigint PRIMARY KEY, v bigint NOT NULL";
-    cluster.create("account", columns, ("k", "bigint")).await?;
-    let columns = "k bigint, id bigint, amount bigint NOT NULL, PRIMARY KEY (k, id)";
-    cluster.create("entry", columns, ("k", "bigint")).await?;
-    let rows = (1..=ACCOUNTS).map(|key| format!("({key}, {BALANCE})"));
-    let rows: Vec<String> = rows.collect();
-    let sql = format!("INSERT INTO account (k, v) VALUES {}", rows.join(","));
-    cluster.router(0)?.psql(&sql).await?;
+    open(&cluster).await?;
     let (stop, next) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicI64::new(1)),
@@ -93,8 +86,25 @@ async fn transfers_are_whole_while_routers_die_and_rows_move() -> Outcome {
     check(&cluster, &told, jobs).await
 }
 
+/// Opens the accounts.
+pub(crate) async fn open(cluster: &Cluster) -> Outcome {
+    let columns = "k bigint PRIMARY KEY, v bigint NOT NULL";
+    cluster.create("account", columns, ("k", "bigint")).await?;
+    let columns = "k bigint, id bigint, amount bigint NOT NULL, PRIMARY KEY (k, id)";
+    cluster.create("entry", columns, ("k", "bigint")).await?;
+    let rows = (1..=ACCOUNTS).map(|key| format!("({key}, {BALANCE})"));
+    let rows: Vec<String> = rows.collect();
+    let sql = format!("INSERT INTO account (k, v) VALUES {}", rows.join(","));
+    cluster.router(0)?.psql(&sql).await.map(drop)
+}
+
 /// Transfers until it is told to stop.
-async fn teller(address: Address, seed: u64, stop: &AtomicBool, next: &AtomicI64) -> Told {
+pub(crate) async fn teller(
+    address: Address,
+    seed: u64,
+    stop: &AtomicBool,
+    next: &AtomicI64,
+) -> Told {
     let mut told = Told::default();
     let mut random = Random::new(seed + 1);
     let mut client = None;
@@ -149,7 +159,7 @@ async fn transfer(
     client.batch_execute("COMMIT").await
 }
 
-async fn check(cluster: &Cluster, told: &Told, jobs: usize) -> Outcome {
+pub(crate) async fn check(cluster: &Cluster, told: &Told, jobs: usize) -> Outcome {
     let client = cluster.router(0)?.client().await?;
     let (mut total, mut sides) = (0, BTreeMap::<i64, i64>::new());
     for key in 1..=ACCOUNTS {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AuditAnchor, AuditHead, DecodeError, Digest, Endpoint, Group, Head, Hold, Incarnation,
-    LoginSeed, Placement, RouterRecord, Shard, ShardState, ShardVnodes, Table, TokenRange, User,
-    decode, encode,
+    AuditAnchor, AuditHead, DecodeError, Digest, Endpoint, Group, Head, Hold, Incarnation, Lineage,
+    LoginSeed, Placement, Promotion, RouterRecord, Shard, ShardState, ShardVnodes, Table,
+    TokenRange, User, decode, encode,
 };
 use crate::{Epoch, GroupName, KeyType, ShardId, TableName, Term, Token, UserName, Verifier};
 
@@ -117,8 +117,26 @@ fn a_shard_is_stored_as_in_its_golden_file() {
         version: 3,
         created_at: at("2026-01-02T03:04:05.678Z"),
         updated_at: at("2026-02-03T04:05:06Z"),
+        lineage: None,
+        promotion: None,
     };
-    golden!("shard.v1.json", shard);
+    golden!("shard.v1.json", shard.clone());
+    let promoting = Shard {
+        lineage: Some(Lineage {
+            system: "7361234567890123456".to_owned(),
+            timeline: 2,
+        }),
+        promotion: Some(Promotion {
+            id: "p-1".to_owned(),
+            epoch: Epoch(41),
+            to: Some(endpoint("postgres://10.0.0.7:5433/app")),
+            is_down: true,
+            accepts_loss: false,
+            since: at("2026-02-03T04:05:06Z"),
+        }),
+        ..shard
+    };
+    golden!("shard_promoting.v1.json", promoting);
 }
 
 #[test]
@@ -263,6 +281,22 @@ fn any_state() -> impl Strategy<Value = ShardState> {
     ]
 }
 
+fn any_lineage() -> impl Strategy<Value = Lineage> {
+    ("[0-9]{1,19}", any::<u32>()).prop_map(|(system, timeline)| Lineage { system, timeline })
+}
+
+prop_compose! {
+    fn any_promotion()(
+        id in any::<String>(),
+        to in proptest::option::of(any_endpoint()),
+        (is_down, accepts_loss) in any::<(bool, bool)>(),
+        epoch in any::<u64>().prop_map(Epoch),
+        since in any_time(),
+    ) -> Promotion {
+        Promotion { id, epoch, to, is_down, accepts_loss, since }
+    }
+}
+
 prop_compose! {
     fn any_shard()(
         id in any_id(),
@@ -273,10 +307,11 @@ prop_compose! {
         (weight, vnode_count, version) in any::<(u32, u32, u64)>(),
         created_at in any_time(),
         updated_at in any_time(),
+        (lineage, promotion) in (proptest::option::of(any_lineage()), proptest::option::of(any_promotion())),
     ) -> Shard {
         Shard {
             id, name, primary_endpoint, replicas, state, weight, vnode_count, version,
-            created_at, updated_at,
+            created_at, updated_at, lineage, promotion,
         }
     }
 }

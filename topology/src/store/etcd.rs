@@ -10,6 +10,7 @@ use etcd_client::{
     Txn as EtcdTxn, TxnOp,
 };
 use platform::Secret;
+use platform::tls::client::http2::Connector;
 
 use super::{Committed, Compare, Entry, Error, LeaseId, Listing, Op, Revision, Store, Txn, Watch};
 use endpoints::{Endpoints, Retry};
@@ -17,6 +18,8 @@ use endpoints::{Endpoints, Retry};
 mod endpoints;
 mod failure;
 mod list;
+pub mod settings;
+mod snapshot;
 mod watch;
 
 /// Largest answer that is read, and largest listing that is put together from pages.
@@ -25,12 +28,14 @@ const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Where etcd is and how long it may take.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The members' client addresses, e.g. `http://10.0.0.1:2379` or `10.0.0.1:2379`.
+    /// The members' client addresses, e.g. `https://10.0.0.1:2379` or `10.0.0.1:2379`.
     pub endpoints: Vec<String>,
     /// How long one call may take, whichever members it asks.
     pub timeout: Duration,
     /// Who we are, where etcd has authentication switched on.
     pub credentials: Option<Credentials>,
+    /// How connections are encrypted, for all members alike.
+    pub tls: Option<Connector>,
 }
 
 /// An etcd user.
@@ -49,7 +54,7 @@ pub enum InvalidConfig {
     #[error("no etcd endpoint is given")]
     NoEndpoints,
     /// An endpoint is not an address that this release connects to.
-    #[error("etcd endpoint {endpoint:?} is not http://host:port or host:port")]
+    #[error("etcd endpoint {endpoint:?} is not host:port, nor a URL of http, or with TLS https")]
     Endpoint {
         /// The endpoint.
         endpoint: String,

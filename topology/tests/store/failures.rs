@@ -25,6 +25,7 @@ fn store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
         endpoints,
         timeout,
         credentials,
+        tls: None,
     })
     .unwrap()
 }
@@ -108,6 +109,7 @@ async fn the_store_logs_in_where_etcd_asks_for_it() {
     }
     let as_root = |password: &str| {
         let config = Config {
+            tls: None,
             endpoints: vec![server.endpoint()],
             timeout: Duration::from_secs(5),
             credentials: Some(Credentials {
@@ -138,6 +140,7 @@ async fn a_configuration_without_a_usable_address_is_refused() {
             endpoints,
             timeout,
             credentials,
+            tls: None,
         };
         EtcdStore::connect(config).map(drop).unwrap_err()
     };

@@ -93,6 +93,7 @@ pub(crate) fn connect(server: &Etcd) -> EtcdStore {
         endpoints: vec![server.endpoint()],
         timeout: Duration::from_secs(5),
         credentials: None,
+        tls: None,
     };
     EtcdStore::connect(config).unwrap()
 }

@@ -8,7 +8,7 @@ use topology::{Epoch, ShardId, presence, routers};
 use super::Trouble;
 use super::hands::Hands;
 use crate::reshard::cleanup;
-use crate::reshard::guard::{Patience, install};
+use crate::reshard::guard::{Patience, horizon, install};
 
 /// How often it is looked whether routers have applied the last flip.
 const HORIZON_INTERVAL: Duration = Duration::from_millis(200);
@@ -71,16 +71,7 @@ impl Hands {
     /// From now on a shard lets only routers in that know this epoch.
     async fn raise_horizon(&self, shard: &ShardId, flip: Epoch) -> Result<(), Trouble> {
         let mut session = self.session(shard, "horizon").await?;
-        let work = session.begin(self.term).await?;
-        let name = presence::HORIZON;
-        let create = format!("CREATE SEQUENCE IF NOT EXISTS {name} MINVALUE 0 START 0");
-        work.run("make the horizon", &create).await?;
-        let raise = format!(
-            "SELECT pg_catalog.setval('{name}', greatest({flip}, \
-               coalesce(pg_catalog.pg_sequence_last_value('{name}'::regclass), 0)))"
-        );
-        work.run("raise the horizon", &raise).await?;
-        Ok(work.commit("raise the horizon").await?)
+        Ok(horizon::raise(&mut session, self.term, flip).await?)
     }
 
     /// Ends the backends of routers that are not known to be up to date.

@@ -4,7 +4,8 @@
 use bytes::{Bytes, BytesMut};
 use platform::Secret;
 use postgres_protocol::authentication::{md5_hash, sasl};
-use topology::Shard;
+use tokio::time::timeout;
+use topology::{Endpoint, Shard};
 use wire::backend::{Authentication, Message, tag};
 use wire::frontend::encode;
 
@@ -18,7 +19,28 @@ pub(super) async fn run(
     shard: &Shard,
     parameters: &[(&str, &str)],
 ) -> Result<Link, Fault> {
-    let endpoint = &shard.primary_endpoint;
+    if shard.promotion.is_some() {
+        return Err(Fault::Unsupported(
+            "a replica of the shard is being promoted",
+        ));
+    }
+    let mut last = Fault::Unsupported("the shard's address names no server");
+    for server in shard.primary_endpoint.servers() {
+        let limit = config.connect_timeout;
+        let login = timeout(limit, log_in(config, (shard, &server), parameters)).await;
+        match login.unwrap_or(Err(Fault::Timeout(limit))) {
+            Ok(link) => return Ok(link),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
+}
+
+async fn log_in(
+    config: &Config,
+    (shard, endpoint): (&Shard, &Endpoint),
+    parameters: &[(&str, &str)],
+) -> Result<Link, Fault> {
     let socket = dial::dial(config.tls.connector(), endpoint.host(), endpoint.port()).await?;
     let mut link = Link {
         shard: shard.id.clone(),
@@ -36,8 +58,30 @@ pub(super) async fn run(
     authenticate(config, &mut link).await?;
     loop {
         match link.receive().await? {
-            (tag::READY_FOR_QUERY, _) => return Ok(link),
+            (tag::READY_FOR_QUERY, _) => break,
             (tag::BACKEND_KEY_DATA | tag::NEGOTIATE_PROTOCOL_VERSION, _) => {}
+            (tag, _) => return Err(Fault::unexpected(tag)),
+        }
+    }
+    if shard.primary_endpoint.is_list() {
+        refuse_replica(&mut link).await?;
+    }
+    Ok(link)
+}
+
+/// Of several servers the one is meant that takes writes.
+async fn refuse_replica(link: &mut Link) -> Result<(), Fault> {
+    // Understood by walsenders, too.
+    encode::query(&mut link.outbound, b"SHOW in_hot_standby")?;
+    let mut is_replica = false;
+    loop {
+        match link.receive().await? {
+            (tag::READY_FOR_QUERY, _) if is_replica => {
+                return Err(Fault::Unsupported("the server is a replica"));
+            }
+            (tag::READY_FOR_QUERY, _) => return Ok(()),
+            (tag::DATA_ROW, body) => is_replica = body.ends_with(b"on"),
+            (tag::ROW_DESCRIPTION | tag::COMMAND_COMPLETE, _) => {}
             (tag, _) => return Err(Fault::unexpected(tag)),
         }
     }

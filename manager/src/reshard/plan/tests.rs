@@ -25,6 +25,8 @@ fn shard(name: &str, vnode_count: u32, weight: u32) -> Shard {
         version: 1,
         created_at: SystemTime::UNIX_EPOCH,
         updated_at: SystemTime::UNIX_EPOCH,
+        lineage: None,
+        promotion: None,
     }
 }
 

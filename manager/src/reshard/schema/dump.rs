@@ -7,7 +7,7 @@ use std::time::Duration;
 use platform::tls::client::{ClientConfig, Mode};
 use tokio::process::Command;
 use tokio::time::timeout;
-use topology::Shard;
+use topology::{Endpoint, Shard};
 
 use super::Error;
 use crate::reshard::ids::LegId;
@@ -102,13 +102,18 @@ impl Tools {
     /// Credentials go by the environment, which other users of the host cannot read.
     fn command(&self, program: &Path, shard: &Shard, leg: &LegId) -> Command {
         let endpoint = &shard.primary_endpoint;
+        let servers = endpoint.servers();
+        let each = |of: fn(&Endpoint) -> String| -> String {
+            let all: Vec<String> = servers.iter().map(of).collect();
+            all.join(",")
+        };
         let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("LC_ALL", "C")
-            .env("PGHOST", endpoint.host())
-            .env("PGPORT", endpoint.port().to_string())
+            .env("PGHOST", each(|server| server.host().to_owned()))
+            .env("PGPORT", each(|server| server.port().to_string()))
             .env("PGDATABASE", endpoint.database())
             .env("PGUSER", &self.shards.user)
             .env("PGAPPNAME", application_name(leg, "pg_dump"))
@@ -119,6 +124,9 @@ impl Tools {
                 self.shards.connect_timeout.as_secs().max(2).to_string(),
             )
             .env("PGSSLMODE", sslmode(self.tls.mode));
+        if endpoint.is_list() {
+            command.env("PGTARGETSESSIONATTRS", "read-write");
+        }
         if let Some(password) = &self.shards.password {
             command.env("PGPASSWORD", password.expose());
         }

@@ -103,29 +103,3 @@ fn files_that_do_not_go_together_are_violations() {
         assert!(violations.contains(wanted), "{text}: {violations}");
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn replaced_files_are_read_for_the_next_handshake_but_one_a_second() {
-    let (ours, theirs) = (Authority::new(), Authority::new());
-    let (server, root) = (ours.issue("server"), ours.path("ca.crt"));
-    let connector = Connector::load(&wanting(Mode::VerifyFull, Some(root.clone())));
-    let connector = connector.unwrap().unwrap();
-    let acceptor = Acceptor::load(&server).unwrap().with_alpn(Alpn::Postgres);
-    let connects = async || {
-        let (near, far) = tokio::io::duplex(1 << 16);
-        let both = tokio::join!(connector.connect("localhost", near), acceptor.accept(far));
-        both.0.is_ok()
-    };
-    assert!(connects().await);
-    let good = std::fs::read(&root).unwrap();
-    std::fs::copy(theirs.path("ca.crt"), &root).unwrap();
-    assert!(connects().await, "looked at too early");
-    tokio::time::advance(super::renewal::INTERVAL).await;
-    assert!(!connects().await, "the new authority is not in force");
-    ours.write("ca.crt", "no certificate");
-    tokio::time::advance(super::renewal::INTERVAL).await;
-    assert!(!connects().await, "the last usable one is kept");
-    ours.write("ca.crt", good);
-    tokio::time::advance(super::renewal::INTERVAL).await;
-    assert!(connects().await, "the right one is back");
-}

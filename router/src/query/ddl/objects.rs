@@ -8,7 +8,7 @@ use pg_query::protobuf::{
 
 use super::super::names;
 use super::queries::{self, is_temporary};
-use super::table::{self, TEMPORARY};
+use super::table;
 use super::{Change, Ddl, Manner, Objection, apart, tags};
 
 const SEQUENCE_OPTIONS: Objection = Objection {
@@ -69,7 +69,9 @@ pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
         NodeEnum::CreateSeqStmt(it) => {
             let mut ddl = Ddl::new("CREATE SEQUENCE");
             if it.sequence.as_ref().is_some_and(is_temporary) {
-                ddl.object(TEMPORARY);
+                ddl.temporary = true;
+                let name = it.sequence.as_ref().map(names::table);
+                ddl.changes.extend(name.map(Change::created));
             }
             ddl
         }

@@ -6,7 +6,6 @@ use pg_query::protobuf::{
 
 use super::super::builder::Builder;
 use super::super::{Data, Source, TableRef, names};
-use super::table::TEMPORARY;
 use super::{Change, Ddl, Objection};
 
 const ROWS: Objection = Objection {
@@ -30,7 +29,10 @@ pub(super) fn view(view: &ViewStmt, sql: &str) -> Ddl {
     let (data, _) = builder.finish();
     let mut ddl = Ddl::with("CREATE VIEW", mentions(&data));
     if view.view.as_ref().is_some_and(is_temporary) {
-        ddl.object(TEMPORARY);
+        ddl.temporary = true;
+        ddl.reads_rows = true;
+        let name = view.view.as_ref().map(names::table);
+        ddl.changes.extend(name.map(Change::created));
     }
     ddl
 }
@@ -70,9 +72,10 @@ fn of_rows(tag: &'static str, into: Option<&IntoClause>, data: &Data) -> Ddl {
             open: true,
         });
         if is_temporary(target) {
-            ddl.object(TEMPORARY);
+            ddl.temporary = true;
         }
     }
+    ddl.reads_rows = true;
     ddl.changes.extend(mentions(data));
     ddl
 }

@@ -25,12 +25,6 @@ const IDENTITY_OPTIONS: Objection = Objection {
     everywhere: false,
 };
 
-pub(super) const TEMPORARY: Objection = Objection {
-    what: "a temporary object, which belongs to one connection",
-    hint: "use a plain table, or WITH in the query",
-    everywhere: true,
-};
-
 /// CREATE TABLE, CREATE FOREIGN TABLE.
 pub(super) fn create(create: &CreateStmt, tag: &'static str) -> Ddl {
     let mut ddl = Ddl::new(tag);
@@ -71,7 +65,7 @@ pub(super) fn create(create: &CreateStmt, tag: &'static str) -> Ddl {
         }
     }
     if is_temporary(relation) {
-        ddl.object(TEMPORARY);
+        ddl.temporary = true;
     }
     ddl.changes.push(Change::Create {
         table,

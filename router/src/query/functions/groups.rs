@@ -35,9 +35,9 @@ pub(super) const GROUPS: &[Group] = &[
         names: &["currval", "lastval"],
     },
     Group {
-        reach: Reach::Nowhere,
-        reason: "the lock belongs to one connection, which the next statement may not get",
-        hint: "use pg_advisory_xact_lock in a transaction",
+        reach: Reach::Session,
+        reason: "the lock belongs to one connection, on a shard that nothing else may choose",
+        hint: "take the lock in a statement of its own",
         names: &[
             "pg_advisory_lock",
             "pg_advisory_lock_shared",
@@ -46,6 +46,12 @@ pub(super) const GROUPS: &[Group] = &[
             "pg_advisory_unlock",
             "pg_advisory_unlock_shared",
         ],
+    },
+    Group {
+        reach: Reach::Strips,
+        reason: "it gives up the router's own lock as well",
+        hint: "call it in a statement of its own",
+        names: &["pg_advisory_unlock_all"],
     },
     Group {
         reach: Reach::OneShard,
@@ -59,9 +65,9 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reach: Reach::Nowhere,
+        reach: Reach::Common,
         reason: "a notification reaches only those who listen on the same shard",
-        hint: "notify from the application",
+        hint: "notify in a statement of its own",
         names: &["pg_notify", "pg_listening_channels"],
     },
     Group {
@@ -119,7 +125,7 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
-        reach: Reach::Home,
+        reach: Reach::Common,
         reason: "each shard has large objects of its own",
         hint: "keep large values in bytea columns",
         names: &[
@@ -225,8 +231,6 @@ pub(super) const GROUPS: &[Group] = &[
 
 /// Functions named `pg_...` that ask nothing about one server's state, or nothing that matters.
 const STATELESS: &[&str] = &[
-    // No session lock is ever taken, so that there is none to give up; drivers send it on reset.
-    "pg_advisory_unlock_all",
     "pg_available_extension_versions",
     "pg_available_extensions",
     "pg_backend_pid",

@@ -291,9 +291,6 @@ const OBJECTED: &[(&str, &str, bool)] = &[
         "other options of an identity column",
         false,
     ),
-    ("create temp table t (a int)", "a temporary object", true),
-    ("create table pg_temp.t (a int)", "a temporary object", true),
-    ("create temp view v as select 1", "a temporary object", true),
     (
         "create table t as select * from u",
         "a table that is made of the rows",

@@ -49,13 +49,13 @@ const REACHES: &[(&str, Option<(&str, Reach)>)] = &[
     ("setval('s', 1)", Some(("setval", Reach::Home))),
     (
         "pg_advisory_lock(1)",
-        Some(("pg_advisory_lock", Reach::Nowhere)),
+        Some(("pg_advisory_lock", Reach::Session)),
     ),
     (
         "pg_advisory_xact_lock(1)",
         Some(("pg_advisory_xact_lock", Reach::OneShard)),
     ),
-    ("pg_notify('a', 'b')", Some(("pg_notify", Reach::Nowhere))),
+    ("pg_notify('a', 'b')", Some(("pg_notify", Reach::Common))),
     ("dblink('x', 'y')", Some(("dblink", Reach::Nowhere))),
     ("public.dblink('x', 'y')", Some(("dblink", Reach::Nowhere))),
     (
@@ -75,7 +75,7 @@ const REACHES: &[(&str, Option<(&str, Reach)>)] = &[
         "set_config('Sharding.key', 'x', true)",
         Some(("set_config", Reach::Nowhere)),
     ),
-    ("lo_create(0)", Some(("lo_create", Reach::Home))),
+    ("lo_create(0)", Some(("lo_create", Reach::Common))),
     ("txid_current()", Some(("txid_current", Reach::OneShard))),
     (
         "pg_current_xact_id()",

@@ -92,6 +92,8 @@ fn shard(id: ShardId) -> Shard {
         version: 1,
         created_at: SystemTime::UNIX_EPOCH,
         updated_at: SystemTime::UNIX_EPOCH,
+        lineage: None,
+        promotion: None,
     }
 }
 

@@ -80,6 +80,7 @@ fn decision(sql: &str, snapshot: &Snapshot) -> String {
         }
         Plan::Any { writes } => format!("any{}", writing(writes)),
         Plan::Home(index) => format!("home {}", snapshot.shard(index).unwrap().id),
+        Plan::Bound(index) => format!("bound {}", snapshot.shard(index).unwrap().id),
         Plan::Everywhere => "everywhere".to_owned(),
         Plan::NeedsColumns { inserts, .. } => {
             let tables = inserts.iter().map(|insert| insert.table.name());

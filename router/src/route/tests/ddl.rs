@@ -12,6 +12,8 @@ fn ddl(changes: Vec<Change>) -> Class {
         changes,
         objections: Vec::new(),
         manner: Manner::Together,
+        temporary: false,
+        reads_rows: false,
         draws: None,
     })
 }
@@ -134,6 +136,8 @@ fn an_objection_may_end_at_the_home_shard() {
             changes,
             objections: vec![objection],
             manner: Manner::Together,
+            temporary: false,
+            reads_rows: false,
             draws: None,
         }))
     };

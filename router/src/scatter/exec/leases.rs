@@ -1,7 +1,7 @@
 //! A backend of each shard, on loan for one query.
 //!
-//! Who hands the backends in decides about their transactions: here they are borrowed for one
-//! statement outside of any, and given back idle.
+//! Borrowed for one statement they are outside of any transaction, and given back idle. Those that
+//! a session lends are within its own, and come back to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use topology::{ShardId, ShardIndex};
 use wire::backend::{TransactionStatus, ready_for_query, tag};
 
 use super::Failure;
+use super::lent::Returns;
 use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
@@ -35,27 +36,33 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// Backends in the order of their shards' ids.
 #[derive(Debug)]
 pub struct Leases {
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     /// How long a shard may take over what it can do at once.
-    grace: Duration,
+    pub(super) grace: Duration,
     /// Until when answers are waited for, and how long that was.
     pub(super) until: Option<(Instant, Duration)>,
     /// Whether what is left is little, and is read to its end.
     pub(super) patient: bool,
+    /// Where they go back to, if they are within a session's transaction.
+    pub(super) returns: Option<Returns>,
 }
 
 #[derive(Debug)]
-struct Member {
-    shard: ShardId,
-    index: ShardIndex,
+pub(super) struct Member {
+    pub(super) shard: ShardId,
+    pub(super) index: ShardIndex,
     /// None once the backend is given back or lost.
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     /// Whether it owes a ReadyForQuery.
-    busy: bool,
-    started: Instant,
-    failed: bool,
+    pub(super) busy: bool,
+    pub(super) started: Instant,
+    pub(super) failed: bool,
     /// A message that was looked at before its time.
-    peeked: Option<Message>,
+    pub(super) peeked: Option<Message>,
+    /// Where it goes back to, if it is within a session's transaction.
+    pub(super) returns: Option<Returns>,
+    /// Whether it has a savepoint to go back to.
+    pub(super) guarded: bool,
 }
 
 impl Leases {
@@ -81,6 +88,8 @@ impl Leases {
                 started: Instant::now(),
                 failed: false,
                 peeked: None,
+                returns: None,
+                guarded: false,
             });
         }
         if members.is_empty() {
@@ -91,6 +100,7 @@ impl Leases {
             grace,
             until: None,
             patient: false,
+            returns: None,
         };
         leases.establish(settings).await?;
         Ok(leases)
@@ -206,6 +216,9 @@ impl Leases {
 
     /// Gives back all but the first, as far as they are idle.
     pub(super) fn give_back_others(&mut self) {
+        if self.returns.is_some() {
+            return;
+        }
         for member in self.members.iter_mut().skip(1) {
             member.give_back();
         }
@@ -220,9 +233,17 @@ impl Leases {
     /// they are closed, since a cancel request may still be on its way to them.
     pub(super) async fn wind_down(&mut self) {
         let patience = if self.patient { self.grace } else { PATIENCE };
-        let settled = self.members.iter_mut().map(Member::settle);
+        let until = self.until;
+        let is_lent = self.returns.is_some();
+        let settled = join_all(self.members.iter_mut().map(Member::settle));
         // What is not settled in time is stopped below.
-        let _late = tokio::time::timeout(patience, join_all(settled)).await;
+        if is_lent {
+            // A transaction would not survive that.
+            let _late = within(until, async { Ok(settled.await) }).await;
+            self.release().await;
+        } else {
+            let _late = tokio::time::timeout(patience, settled).await;
+        }
         for member in &mut self.members {
             member.give_back();
         }
@@ -300,7 +321,7 @@ impl Member {
         Ok(())
     }
 
-    async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
+    pub(super) async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
         let lost = self.lost();
         let lease = self.lease.as_mut().ok_or(lost.clone())?;
         self.busy = true;
@@ -362,7 +383,7 @@ impl Member {
                         false => Outcome::Success,
                     };
                     lease.metrics().answered(outcome, self.started.elapsed());
-                    if !idle {
+                    if !idle && self.returns.is_none() {
                         lease.forbid_reuse();
                     }
                 }
@@ -372,7 +393,7 @@ impl Member {
         message
     }
 
-    async fn settle(&mut self) -> Result<(), Failure> {
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         while self.busy && self.lease.is_some() {
             self.receive().await?;
         }
@@ -386,9 +407,13 @@ impl Member {
         if self.busy {
             return;
         }
-        if let Some(mut lease) = self.lease.take() {
-            conversation::shrink(&mut lease);
-            lease.give_back();
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        conversation::shrink(&mut lease);
+        match &self.returns {
+            Some(returns) => returns.put(self.shard.clone(), lease),
+            None => lease.give_back(),
         }
     }
 

@@ -138,6 +138,7 @@ pub(super) fn fill(last: &str, source: &str, types: &[u32], names: &[Name]) -> S
 fn average(type_oid: Option<u32>, sum: usize, count: usize) -> String {
     const INT8: u32 = 20;
     const NUMERIC: u32 = 1700;
+    const FLOAT8: u32 = 701;
     let (sum, count) = (
         format!("pg_catalog.sum(p.c{sum})"),
         format!("NULLIF(pg_catalog.sum(p.c{count}), 0)"),
@@ -146,6 +147,11 @@ fn average(type_oid: Option<u32>, sum: usize, count: usize) -> String {
         Some(INT8 | NUMERIC) => {
             format!("({sum}::pg_catalog.numeric OPERATOR(pg_catalog./) {count})")
         }
+        // An average begins with zero, so that it is never negative zero.
+        Some(FLOAT8) => format!(
+            "(({sum} OPERATOR(pg_catalog.+) 0::pg_catalog.float8) OPERATOR(pg_catalog./) \
+             {count}::pg_catalog.float8)"
+        ),
         _ => format!("({sum} OPERATOR(pg_catalog./) {count}::pg_catalog.float8)"),
     }
 }

@@ -321,7 +321,7 @@ impl Work<'_> {
         for at in 0..leases.len() {
             let begun = match ask::begun(leases, at).await {
                 Err(Failure::Shard(error)) if ask::says(&error, own::MOVING) => {
-                    leases.settle_one(at).await?;
+                    leases.recover_one(at).await?;
                     let Some(shard) = leases.shard(at) else {
                         return Err(Error::NoShard.into());
                     };

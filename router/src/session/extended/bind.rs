@@ -18,7 +18,7 @@ use crate::session::attach::Stopped;
 use crate::session::client::Frame;
 use crate::session::effects::Effect;
 use crate::session::expect::Answer;
-use crate::session::housekeeping::{is_answered_here, is_housekeeping};
+use crate::session::housekeeping::is_housekeeping;
 use crate::session::prepared::Prepared;
 use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
@@ -89,7 +89,10 @@ impl Session {
             Destination::Here(opened) => {
                 if !matches!(
                     opened,
-                    Portal::Answered(..) | Portal::Split(_) | Portal::Scattered(_)
+                    Portal::Answered(..)
+                        | Portal::Split(_)
+                        | Portal::Scattered(_)
+                        | Portal::Declare(..)
                 ) {
                     takes_no_parameters(&bind)?;
                 }
@@ -151,7 +154,7 @@ impl Session {
             types: &prepared.parameter_types,
         };
         let settings = self.settings.in_force();
-        Effect::bound(&statement.class, prepared.sql(), &bound, settings)
+        Effect::bound(statement, prepared.sql(), &bound, settings)
     }
 
     /// Whether a portal may get this name. Of two that are both on the backend it decides itself:
@@ -199,8 +202,12 @@ impl Session {
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }
+        if let Some(cursor) = self.cursor_destination(prepared, bind)? {
+            return Ok(Destination::Here(cursor));
+        }
         let own = match class {
             Class::DiscardAll => self.settings.is_startup(),
+            Class::DiscardOther(_) | Class::Unlisten(_) if self.is_bound() => false,
             class => is_housekeeping(class),
         };
         let together = self.company.is_some() && control::ends(class);
@@ -208,7 +215,7 @@ impl Session {
             || together
             || hints::named_by(class).is_some()
             || matches!(class, Class::Sharding(_))
-            || (self.attachment.is_none() && is_answered_here(class));
+            || (self.attachment.is_none() && self.is_answered_here(class));
         if here {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         }
@@ -232,6 +239,7 @@ impl Session {
             return Ok(Destination::Here(Portal::Everywhere(Arc::clone(prepared))));
         }
         self.flight.note_writes(may_write(plan, statement));
+        self.flight.note_calls(statement);
         let bound = Bound {
             bind,
             types: &prepared.parameter_types,
@@ -239,6 +247,9 @@ impl Session {
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
             Err(refusal) => {
+                if self.copied_into(statement, serving).is_some() {
+                    return Ok(Destination::Here(Portal::CopyIn(Arc::clone(prepared))));
+                }
                 let text = (prepared.sql(), &refusal);
                 if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
                     let split = split.bound(prepared, bind);
@@ -249,6 +260,27 @@ impl Session {
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// A portal of what is done with a cursor that the router keeps.
+    fn cursor_destination(
+        &mut self,
+        prepared: &Prepared,
+        bind: Bind<'_>,
+    ) -> Result<Option<Portal>, Stopped> {
+        let Some(class) = prepared.statement().map(|it| &it.class) else {
+            return Ok(None);
+        };
+        self.drop_cursors(class);
+        let format = Some(bind.result_formats.of(0));
+        let fetching = self.fetching(class, prepared.sql(), format)?;
+        Ok(fetching.map(|fetching| match fetching {
+            Some(fetching) => Portal::Fetch(Arc::new(fetching)),
+            None => {
+                let no_data = local::frames(encode::no_data);
+                Portal::Answered(self.close_cursor(class), no_data)
+            }
+        }))
     }
 
     /// A portal over all shards, of what was refused for one.
@@ -262,6 +294,14 @@ impl Session {
         let asked = (statement, self.is_hinted(statement));
         // COPY and EXPLAIN are answered to simple queries only.
         let is_query = matches!(statement.class, Class::Select(_));
+        if let Class::DeclareCursor { .. } = &statement.class {
+            let arguments = Arc::new(Scattered::arguments(prepared, &bind));
+            let declare = Portal::Declare(Arc::clone(prepared), arguments);
+            return match self.could_declare(statement, plan, &refusal) {
+                true => Ok(Destination::Here(declare)),
+                false => Err(refusal.into()),
+            };
+        }
         if !is_query || scatter::candidate(asked, plan, &refusal).is_none() {
             return Err(refusal.into());
         }

@@ -1,11 +1,17 @@
 //! The end of a batch, or of a transaction, that has gone on on several shards.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use wire::backend::encode;
 
-use super::Batch;
 use super::steps::Step;
+use super::{Batch, executed_late};
+use crate::error::Error;
 use crate::query::Class;
+use crate::route::{Plan, Refusal};
+use crate::scatter::exec::Arguments;
 use crate::session::attach::Stopped;
+use crate::session::cursors::Fetching;
+use crate::session::prepared::Prepared;
 use crate::session::several::{End, Split};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, local};
@@ -16,6 +22,95 @@ impl Session {
         self.flush_to_go_on().await?;
         let serving = self.front.core.view.load();
         let frames = self.run_parts(&serving, split).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// Runs a COPY into a table whose rows are on several shards; what came before it is answered
+    /// first.
+    pub(super) async fn execute_copy_in(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let statement = prepared.statement();
+        let into = statement.and_then(|statement| self.copied_into(statement, &serving));
+        let into = into.ok_or(Error::NoShard)?;
+        let frames = self.copy_in(&serving, &into, prepared.sql()).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// Opens a cursor over several shards; what came before it is answered first.
+    pub(super) async fn execute_declare(
+        &mut self,
+        prepared: &Prepared,
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
+            return Err(Error::NoShard.into());
+        };
+        let plans = self.plans(planned, &serving);
+        let plan = plans.plans.first().ok_or(Error::NoShard)?;
+        let refusal = refusal_of(plan);
+        let asked = (statement, plan, prepared.sql());
+        let declared = self
+            .declare_scattered(asked, &refusal, arguments.clone())
+            .await?;
+        match declared {
+            Some(frames) => self.step(Step::Local(frames, None)),
+            None => Err(refusal.into()),
+        }
+    }
+
+    /// Hands out rows of a cursor over several shards.
+    pub(super) async fn execute_fetch(&mut self, fetching: &Fetching) -> Result<(), Stopped> {
+        self.find_backend_for_descriptions().await?;
+        self.flush_to_go_on().await?;
+        let frames = self.fetch(fetching, false).await?;
+        self.step(Step::Local(frames, None))
+    }
+
+    /// The description of a statement about a cursor that the router keeps; none for others.
+    pub(super) async fn cursor_description(
+        &mut self,
+        prepared: &Prepared,
+    ) -> Result<Option<Bytes>, Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(None);
+        };
+        let fetching = self.fetching(&statement.class, prepared.sql(), None)?;
+        let mut out = BytesMut::new();
+        encode::parameter_description(&mut out, &[])?;
+        match fetching {
+            None => return Ok(None),
+            Some(None) => encode::no_data(&mut out),
+            Some(Some(fetching)) => {
+                out.extend_from_slice(&self.fetch_heading(&fetching).await);
+            }
+        }
+        Ok(Some(out.freeze()))
+    }
+
+    /// Runs a portal's schema change on every shard.
+    pub(super) async fn execute_everywhere(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
+        let Some(statement) = prepared.statement() else {
+            return Ok(());
+        };
+        if self.transaction == Transaction::Idle && self.attachment.is_some() {
+            if self
+                .attachment
+                .as_ref()
+                .is_some_and(|attachment| attachment.movable.is_none())
+            {
+                return Err(executed_late().into());
+            }
+            self.move_away().await?;
+        }
+        // Answers so far come before those of the schema change, even if that is an error.
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let frames = self
+            .run_everywhere(&serving, std::slice::from_ref(statement), prepared.sql())
+            .await?;
         self.step(Step::Local(frames, None))
     }
 
@@ -78,6 +173,14 @@ impl Session {
                 .extend_from_slice(&without_tag(&frames));
         }
         Ok(())
+    }
+}
+
+/// Why a query is not for one shard.
+pub(super) fn refusal_of(plan: &Plan) -> Refusal {
+    match plan {
+        Plan::NeedsHint { refusal, .. } => refusal.clone(),
+        _ => Refusal::of_several_shards(),
     }
 }
 

@@ -74,6 +74,7 @@ impl Session {
             return Err(Error::NoShard.into());
         };
         let script = current.ties.script.clone().unwrap_or_default();
+        let changed = company.changed;
         let mut members = members(*company, current, script.len());
         let outcome = match end {
             End::RollBack => {
@@ -82,6 +83,10 @@ impl Session {
             }
             End::Commit => self.commit(&mut members).await,
         };
+        if changed {
+            // Whatever became of it, what is remembered of the schema may not be so any more.
+            drop(self.front.core.schema.forgetting());
+        }
         let committed = end == End::Commit && outcome.is_ok();
         let is_changed = self.settings.is_changed();
         self.settings.end_transaction(committed);
@@ -105,7 +110,7 @@ impl Session {
     }
 
     /// Returns a backend to its pool, where its state is known (I6).
-    fn give_back(&self, member: Member, changed: bool) {
+    fn give_back(&mut self, member: Member, changed: bool) {
         let Some(mut lease) = member.lease else {
             return;
         };
@@ -113,7 +118,9 @@ impl Session {
             return;
         }
         lease.settings = std::sync::Arc::clone(self.settings.committed());
-        lease.give_back();
+        if let Some(lease) = self.keep(&member.shard, lease) {
+            lease.give_back();
+        }
     }
 
     async fn commit(&self, members: &mut [Member]) -> Result<Bytes, Failed> {

@@ -61,6 +61,43 @@ impl Session {
         merge_copies(split, answers)
     }
 
+    /// Locks all copies for a write that runs on them side by side; gives the shards that have one.
+    pub(in crate::session) async fn ready_copies(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+        copies: &Copies,
+    ) -> Result<Vec<ShardIndex>, Stopped> {
+        self.begin_implicitly().await?;
+        let members: Vec<ShardIndex> = serving.active().map(|(index, _)| index).collect();
+        let (mut shards, mut was_empty) = (Vec::new(), false);
+        for index in &members {
+            let target = Target::Shard {
+                index: *index,
+                token: None,
+            };
+            self.look(serving, split, target, &lock(&copies.table))
+                .await?;
+            if shards.is_empty() {
+                was_empty = self.check_copies(serving, split, copies, target).await?;
+            }
+            shards.push(*index);
+        }
+        for (index, shard) in (0..).map(ShardIndex).zip(serving.snapshot.shards()) {
+            if members.contains(&index) || shard.state != ShardState::Active {
+                continue;
+            }
+            let target = Target::Shard { index, token: None };
+            if self
+                .has_copy(serving, split, copies, target, was_empty)
+                .await?
+            {
+                shards.push(index);
+            }
+        }
+        Ok(shards)
+    }
+
     /// Refuses what would be another row on each shard; whether the table has no rows now.
     async fn check_copies(
         &mut self,
@@ -106,7 +143,7 @@ impl Session {
 }
 
 /// The statement may not be one that gives other values on each server.
-pub(super) fn check_text(sql: &str, table: &TableName) -> Result<(), Refusal> {
+pub(in crate::session) fn check_text(sql: &str, table: &TableName) -> Result<(), Refusal> {
     match query::varying(sql) {
         Some(word) => Err(varies(table, &word)),
         None => Ok(()),

@@ -114,6 +114,15 @@ impl Session {
     ) -> Result<Bytes, Stopped> {
         let begun = self.transaction == Transaction::Idle;
         let ran = self.run_parts(serving, split).await;
+        self.conclude(begun, ran).await
+    }
+
+    /// Ends a transaction that was begun for one statement.
+    pub(in crate::session) async fn conclude(
+        &mut self,
+        begun: bool,
+        ran: Result<Bytes, Stopped>,
+    ) -> Result<Bytes, Stopped> {
         if !begun {
             return ran;
         }
@@ -178,7 +187,7 @@ impl Session {
 
     /// Opens a transaction of the router's own, or makes what the batch has done so far a part of
     /// one.
-    async fn begin_implicitly(&mut self) -> Result<(), Stopped> {
+    pub(super) async fn begin_implicitly(&mut self) -> Result<(), Stopped> {
         let attachment = self.attachment.as_ref();
         if attachment.is_some_and(|it| it.movable.is_some() || it.on_replica) {
             self.move_away().await?;
@@ -201,7 +210,7 @@ impl Session {
     }
 
     /// Asks something of the router's own within the transaction.
-    pub(super) async fn look(
+    pub(in crate::session) async fn look(
         &mut self,
         serving: &Serving,
         split: &Split,
@@ -324,6 +333,17 @@ impl Session {
 }
 
 impl Split {
+    /// Nothing yet, by the present topology.
+    pub(in crate::session) fn bare(serving: &Serving) -> Self {
+        Self {
+            parts: Vec::new(),
+            copies: None,
+            bound: None,
+            returns: false,
+            epoch: serving.snapshot.epoch(),
+        }
+    }
+
     /// The same, bound to the values of a Bind.
     pub(in crate::session) fn bound(mut self, prepared: &Prepared, bind: Bind<'_>) -> Self {
         let values = bind.parameters.iter();

@@ -49,7 +49,7 @@ impl Session {
         Ok(())
     }
 
-    async fn may_write_on(
+    pub(in crate::session) async fn may_write_on(
         &self,
         serving: &Serving,
         shards: &[ShardId],

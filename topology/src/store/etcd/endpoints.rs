@@ -8,11 +8,13 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::{Channel, Client, ConnectOptions};
+use platform::tls::client::http2::Connector;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
+use tonic::transport::Endpoint;
 
-use super::failure::Failure;
+use super::failure::{Failure, is_of_stale_login};
 use super::{Config, InvalidConfig};
 use crate::store::Error;
 
@@ -39,8 +41,16 @@ pub(super) struct Endpoints {
 struct Member {
     address: String,
     options: ConnectOptions,
+    /// Connects under TLS; none where it is spoken in clear.
+    secured: Option<Secured>,
     /// None until first use, and again after a request that got no answer.
     client: Mutex<Option<Client>>,
+}
+
+/// A member that is connected to under TLS. Each connection is made by the files as they are then.
+struct Secured {
+    endpoint: Endpoint,
+    connector: Connector,
 }
 
 impl std::fmt::Debug for Member {
@@ -70,12 +80,23 @@ impl Endpoints {
         }
         let mut members = Vec::with_capacity(config.endpoints.len());
         for address in config.endpoints {
-            if !is_address(&address) {
+            if !is_address(&address, config.tls.is_some()) {
                 return Err(InvalidConfig::Endpoint { endpoint: address });
             }
+            let secured = config.tls.clone().and_then(|connector| {
+                let endpoint = endpoint(&address)?
+                    .connect_timeout(connect_timeout)
+                    .http2_keep_alive_interval(PING_INTERVAL)
+                    .keep_alive_timeout(config.timeout);
+                Some(Secured {
+                    endpoint,
+                    connector,
+                })
+            });
             members.push(Member {
                 address,
                 options: options.clone(),
+                secured,
                 client: Mutex::default(),
             });
         }
@@ -146,8 +167,24 @@ impl Member {
     async fn attempt<T, F>(
         &self,
         deadline: Instant,
-        request: impl FnOnce(Client) -> F,
+        request: impl Fn(Client) -> F,
     ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let mut answer = self.ask(deadline, &request).await?;
+        if answer.as_ref().is_err_and(is_of_stale_login) {
+            self.forget().await;
+            answer = self.ask(deadline, &request).await?;
+        }
+        answer.map_err(Failure::of)
+    }
+
+    async fn ask<T, F>(
+        &self,
+        deadline: Instant,
+        request: impl FnOnce(Client) -> F,
+    ) -> Result<Result<T, etcd_client::Error>, Failure>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -157,13 +194,17 @@ impl Member {
             Err(_) => return Err(Failure::Unsent(self.silent())),
         };
         match timeout_at(deadline, request(client)).await {
-            Ok(answer) => answer.map_err(Failure::of),
+            Ok(answer) => Ok(answer),
             Err(_) => {
                 // The connection may be dead without anybody having said so: begin a new one.
-                *self.client.lock().await = None;
+                self.forget().await;
                 Err(Failure::Unknown(self.silent()))
             }
         }
+    }
+
+    async fn forget(&self) {
+        *self.client.lock().await = None;
     }
 
     /// The client, made at first use: connecting is lazy, but with credentials it logs in.
@@ -172,7 +213,17 @@ impl Member {
         if let Some(client) = slot.as_ref() {
             return Ok(client.clone());
         }
-        let client = Client::connect([&self.address], Some(self.options.clone())).await?;
+        let options = Some(self.options.clone());
+        let client = match &self.secured {
+            None => Client::connect([&self.address], options).await?,
+            Some(Secured {
+                endpoint,
+                connector,
+            }) => {
+                let channel = endpoint.connect_with_connector_lazy(connector.clone());
+                Client::from_channel(Channel::Tonic(channel), options).await?
+            }
+        };
         Ok(slot.insert(client).clone())
     }
 
@@ -188,16 +239,24 @@ fn share_of(deadline: Instant, attempts: usize) -> Instant {
     now + deadline.saturating_duration_since(now) / attempts
 }
 
-fn is_address(text: &str) -> bool {
+/// What tonic calls such a member. TLS is the connector's, so that the scheme says nothing of it.
+fn endpoint(address: &str) -> Option<Endpoint> {
+    let bare = address.rsplit_once("://").map_or(address, |(_, rest)| rest);
+    Endpoint::from_shared(format!("http://{bare}")).ok()
+}
+
+fn is_address(text: &str, is_secured: bool) -> bool {
+    let scheme = if is_secured { "https" } else { "http" };
     let with_scheme = if text.contains("://") {
         text.to_owned()
     } else {
-        format!("http://{text}")
+        format!("{scheme}://{text}")
     };
     url::Url::parse(&with_scheme).is_ok_and(|url| {
-        url.scheme() == "http"
+        url.scheme() == scheme
             && url.host_str().is_some_and(|host| !host.is_empty())
             && url.username().is_empty()
             && url.password().is_none()
+            && (!is_secured || (url.port().is_some() && endpoint(text).is_some()))
     })
 }

@@ -19,6 +19,18 @@ pub(super) enum Failure {
     Unknown(Source),
 }
 
+/// Whether etcd refused, without applying it, a request whose login is from before its users or
+/// roles were changed.
+pub(super) fn is_of_stale_login(error: &etcd_client::Error) -> bool {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => {
+            status.code() == Code::InvalidArgument
+                && status.message().contains("revision of auth store is old")
+        }
+        _ => false,
+    }
+}
+
 impl Failure {
     pub(super) fn of(error: etcd_client::Error) -> Self {
         match error {

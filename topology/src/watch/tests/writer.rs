@@ -184,5 +184,7 @@ pub(super) fn shard(name: &str) -> Shard {
         version: 1,
         created_at: SystemTime::UNIX_EPOCH,
         updated_at: SystemTime::UNIX_EPOCH,
+        lineage: None,
+        promotion: None,
     }
 }
