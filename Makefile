@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test alerts clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -52,6 +52,10 @@ torture: tools ## the leader killed at every step, faults of all parts, many cut
 
 images-test: ## build the images and run the Compose file in an engine of its own; as root
 	@PROFILE=$(or $(IMAGE_PROFILE),dev) scripts/images/test.sh
+
+alerts: drivers ## each alert provoked once, in a real Prometheus against a live system
+	cargo build --workspace --bins --features manager/failpoints,router/failpoints
+	cargo test -p tests --test e2e -- --ignored observe:: --nocapture
 
 clean: ## remove everything that was built
 	cargo clean

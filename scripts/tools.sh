@@ -11,6 +11,7 @@
 # node-postgres by npm, below <target>/tools; and what the tests of the deployment need:
 #
 #   HAProxy, nginx                                from Debian's packages; neither is started
+#   Prometheus                                    checks rules and dashboards; not started either
 #   kustomize                                     unpacked below <target>/tools
 #   kubernetes-validate                           the API schemas of Kubernetes, from PyPI, as well
 #
@@ -112,6 +113,7 @@ missing_drivers() {
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || echo libnginx-mod-stream
     has systemd-analyze || echo systemd
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    { has promtool && has prometheus; } || echo prometheus
 }
 
 missing_packages() {
@@ -163,7 +165,7 @@ install_packages() {
         forbid_main_cluster
     fi
     local server
-    for server in pgbouncer haproxy nginx docker; do
+    for server in pgbouncer haproxy nginx docker prometheus; do
         if [[ " ${packages[*]} " == *" $server"* ]]; then
             forbid_service "$server"
         fi

@@ -1,17 +1,20 @@
 //! Builds everything in order and stops it in the opposite one; the only file that knows all
 //! modules.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::access::gate::Gate;
+use axum::middleware::from_fn_with_state;
+use platform::access::gate::{self, Gate, Guard};
+use platform::access::{Need, Role};
 use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
 use topology::access;
-use topology::store::{EtcdStore, Store, etcd};
+use topology::store::{EtcdStore, MeteredStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::Auth;
@@ -33,6 +36,7 @@ use crate::{audit, backup_age, commit, failover, grpc, recovery, reshard, rest, 
 
 mod files;
 mod report;
+mod watched;
 
 use files::Files;
 
@@ -49,6 +53,9 @@ pub enum Error {
     /// Logging.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// Traces.
+    #[error("observability.enable_tracing")]
+    Trace(#[from] platform::trace::Error),
     /// The TLS files.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -77,7 +84,11 @@ impl Error {
     #[must_use]
     pub fn is_of_config(&self) -> bool {
         match self {
-            Self::Telemetry(_) | Self::Tls(_) | Self::Metadata(_) | Self::KeySet(_) => true,
+            Self::Telemetry(_)
+            | Self::Trace(_)
+            | Self::Tls(_)
+            | Self::Metadata(_)
+            | Self::KeySet(_) => true,
             Self::Listen(_) | Self::Metrics(_) | Self::Descriptors(_) | Self::Signals(_) => false,
         }
     }
@@ -111,25 +122,24 @@ struct Running {
 ///
 /// # Errors
 /// What kept it from starting.
-pub async fn run(config: Config) -> Result<(), Error> {
-    let log = telemetry::Config {
-        level: config.observability.log_level.clone(),
-        ..telemetry::Config::default()
-    };
-    let _level = telemetry::init(&log)?;
-    let running = start(&config).await?;
+pub async fn run(config: Config, path: PathBuf) -> Result<(), Error> {
+    let logging = watched::log(&config.observability)?;
+    let _unsent = watched::trace(&config.observability)?;
+    let hangup = lifecycle::hangup()?;
+    let running = start(&config, logging.clone()).await?;
+    let stop_following = running.stops.background.clone();
+    let follow = watched::follow(hangup, path, logging, stop_following);
+    drop(running.tasks.spawn("hangup", follow));
     lifecycle::terminated().await?;
     stop(running, config.shutdown.drain_deadline).await;
     Ok(())
 }
 
-async fn start(config: &Config) -> Result<Running, Error> {
-    if config.observability.enable_tracing {
-        tracing::warn!("traces are not exported by this release, observability.enable_tracing");
-    }
+async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, Error> {
     let metrics = Metrics::try_new()?;
     let files = Files::load(config, &metrics.registry)?;
     let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+    let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, &metrics.registry)?);
     let ports = bind(config, files.acceptor.clone()).await?;
     let grpc_address = config.grpc.advertised(ports.grpc.local_addr().port());
     let running = Running {
@@ -162,7 +172,14 @@ async fn start(config: &Config) -> Result<Running, Error> {
 
     let service = Service::new(service);
     let version = env!("CARGO_PKG_VERSION");
+    let guard = Guard {
+        gate: service.gate(),
+        need: Need::Role(Role::Operator),
+    };
+    let level = telemetry::level::router("/api/v1/log-level", logging);
+    let level = level.route_layer(from_fn_with_state(guard, gate::check));
     let http = rest::router(service.clone(), metrics.clone())
+        .merge(level)
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let http = config.cors.apply(http);
@@ -204,6 +221,7 @@ async fn operations(
     let (tasks, shutdown) = (&running.tasks, &running.stops.background);
     let identity = identity(grpc_address);
     let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+    topology::watch::metrics::register(&topology, &metrics.registry)?;
     let ttl = config.leader.lease_ttl;
     let (candidate, leader) = Candidate::new(Arc::clone(&store), identity.clone(), ttl);
     let shards_config = shards_config(config, files);
@@ -229,6 +247,7 @@ async fn operations(
         settings: job_settings(config),
         metrics: metrics.reshard.clone(),
     });
+    metrics.reshard.wal_limit(context.settings.max_wal_retained);
     let recovery = recovering(&context, &leader, metrics)?;
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());

@@ -95,6 +95,8 @@ pub struct Observability {
     pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
+    /// A file that is logged to beside standard output.
+    pub log_file: Option<String>,
 }
 
 /// How the process ends.
@@ -218,12 +220,14 @@ impl Observability {
         if let Err(error) = platform::telemetry::check_level(&log_level) {
             section.violation("log_level", error.to_string());
         }
+        let log_file = section.optional_text("log_file");
         section.finish();
         Self {
             metrics_port,
             metrics_tls,
             enable_tracing,
             log_level,
+            log_file,
         }
     }
 }

@@ -69,6 +69,11 @@ impl Forwarder {
         let channel = self.channel(leader)?;
         let mut request = Request::new(message);
         *request.metadata_mut() = MetadataMap::from_headers(caller.headers(&self.own_id));
+        if let Some(here) = platform::trace::present()
+            && let Ok(value) = here.traceparent().parse()
+        {
+            request.metadata_mut().insert("traceparent", value);
+        }
         let called = tokio::time::timeout(ANSWER_TIMEOUT, call(channel, request)).await;
         let answer = called.unwrap_or_else(|_| {
             let text = "the leader did not answer in time";

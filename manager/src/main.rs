@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
     if arguments.health {
         return health(&config);
     }
-    match app::run(config).await {
+    match app::run(config, arguments.config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error_chain(&error));

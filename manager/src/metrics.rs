@@ -21,6 +21,8 @@ pub struct Metrics {
     pub catalog_version: IntGauge,
     /// 1 while this manager leads.
     pub is_leader: IntGauge,
+    /// The term of whoever leads, as this manager knows it; 0 when nobody does.
+    pub leader_term: IntGauge,
     /// 1 for a shard whose primary answered the last probe, else 0.
     pub shard_health: IntGaugeVec,
     /// Jobs that move data.
@@ -44,6 +46,10 @@ impl Metrics {
                 "Epoch of the topology that this process has seen",
             )?,
             is_leader: IntGauge::new("manager_is_leader", "1 while this manager leads, else 0")?,
+            leader_term: IntGauge::new(
+                "manager_leader_term",
+                "Term of the manager that leads, as this one knows it; 0 when none does",
+            )?,
             shard_health: IntGaugeVec::new(
                 Opts::new(
                     "shard_health_status",
@@ -67,6 +73,7 @@ impl Metrics {
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.catalog_version.clone()))?;
         registry.register(Box::new(metrics.is_leader.clone()))?;
+        registry.register(Box::new(metrics.leader_term.clone()))?;
         registry.register(Box::new(metrics.shard_health.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.durations.clone()))?;

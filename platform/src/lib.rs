@@ -23,6 +23,7 @@ pub mod secret;
 pub mod serve;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 
 #[cfg(test)]
 mod captured_log;

@@ -2,10 +2,14 @@
 //!
 //! Each module registers its own metrics; nothing here knows their names.
 
+mod on_scrape;
+
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
 use crate::telemetry::error_chain;
+
+pub use on_scrape::register_on_scrape;
 
 /// The buckets of latency histograms, in seconds: 50 us (a routed point read's own cost) to 10 s
 /// (beyond any default time-out).

@@ -9,6 +9,8 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tracing::Instrument as _;
 
+use crate::trace;
+
 /// The header that carries the id both ways.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -62,7 +64,13 @@ pub async fn assign(mut request: Request, next: Next) -> Response {
         request_id = id.as_str(),
         method = %request.method(),
         path = request.uri().path(),
+        trace_id = tracing::field::Empty,
     );
+    let traced = trace::of_request(request.method(), request.uri().path(), request.headers());
+    let here = traced.as_ref().map(trace::Span::here);
+    if let Some(here) = &here {
+        span.record("trace_id", here.trace_id());
+    }
     let header = HeaderValue::from_str(id.as_str());
     if let Ok(value) = &header {
         // What a handler sends on is the id that is logged here.
@@ -71,7 +79,13 @@ pub async fn assign(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(id);
     async move {
         let started = tokio::time::Instant::now();
-        let mut response = next.run(request).await;
+        let mut response = match here {
+            Some(here) => here.scope(next.run(request)).await,
+            None => next.run(request).await,
+        };
+        if let Some(mut traced) = traced {
+            trace::answered(&mut traced, response.status(), response.headers());
+        }
         let status = response.status();
         let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         if status == StatusCode::INTERNAL_SERVER_ERROR {

@@ -4,10 +4,18 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt as _};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+mod file;
+pub mod level;
+
+use file::LogFile;
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +36,8 @@ pub struct Config {
     pub level: String,
     /// How events are written.
     pub format: Format,
+    /// A file that they are written to beside standard output.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -35,6 +45,7 @@ impl Default for Config {
         Self {
             level: "info".to_owned(),
             format: Format::Auto,
+            file: None,
         }
     }
 }
@@ -51,6 +62,14 @@ pub enum Error {
         /// The text that was given.
         given: String,
     },
+    /// The file cannot be written.
+    #[error("log file {path:?} cannot be written: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// Logging was begun before in this process.
     #[error("logging is set up already")]
     AlreadySetUp,
@@ -61,7 +80,11 @@ pub enum Error {
 
 /// Changes the level of a running process.
 #[derive(Clone)]
-pub struct Handle(reload::Handle<EnvFilter, Registry>);
+pub struct Handle {
+    filter: reload::Handle<EnvFilter, Registry>,
+    level: Arc<Mutex<String>>,
+    file: Option<LogFile>,
+}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +98,28 @@ impl Handle {
     /// # Errors
     /// [`Error::UnknownLevel`], and then nothing changes.
     pub fn set_level(&self, level: &str) -> Result<(), Error> {
-        self.0.reload(filter(level)?).map_err(|_| Error::Ended)
+        let wanted = filter(level)?;
+        self.filter.reload(wanted).map_err(|_| Error::Ended)?;
+        level.clone_into(&mut self.level.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// The level that is logged at.
+    #[must_use]
+    pub fn level(&self) -> String {
+        self.level
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Goes on in the file that has the log's name now, after it was rotated.
+    pub fn reopen(&self) {
+        if let Some(file) = &self.file
+            && let Err(error) = file.reopen()
+        {
+            tracing::error!(%error, "log file not opened anew, going on in the old one");
+        }
     }
 }
 
@@ -84,7 +128,18 @@ impl Handle {
 /// # Errors
 /// An unknown level, or a second call in one process.
 pub fn init(config: &Config) -> Result<Handle, Error> {
-    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+    let (filter, reload) = reload::Layer::new(filter(&config.level)?);
+    let file = config.file.clone().map(|path| {
+        LogFile::open(path.clone()).map_err(|error| Error::File {
+            path,
+            reason: error.to_string(),
+        })
+    });
+    let file = file.transpose()?;
+    let writer = match &file {
+        None => BoxMakeWriter::new(std::io::stdout),
+        Some(file) => BoxMakeWriter::new(std::io::stdout.and(file.clone())),
+    };
     let terminal = std::io::stdout().is_terminal();
     let text = match config.format {
         Format::Json => false,
@@ -92,7 +147,9 @@ pub fn init(config: &Config) -> Result<Handle, Error> {
         Format::Auto => terminal,
     };
     // A closed standard output must not turn into writes to standard error, event by event.
-    let events = tracing_subscriber::fmt::layer().log_internal_errors(false);
+    let events = tracing_subscriber::fmt::layer()
+        .log_internal_errors(false)
+        .with_writer(writer);
     let events = if text {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         events.with_ansi(colours).boxed()
@@ -107,7 +164,11 @@ pub fn init(config: &Config) -> Result<Handle, Error> {
     let subscriber = Registry::default().with(filter).with(events);
     subscriber.try_init().map_err(|_| Error::AlreadySetUp)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(Handle(handle))
+    Ok(Handle {
+        filter: reload,
+        level: Arc::new(Mutex::new(config.level.clone())),
+        file,
+    })
 }
 
 /// Whether a text is a level or a list of directives, for checking a configuration.

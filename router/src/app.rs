@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use platform::access::gate::Gate;
+use axum::middleware::from_fn_with_state;
+use platform::access::gate::{self, Gate, Guard};
+use platform::access::{Need, Role};
 use platform::bearer::{KeySet, Verifier};
 use platform::probe::Readiness;
 use platform::rates::Limiter;
@@ -14,8 +16,8 @@ use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
 use topology::access;
-use topology::store::Store;
 use topology::store::etcd::EtcdStore;
+use topology::store::{MeteredStore, Store};
 use topology::watch::{Backoff, Follower};
 
 use crate::auth::{self, Users};
@@ -41,6 +43,7 @@ use crate::view::Keeper;
 use crate::{health, ingress, replica};
 
 mod files;
+mod watched;
 
 use files::Files;
 
@@ -59,11 +62,8 @@ const MAX_REQUEST: Duration = Duration::from_secs(3600);
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
-    let logging = telemetry::Config {
-        level: config.observability.log_level.clone(),
-        ..telemetry::Config::default()
-    };
-    let logging = telemetry::init(&logging)?;
+    let logging = watched::log(&config.observability)?;
+    let _unsent = watched::trace(&config.observability).context("observability.enable_tracing")?;
     tracing::info!(version = VERSION, config = %path.display(), "starting");
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
@@ -114,9 +114,6 @@ fn warn_about(config: &Config) {
              do everything"
         );
     }
-    if config.observability.enable_tracing {
-        tracing::warn!("enable_tracing is set: spans are not exported by this version");
-    }
     if config.pgwire.auth == crate::config::AuthMethod::Trust {
         tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
     } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
@@ -137,6 +134,8 @@ struct Parts {
     keeper: Keeper,
     topology: topology::watch::View,
     readiness: Readiness,
+    logging: telemetry::Handle,
+    hangup: tokio::signal::unix::Signal,
     tls: Option<Acceptor>,
     doors: Doors,
     keepers: Keepers,
@@ -228,7 +227,9 @@ impl Parts {
         (fronts, files): (&Shutdown, &Files),
     ) -> anyhow::Result<Self> {
         let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+        let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, registry)?);
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
+        topology::watch::metrics::register(&topology, registry)?;
         let barrier = Barrier::default();
         let address = config.pgwire.advertise_address.clone();
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
@@ -271,7 +272,7 @@ impl Parts {
             statements: Statements::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
-            reload: Reload::new(path, config.clone(), tls.clone(), logging),
+            reload: Reload::new(path, config.clone(), tls.clone(), logging.clone()),
             forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
@@ -285,6 +286,8 @@ impl Parts {
             keeper,
             topology,
             readiness: nothing_read(),
+            logging,
+            hangup: platform::lifecycle::hangup().context("signal handlers")?,
             tls,
             doors,
             keepers,
@@ -303,11 +306,17 @@ impl Parts {
             keeper,
             topology,
             readiness,
+            logging,
+            hangup,
             tls: _,
             doors: _,
             keepers,
         } = self;
         keepers.start(tasks, ground);
+        tasks.spawn(
+            "hangup",
+            watched::follow(hangup, Arc::clone(&front), logging, ground.clone()),
+        );
         tasks.spawn("topology", follower.run(ground.clone()));
         tasks.spawn("users", users.run(ground.clone()));
         tasks.spawn("peers", peers.run(ground.clone()));
@@ -372,6 +381,13 @@ impl Sockets {
         let readiness = parts.readiness.clone();
         let doors = &parts.doors;
         let http = ingress::http::router(Arc::clone(&executor), readiness.clone(), doors);
+        // What may be changed of a running router is an operator's to change.
+        let guard = Guard {
+            gate: doors.gate.clone(),
+            need: Need::Role(Role::Operator),
+        };
+        let level = telemetry::level::router("/v1/log-level", parts.logging.clone());
+        let http = http.merge(level.route_layer(from_fn_with_state(guard, gate::check)));
         let grpc = ingress::grpc::router(executor, readiness, doors);
         serve_requests("http", self.http, http, config, serving, shutdown);
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);

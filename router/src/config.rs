@@ -83,6 +83,10 @@ pub struct Observability {
     pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
+    /// A file that is logged to beside standard output.
+    pub log_file: Option<String>,
+    /// How long a request may take a shard without being logged.
+    pub slow_query: Duration,
 }
 
 /// How the process ends.
@@ -197,12 +201,16 @@ impl Observability {
         if let Some(level) = env.get("LOG_LEVEL") {
             log_level.clone_from(level);
         }
+        let log_file = section.optional_text("log_file");
+        let slow_query = section.duration("slow_query", Duration::from_secs(5), false);
         section.finish();
         Self {
             metrics_port,
             metrics_tls,
             enable_tracing,
             log_level,
+            log_file,
+            slow_query,
         }
     }
 }

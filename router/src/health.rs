@@ -31,9 +31,7 @@ async fn round(core: &Core) {
     let serving = core.view.load();
     let pools = serving.all().iter();
     let probes = pools.map(|pool| async move { (pool.shard(), probe(pool).await) });
-    for (shard, healthy) in join_all(probes).await {
-        core.metrics.health(shard, healthy);
-    }
+    core.metrics.health(join_all(probes).await.into_iter());
 }
 
 /// Whether a backend can be had, or all are busy, which only a living shard keeps them. It does

@@ -25,6 +25,7 @@ pub mod route;
 pub mod scatter;
 pub mod schema;
 pub mod session;
+pub mod slow;
 pub mod stream;
 pub mod threads;
 pub mod twopc;

@@ -186,6 +186,11 @@ impl Managers {
         let channel = self.channel(&address)?;
         let mut request = Request::new(message);
         self.authorize(request.metadata_mut());
+        if let Some(here) = platform::trace::present()
+            && let Ok(value) = here.traceparent().parse()
+        {
+            request.metadata_mut().insert("traceparent", value);
+        }
         match tokio::time::timeout(ANSWER_TIMEOUT, call(channel, request)).await {
             Ok(Ok(epoch)) => Ok(epoch),
             Ok(Err(status)) => Err(error_of(address, &status)),

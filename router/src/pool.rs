@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use platform::trace::{self, Role};
 use topology::{Endpoint, Shard, ShardId};
 
 mod backend;
@@ -23,6 +24,7 @@ mod roster;
 pub mod settings;
 mod shelf;
 mod succession;
+pub mod traced;
 
 pub use backend::{Backend, CancelTarget, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
@@ -175,7 +177,7 @@ impl Pool {
             .retry_connection(false)
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(connector.clone());
-        let metrics = metrics.of_shard(&shard);
+        let (all, metrics) = (metrics, metrics.of_shard(&shard));
         let gate = Gate::new(config.max_connections, config.max_waiting);
         let shared = Shared {
             shard,
@@ -189,9 +191,9 @@ impl Pool {
             succession,
             cut: AtomicBool::new(false),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Arc::new(shared);
+        all.track(&shared);
+        Self { shared }
     }
 
     /// The server behind the pool.
@@ -236,13 +238,26 @@ impl Pool {
             );
             return Err(Error::Unreachable { shard, reason });
         }
-        let lease = self.borrow().await?;
+        let lease = self.borrow_traced().await?;
         // Should it have been cut meanwhile, nothing is sent to its server any more.
         if self.is_cut() {
             let shard = shared.shard.clone();
             return Err(Error::Retired { shard });
         }
         Ok(lease)
+    }
+
+    async fn borrow_traced(&self) -> Result<Lease, Error> {
+        let span = trace::child("pool wait", Role::Internal);
+        let Some(mut span) = span else {
+            return self.borrow().await;
+        };
+        span.set("sharding.shard_id", self.shared.shard.to_string());
+        let borrowed = Box::pin(self.borrow()).await;
+        if borrowed.is_err() {
+            span.fail("no_backend");
+        }
+        borrowed
     }
 
     async fn borrow(&self) -> Result<Lease, Error> {

@@ -40,7 +40,7 @@ pub use cursor::{Declared, Fetched, declared, fetched};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall, is_aggregate};
-pub use hint::{CONSISTENCIES, Hints, parameters};
+pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};

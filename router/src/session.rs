@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use platform::Shutdown;
+use platform::{Shutdown, trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::frontend::tag;
 use wire::limits::MAX_SMALL_MESSAGE_BYTES;
@@ -58,6 +59,7 @@ mod shape;
 mod sharding;
 mod simple;
 mod state;
+mod traced;
 mod waiting;
 
 pub use forward::Forwarder;
@@ -143,6 +145,12 @@ pub struct Session {
     /// By which topology the statement was routed that was refused last.
     routed: topology::Epoch,
     batch: Batch,
+    /// The trace of the batch, where it is traced.
+    trace: Option<trace::Span>,
+    /// How long the present request has taken shards, at most.
+    took: Duration,
+    /// What a batch sent to a shard last.
+    asked: Option<Arc<Prepared>>,
     portals: Portals,
     clock: Clock,
     /// Entered only where something is logged.
@@ -169,6 +177,8 @@ struct Flight {
     effects: Vec<Effect>,
     /// What has to hold still when it is written.
     routed: Option<again::Routed>,
+    /// What brought it to its shard.
+    route: crate::pool::metrics::Route,
     /// Whether it takes from the backend what the router has left with it.
     strips: bool,
 }
@@ -249,7 +259,7 @@ impl Session {
                 error = patience.ends() => {
                     // A transaction is rolled back by its backend's end.
                     self.close_backend();
-                    self.front.core.metrics.refused(error.sqlstate());
+                    self.front.core.metrics.failed(&error);
                     self.fatal(&error).await?;
                     return Ok(());
                 }
@@ -276,7 +286,12 @@ impl Session {
     async fn handle_all(&mut self, mut frame: Frame) -> Result<bool, Ended> {
         loop {
             self.clock.start();
-            if !self.handle(frame).await? {
+            let goes_on = if trace::is_on() {
+                Box::pin(self.handle_traced(frame)).await?
+            } else {
+                self.handle(frame).await?
+            };
+            if !goes_on {
                 return Ok(false);
             }
             if self.is_idle() {
@@ -299,9 +314,14 @@ impl Session {
             return Ok(false);
         }
         match frame.tag() {
-            b'Q' => self.simple_query(&frame).await?,
-            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' | b'S' => {
+            b'Q' => {
+                self.simple_query(&frame).await?;
+                self.note_answered(&frame);
+            }
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => self.extended_message(&frame).await?,
+            b'S' => {
                 self.extended_message(&frame).await?;
+                self.note_answered(&frame);
             }
             b'X' => return Ok(false),
             // Copy messages outside of a copy are ignored, as PostgreSQL ignores them.

@@ -23,6 +23,7 @@ mod lifecycle;
 mod manager;
 mod metrics;
 mod moving;
+mod observe;
 mod outage;
 mod pgwire;
 mod replicas;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         grpc::trials(&suite),
         balance::trials(&suite),
         metrics::trials(&suite),
+        observe::trials(&suite),
         harness::trials(&suite),
         hold::trials(&suite),
         moving::trials(&suite),

@@ -10,9 +10,11 @@ use bytes::Bytes;
 
 pub mod etcd;
 pub mod memory;
+mod metered;
 
 pub use etcd::EtcdStore;
 pub use memory::MemoryStore;
+pub use metered::MeteredStore;
 
 /// A store-wide version; every committed transaction gets a greater one. 0 means "never".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

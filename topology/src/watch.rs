@@ -24,6 +24,7 @@ pub use view::{Freshness, View};
 mod backoff;
 pub mod grants;
 mod load;
+pub mod metrics;
 mod view;
 
 #[cfg(test)]

@@ -44,8 +44,12 @@ impl Report {
         self.metrics
             .catalog_version
             .set(i64::try_from(epoch).unwrap_or(i64::MAX));
-        let leads = self.leader.standing().is_leading();
-        self.metrics.is_leader.set(i64::from(leads));
+        let standing = self.leader.standing();
+        self.metrics.is_leader.set(standing.is_leading().into());
+        let term = standing.leader().map_or(0, |leader| leader.term.0);
+        self.metrics
+            .leader_term
+            .set(i64::try_from(term).unwrap_or(i64::MAX));
         let read = if self.topology.is_loaded() {
             Ok(())
         } else {

@@ -33,6 +33,9 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.in_doubt.clone()))?;
         registry.register(Box::new(metrics.recovered.clone()))?;
+        for resolution in [Resolution::Commit, Resolution::RollBack] {
+            let _zero = metrics.recovered.with_label_values(&[resolution.as_str()]);
+        }
         Ok(metrics)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use platform::TaskGroup;
 use platform::failpoint;
 use platform::telemetry::error_chain;
+use platform::trace::{Named, Role, Span};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use topology::Term;
@@ -14,7 +15,7 @@ use topology::store::{Revision, Store};
 
 use self::hands::Hands;
 use super::copy::governor::Limits;
-use super::ids::LegId;
+use super::ids::{JobId, LegId};
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};
 use super::metrics::Metrics;
@@ -215,6 +216,7 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
     let id = leg.0.id.clone();
     let mut hands = Hands::new(context, term, leg, options, progress, report);
     let mut failures = 0;
+    let traces = Named::of(&trace_of(&id.job));
     loop {
         let step = machine.step();
         if step == Step::End {
@@ -223,6 +225,7 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
         hands.tell(|report| report.step = step);
         failpoint::pass("before", &step_name(step));
         let begun = Instant::now();
+        let span = traced(&traces, step);
         let Some(outcome) = attend(&mut hands, &mut machine, &mut orders, failures).await else {
             continue; // Something else is wanted.
         };
@@ -230,6 +233,7 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
             let millis = begun.elapsed().as_secs_f64() * 1e3;
             tracing::info!(leg = %id, step = step_name(step), millis, "step of a cutover");
         }
+        end(span, outcome.as_ref());
         let event = match outcome {
             Ok(()) => {
                 failpoint::pass("after", &step_name(step));
@@ -259,6 +263,29 @@ pub async fn drive(context: Arc<Context>, assignment: Assignment) -> Ended {
         if machine.step() == Step::Stay {
             hands.tell(|report| report.trouble = None);
         }
+    }
+}
+
+/// The name of a job's trace: whoever leads adds to the same one.
+pub(super) fn trace_of(job: &JobId) -> String {
+    format!("reshard job {job}")
+}
+
+/// The span of a step; staying where it is, is none.
+fn traced(traces: &Option<Named>, step: Step) -> Option<Span> {
+    let here = traces.as_ref().filter(|_| step != Step::Stay)?.here();
+    here.begin(format!("reshard {}", step_name(step)), Role::Internal)
+}
+
+/// A step has ended. What went wrong may name keys, so that only how it did is told.
+fn end(span: Option<Span>, outcome: Result<&(), &Trouble>) {
+    if let (Some(mut span), Err(trouble)) = (span, outcome) {
+        span.fail(match trouble.kind {
+            TroubleKind::Passing => "passing",
+            TroubleKind::Lasting => "lasting",
+            TroubleKind::Deposed => "deposed",
+            TroubleKind::Unknown => "unknown",
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use platform::telemetry::error_chain;
+use platform::trace::Named;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -16,9 +17,10 @@ use topology::store::{Compare, Op, Revision, Txn};
 use topology::{Epoch, Term, keys};
 
 use super::api::{Error, JobView, Request, Status};
-use super::driver::{Assignment, Context, Ended, Orders, Report, drive};
+use super::driver::{Assignment, Context, Ended, Orders, Report, drive, trace_of};
 use super::leg::{JobProgress, Leg, LegProgress};
 use super::machine::{Goal, Phase, Side, Step};
+use super::metrics::Pulse;
 use super::progress::{Progress, Reading};
 use super::record::Job;
 use super::view::{self, step_name};
@@ -119,6 +121,7 @@ pub struct Runner {
     drivers: Drivers,
     /// The rows at the last look, for the rate.
     last_rows: u64,
+    pulse: Pulse,
     /// The epoch of the last record.
     written: Epoch,
 }
@@ -149,6 +152,7 @@ impl Runner {
             running: BTreeMap::new(),
             drivers: FuturesUnordered::new(),
             last_rows: 0,
+            pulse: Pulse::default(),
             written: Epoch::default(),
         }
     }
@@ -157,7 +161,17 @@ impl Runner {
     pub async fn run(mut self) -> Over {
         let over = self.run_to_end().await;
         let has_ended = over == Over::Done;
-        self.context.metrics.forget(&self.stored.view(), has_ended);
+        let view = self.stored.view();
+        self.context.metrics.forget(&view, has_ended);
+        if has_ended {
+            let root = Named::of(&trace_of(&view.id))
+                .and_then(|trace| trace.root("reshard job", view.created_at));
+            if let Some(mut root) = root {
+                root.set("sharding.job_id", view.id.to_string());
+                root.set("sharding.job_kind", view.kind.to_string());
+                root.set("sharding.job_status", view.status.as_str());
+            }
+        }
         over
     }
 
@@ -470,7 +484,8 @@ impl Runner {
         self.last_rows = rows;
         let rate = f64::from(moved) / PROGRESS_INTERVAL.as_secs_f64();
         let progress = JobProgress { legs, rate };
-        self.context.metrics.job(&self.stored.view());
+        let view = self.stored.view();
+        self.context.metrics.job(&view, &mut self.pulse);
         if progress == self.stored.progress {
             return;
         }

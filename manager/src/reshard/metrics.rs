@@ -1,12 +1,15 @@
 //! What jobs say in the metrics.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
+use topology::ShardId;
 
 use super::api::{JobView, Status};
+use super::ids::JobId;
 
 /// Upper bounds of the pauses' buckets, in seconds.
 const PAUSES: [f64; 13] = [
@@ -24,6 +27,32 @@ pub struct Metrics {
     pauses: HistogramVec,
     comparisons: IntCounterVec,
     restarts: IntCounter,
+    moved_at: GaugeVec,
+    wal: IntGaugeVec,
+    wal_limit: IntGauge,
+}
+
+/// How a job was when it was looked at last.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Pulse {
+    state: String,
+    progress: f64,
+    rows: u64,
+}
+
+impl Pulse {
+    /// Whether something has been done since the last look, or nothing is to be done for now.
+    fn beats(&mut self, view: &JobView) -> bool {
+        let now = Self {
+            state: view.state.clone(),
+            progress: view.progress,
+            rows: view.keys_migrated,
+        };
+        let rests = view.is_settled || view.status == Status::Paused;
+        let moves = rests || view.rate > 0.0 || now != *self;
+        *self = now;
+        moves
+    }
 }
 
 impl Metrics {
@@ -32,7 +61,7 @@ impl Metrics {
     /// # Errors
     /// When a name is invalid or taken.
     pub fn try_new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["job"]);
+        let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["job_id"]);
         let counter = |name, help, label| IntCounterVec::new(Opts::new(name, help), &[label]);
         let pauses = HistogramOpts::new(
             "reshard_pause_seconds",
@@ -50,7 +79,7 @@ impl Metrics {
             )?,
             status: IntGaugeVec::new(
                 Opts::new("reshard_job_status", "1 for the status of a running job"),
-                &["job", "status"],
+                &["job_id", "status"],
             )?,
             ended: counter("reshard_jobs_ended_total", "Jobs that ended", "status")?,
             pauses: HistogramVec::new(pauses.buckets(PAUSES.to_vec()), &["result"])?,
@@ -58,6 +87,21 @@ impl Metrics {
                 "reshard_comparisons_total",
                 "Comparisons of both sides of a job",
                 "result",
+            )?,
+            moved_at: gauge(
+                "reshard_job_last_progress_timestamp_seconds",
+                "When a running job last got on, or had nothing to do until somebody asks",
+            )?,
+            wal: IntGaugeVec::new(
+                Opts::new(
+                    "reshard_job_wal_retained_bytes",
+                    "Log that a shard keeps for a running job",
+                ),
+                &["job_id", "shard_id"],
+            )?,
+            wal_limit: IntGauge::new(
+                "reshard_wal_retained_limit_bytes",
+                "Log that a shard may keep for a job before the job is given up",
             )?,
             restarts: IntCounter::new(
                 "reshard_step_failures_total",
@@ -72,12 +116,35 @@ impl Metrics {
         registry.register(Box::new(metrics.pauses.clone()))?;
         registry.register(Box::new(metrics.comparisons.clone()))?;
         registry.register(Box::new(metrics.restarts.clone()))?;
+        registry.register(Box::new(metrics.moved_at.clone()))?;
+        registry.register(Box::new(metrics.wal.clone()))?;
+        registry.register(Box::new(metrics.wal_limit.clone()))?;
+        metrics.begin_at_zero();
         Ok(metrics)
     }
 
+    /// Counts begin at 0, not with the first of their kind: else a rate misses it.
+    fn begin_at_zero(&self) {
+        for status in Status::ALL.into_iter().filter(|status| status.is_final()) {
+            let _zero = self.ended.with_label_values(&[status.as_str()]);
+        }
+        for result in ["done", "aborted"] {
+            let _zero = self.pauses.with_label_values(&[result]);
+        }
+        for result in ["equal", "different"] {
+            let _zero = self.comparisons.with_label_values(&[result]);
+        }
+    }
+
     /// How a job is.
-    pub(super) fn job(&self, view: &JobView) {
+    pub(super) fn job(&self, view: &JobView, pulse: &mut Pulse) {
         let id = view.id.as_str();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        if let (true, Ok(now)) = (pulse.beats(view), now) {
+            self.moved_at
+                .with_label_values(&[id])
+                .set(now.as_secs_f64());
+        }
         self.progress.with_label_values(&[id]).set(view.progress);
         self.rate.with_label_values(&[id]).set(view.rate);
         let lag = view.lag.as_secs_f64();
@@ -95,12 +162,27 @@ impl Metrics {
         drop(self.progress.remove_label_values(&[id]));
         drop(self.rate.remove_label_values(&[id]));
         drop(self.lag.remove_label_values(&[id]));
+        drop(self.moved_at.remove_label_values(&[id]));
+        for shard in view.source_shards.iter().chain(&view.target_shards) {
+            drop(self.wal.remove_label_values(&[id, shard.as_str()]));
+        }
         for status in Status::ALL {
             drop(self.status.remove_label_values(&[id, status.as_str()]));
         }
         if has_ended {
             self.ended.with_label_values(&[view.status.as_str()]).inc();
         }
+    }
+
+    /// What a shard keeps of its log for a job.
+    pub(super) fn wal_retained(&self, job: &JobId, shard: &ShardId, bytes: u64) {
+        let gauge = self.wal.with_label_values(&[job.as_str(), shard.as_str()]);
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The most that it may keep.
+    pub fn wal_limit(&self, bytes: u64) {
+        self.wal_limit.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A cutover ended.

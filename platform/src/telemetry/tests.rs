@@ -20,7 +20,12 @@ fn a_process_that_logs() {
         Ok(_) | Err(_) => return,
     };
     let level = "info".to_owned();
-    let handle = init(&Config { level, format }).unwrap();
+    let handle = init(&Config {
+        level,
+        format,
+        file: None,
+    })
+    .unwrap();
     assert_eq!(init(&Config::default()).unwrap_err(), Error::AlreadySetUp);
     assert_eq!(format!("{handle:?}"), "telemetry::Handle");
     tracing::info_span!("request", request_id = "r1").in_scope(|| {
@@ -134,7 +139,11 @@ fn a_level_is_a_word_or_directives() {
     let expected = "log level \"inof\" is none of off, error, warn, info, debug, trace, \
                     nor directives such as \"info,module=debug\"";
     assert_eq!(text, expected);
-    let Config { level, format } = Config::default();
+    let Config {
+        level,
+        format,
+        file: _,
+    } = Config::default();
     assert_eq!((level.as_str(), format), ("info", Format::Auto));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use platform::tls::client::Mode;
 
-use crate::config::{AuthMethod, Config, ReplicaPolicy};
+use crate::config::{AuthMethod, Config, Observability, ReplicaPolicy};
 
 /// One field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,19 +136,6 @@ fn ground(config: &Config) -> Vec<Setting> {
         fixed("security.enable_tls", &security.tls.is_some()),
         fixed("security.enable_rbac", &security.enable_rbac),
         fixed(
-            "observability.metrics_port",
-            &config.observability.metrics_port,
-        ),
-        fixed(
-            "observability.metrics_tls",
-            &config.observability.metrics_tls,
-        ),
-        fixed(
-            "observability.enable_tracing",
-            &config.observability.enable_tracing,
-        ),
-        changeable("observability.log_level", &config.observability.log_level),
-        fixed(
             "shutdown.drain_deadline",
             &time(config.shutdown.drain_deadline),
         ),
@@ -165,7 +152,26 @@ fn ground(config: &Config) -> Vec<Setting> {
             ),
         ]);
     }
+    list.extend(shown(&config.observability));
     list
+}
+
+/// What a router shows of itself.
+fn shown(observability: &Observability) -> [Setting; 6] {
+    [
+        fixed("observability.metrics_port", &observability.metrics_port),
+        fixed("observability.metrics_tls", &observability.metrics_tls),
+        fixed(
+            "observability.enable_tracing",
+            &observability.enable_tracing,
+        ),
+        changeable("observability.log_level", &observability.log_level),
+        fixed(
+            "observability.log_file",
+            &observability.log_file.as_deref().unwrap_or_default(),
+        ),
+        fixed("observability.slow_query", &time(observability.slow_query)),
+    ]
 }
 
 #[cfg(test)]

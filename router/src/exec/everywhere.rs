@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::exchange::error_of;
+use crate::metrics::Decision;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
 use crate::query::{Class, Ddl, Manner, Placing, Registration, Statement};
@@ -156,6 +157,7 @@ pub async fn run_within(
     if pools.is_empty() {
         return Err(Error::NoShard.into());
     }
+    core.metrics.decided(Decision::Everywhere);
     let change = &at_home(change, &mut pools)?;
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };

@@ -1,11 +1,13 @@
 //! One statement on one borrowed backend: what is waited for, for how long, and what becomes of
 //! the backend when nobody waits any more.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use platform::TaskGroup;
+use platform::trace::Span;
 use tokio::time::Instant;
 use topology::ShardId;
 use wire::backend::{Diagnostic, TransactionStatus, ready_for_query, tag};
@@ -15,8 +17,10 @@ use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
 use crate::pool::Lease;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
+use crate::slow;
 
 /// Longest row, and longest message of any kind, that is taken into memory.
 pub(super) const MAX_ROW_BYTES: usize = 64 << 20;
@@ -31,6 +35,8 @@ pub(super) struct Exchange {
     tasks: TaskGroup,
     /// Whether the statement may change anything.
     writes: bool,
+    /// What brought it to its shard.
+    route: Route,
     /// Whether the shard has been told to commit what it does.
     committing: bool,
     /// The whole time that the shard may take, and what is left of it.
@@ -39,6 +45,9 @@ pub(super) struct Exchange {
     /// How long a shard may take over what it can do at once.
     grace: Duration,
     started: Instant,
+    span: Option<Span>,
+    slow: Duration,
+    text: Option<Box<str>>,
     /// A message that was looked at before its time.
     peeked: Option<Message>,
 }
@@ -48,8 +57,11 @@ pub(super) struct Exchange {
 pub(super) struct Terms {
     pub(super) tasks: TaskGroup,
     pub(super) writes: bool,
+    pub(super) route: Route,
     pub(super) limit: Duration,
     pub(super) grace: Duration,
+    /// Over how long it is logged.
+    pub(super) slow: Duration,
 }
 
 impl Exchange {
@@ -57,25 +69,46 @@ impl Exchange {
         let Terms {
             tasks,
             writes,
+            route,
             limit,
             grace,
+            slow,
         } = terms;
+        let span = traced::request(&shard, route);
         Self {
             lease: Some(lease),
             shard,
             tasks,
             writes,
+            route,
             committing: false,
             limit,
             left: limit,
             grace,
             started: Instant::now(),
+            span,
+            slow,
+            text: None,
             peeked: None,
         }
     }
 
     pub(super) fn shard(&self) -> &ShardId {
         &self.shard
+    }
+
+    /// A statement with a comment that says within what it runs, for the shard's own log.
+    pub(super) fn commented<'a>(&mut self, sql: &'a str) -> Cow<'a, str> {
+        self.text = Some(sql.into());
+        match &self.span {
+            None => Cow::Borrowed(sql),
+            // On a line of its own: the statement may end in a comment. Behind it: positions in
+            // the shard's errors stay what they are.
+            Some(span) => {
+                let parent = span.here().traceparent();
+                Cow::Owned(format!("{sql}\n/*traceparent='{parent}'*/"))
+            }
+        }
     }
 
     pub(super) fn writes(&self) -> bool {
@@ -266,7 +299,14 @@ impl Exchange {
         } else {
             Outcome::Error
         };
-        lease.metrics().answered(outcome, self.started.elapsed());
+        let metrics = lease.metrics();
+        let took = self.started.elapsed();
+        metrics.answered(self.route, outcome, took);
+        if took >= self.slow {
+            let trace_id = self.span.as_ref().map(|span| span.here().trace_id());
+            slow::tell(took, self.text.as_deref(), trace_id.as_deref());
+        }
+        traced::answered(self.span.take(), outcome);
         if ready_for_query(ready.body()) == Ok(TransactionStatus::Idle) {
             conversation::shrink(&mut lease);
             lease.give_back();
@@ -283,9 +323,9 @@ impl Exchange {
         let ended = tokio::time::timeout(self.grace, self.ended_with_error()).await;
         let undone = matches!(ended, Ok(Ok(true)));
         if let Some(lease) = self.lease.take() {
-            lease
-                .metrics()
-                .answered(Outcome::Error, self.started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(self.route, Outcome::Error, self.started.elapsed());
+            traced::answered(self.span.take(), Outcome::Error);
         }
         if undone || !self.may_have_committed() {
             Error::Timeout(self.limit)
@@ -344,9 +384,9 @@ impl Exchange {
     /// The statement is over and the backend of no further use.
     fn fail(&mut self) {
         if let Some(lease) = self.lease.take() {
-            lease
-                .metrics()
-                .answered(Outcome::Error, self.started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(self.route, Outcome::Error, self.started.elapsed());
+            traced::answered(self.span.take(), Outcome::Error);
             self.stop(lease);
         }
     }

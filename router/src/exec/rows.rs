@@ -285,7 +285,7 @@ pub(super) fn count(core: &Core, error: &Error) {
         core.moving.refused(code, false);
     }
     if !matches!(error, Error::Shard { .. }) {
-        core.metrics.refused(error.sqlstate());
+        core.metrics.failed(error);
     }
 }
 

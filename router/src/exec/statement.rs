@@ -24,6 +24,7 @@ use crate::exec::param::{Param, Unrouted};
 use crate::exec::rows::{Column, Rows, Summary, count, read_columns};
 use crate::exec::{admission, columns, everywhere, hinted};
 use crate::hold;
+use crate::metrics::{Decision, route_of};
 use crate::moving;
 use crate::pool::settings::Settings;
 use crate::pool::{self, Pool};
@@ -199,17 +200,23 @@ impl Executor {
         let terms = Terms {
             tasks: self.tasks.clone(),
             writes: writes || plan_writes(plan),
+            route: route_of(target),
             limit: request
                 .timeout
                 .unwrap_or(self.core.config.http.write_timeout),
             grace: self.core.config.sharding.connect_timeout,
+            slow: self.core.config.observability.slow_query,
         };
         let asked = replica::asked_for(&statement.hints).unwrap_or(request.consistency);
         let permit = Permit::of(statement, plan, asked);
         if let Some(exchange) = self.borrow_replica(&serving, target, permit, &terms).await {
+            self.core.metrics.decided(Decision::Replica);
             return self.run(exchange, request, None).await;
         }
         let routed = Some(snapshot.epoch());
+        if target != Target::Everywhere {
+            self.core.metrics.routed(snapshot, target);
+        }
         let exchange = match target {
             Target::Everywhere => {
                 let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;
@@ -322,8 +329,8 @@ impl Executor {
         let settings = self.settings_of(request);
         let mut out = BytesMut::new();
         let establishing = exchange.establish(settings, &mut out)?;
-        encode::parse(&mut out, b"", request.sql.as_bytes(), &[])
-            .map_err(|error| unspeakable(&error))?;
+        let sql = exchange.commented(&request.sql);
+        encode::parse(&mut out, b"", sql.as_bytes(), &[]).map_err(|error| unspeakable(&error))?;
         encode::describe(&mut out, TargetKind::Statement, b"")
             .map_err(|error| unspeakable(&error))?;
         let at_once = !request.params.iter().any(Param::needs_type);

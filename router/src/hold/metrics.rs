@@ -43,6 +43,9 @@ impl Metrics {
         registry.register(Box::new(waiting.clone()))?;
         registry.register(Box::new(waits.clone()))?;
         registry.register(Box::new(rejected.clone()))?;
+        for reason in Reason::ALL {
+            let _zero = rejected.with_label_values(&[reason.label()]);
+        }
         Ok(Self {
             waiting,
             waits,

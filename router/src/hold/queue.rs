@@ -35,6 +35,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub(super) const ALL: [Self; 4] = [Self::Bytes, Self::Count, Self::Time, Self::Shutdown];
+
     /// As metrics call it.
     #[must_use]
     pub fn label(self) -> &'static str {

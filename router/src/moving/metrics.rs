@@ -29,6 +29,9 @@ impl Metrics {
         registry.register(Box::new(refusals.clone()))?;
         registry.register(Box::new(retries.clone()))?;
         registry.register(Box::new(given_up.clone()))?;
+        for code in ["VG001", "VG002", "VG003"] {
+            let _zero = refusals.with_label_values(&[code]);
+        }
         Ok(Self {
             refusals,
             retries,

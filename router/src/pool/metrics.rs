@@ -10,6 +10,10 @@ use topology::ShardId;
 
 use super::backend::Traffic;
 
+mod sizes;
+
+pub(super) use sizes::Pools;
+
 /// How a statement ended, as `shard_queries_total` counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -17,6 +21,71 @@ pub enum Outcome {
     Success,
     /// The shard answered with an error, or not at all.
     Error,
+}
+
+/// What brought a request to a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Route {
+    /// The keys that it shows.
+    Key,
+    /// A table's home, or a hint that names the shard.
+    Home,
+    /// Any shard would have done.
+    #[default]
+    Any,
+    /// It goes to every shard.
+    Everywhere,
+    /// It is a part of a query over several shards.
+    Scatter,
+}
+
+impl Route {
+    const ALL: [Self; 5] = [
+        Self::Key,
+        Self::Home,
+        Self::Any,
+        Self::Everywhere,
+        Self::Scatter,
+    ];
+
+    /// The word of the labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Home => "home",
+            Self::Any => "any",
+            Self::Everywhere => "everywhere",
+            Self::Scatter => "scatter",
+        }
+    }
+}
+
+/// Histograms by [`Route`].
+#[derive(Debug, Clone)]
+struct Durations {
+    key: Histogram,
+    home: Histogram,
+    any: Histogram,
+    everywhere: Histogram,
+    scatter: Histogram,
+}
+
+impl Durations {
+    fn of(&self, route: Route) -> &Histogram {
+        match route {
+            Route::Key => &self.key,
+            Route::Home => &self.home,
+            Route::Any => &self.any,
+            Route::Everywhere => &self.everywhere,
+            Route::Scatter => &self.scatter,
+        }
+    }
+
+    fn sum(&self) -> f64 {
+        let sums = Route::ALL.map(|route| self.of(route).get_sample_sum());
+        sums.iter().sum()
+    }
 }
 
 /// The counters of all shards.
@@ -28,6 +97,7 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     waits: HistogramVec,
     bytes: IntCounterVec,
+    pools: Pools,
 }
 
 /// The counters of one shard, looked up once for each pool.
@@ -36,7 +106,7 @@ pub struct OfShard {
     active: IntGauge,
     success: IntCounter,
     error: IntCounter,
-    duration: Histogram,
+    durations: Durations,
     pub(super) waiting: IntGauge,
     wait: Histogram,
     sent: IntCounter,
@@ -85,7 +155,7 @@ impl Metrics {
                 "from sending a request to a shard to the end of its answer",
             )
             .buckets(platform::metrics::LATENCY_BUCKETS.to_vec()),
-            &["shard_id"],
+            &["shard_id", "route"],
         )?;
         let waiting = IntGaugeVec::new(
             Opts::new(
@@ -115,18 +185,48 @@ impl Metrics {
         registry.register(Box::new(active.clone()))?;
         registry.register(Box::new(queries.clone()))?;
         registry.register(Box::new(durations.clone()))?;
-        Ok(Self {
+        let metrics = Self {
             active,
             queries,
             durations,
             waiting,
             waits,
             bytes,
-        })
+            pools: Pools::default(),
+        };
+        sizes::register(registry, metrics.clone())?;
+        Ok(metrics)
+    }
+
+    /// Counts a pool's backends while it lives.
+    pub(super) fn track(&self, pool: &std::sync::Arc<super::Shared>) {
+        self.pools.add(pool);
+    }
+
+    /// Shows nothing more of a shard that has left.
+    fn forget(&self, shard: &ShardId) {
+        let shard = shard.as_str();
+        // What was never counted has nothing to be removed.
+        drop(self.active.remove_label_values(&[shard]));
+        drop(self.waiting.remove_label_values(&[shard]));
+        drop(self.waits.remove_label_values(&[shard]));
+        for status in ["success", "error"] {
+            drop(self.queries.remove_label_values(&[shard, status]));
+        }
+        for direction in ["sent", "received"] {
+            drop(self.bytes.remove_label_values(&[shard, direction]));
+        }
+        for route in Route::ALL {
+            drop(self.durations.remove_label_values(&[shard, route.as_str()]));
+        }
     }
 
     pub(super) fn of_shard(&self, shard: &ShardId) -> OfShard {
         let status = |status| self.queries.with_label_values(&[shard.as_str(), status]);
+        let duration = |route: Route| {
+            self.durations
+                .with_label_values(&[shard.as_str(), route.as_str()])
+        };
         let moved = |direction| self.bytes.with_label_values(&[shard.as_str(), direction]);
         OfShard {
             sent: moved("sent"),
@@ -134,7 +234,13 @@ impl Metrics {
             active: self.active.with_label_values(&[shard.as_str()]),
             success: status("success"),
             error: status("error"),
-            duration: self.durations.with_label_values(&[shard.as_str()]),
+            durations: Durations {
+                key: duration(Route::Key),
+                home: duration(Route::Home),
+                any: duration(Route::Any),
+                everywhere: duration(Route::Everywhere),
+                scatter: duration(Route::Scatter),
+            },
             waiting: self.waiting.with_label_values(&[shard.as_str()]),
             wait: self.waits.with_label_values(&[shard.as_str()]),
         }
@@ -159,12 +265,12 @@ impl OfShard {
     }
 
     /// A request was answered.
-    pub fn answered(&self, outcome: Outcome, took: Duration) {
+    pub fn answered(&self, route: Route, outcome: Outcome, took: Duration) {
         match outcome {
             Outcome::Success => self.success.inc(),
             Outcome::Error => self.error.inc(),
         }
-        self.duration.observe(took.as_secs_f64());
+        self.durations.of(route).observe(took.as_secs_f64());
     }
 
     /// A loan is over, in which so much was exchanged.
@@ -184,8 +290,7 @@ impl OfShard {
         Totals {
             success: self.success.get(),
             error: self.error.get(),
-            query_time: Duration::try_from_secs_f64(self.duration.get_sample_sum())
-                .unwrap_or_default(),
+            query_time: Duration::try_from_secs_f64(self.durations.sum()).unwrap_or_default(),
             waits: self.wait.get_sample_count(),
             wait_time: Duration::try_from_secs_f64(self.wait.get_sample_sum()).unwrap_or_default(),
             sent: self.sent.get(),

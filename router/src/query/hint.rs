@@ -26,6 +26,9 @@ pub struct Hints {
     pub table_group: Option<String>,
 }
 
+/// What the names of hints begin with.
+pub const HINTS: [&str; 3] = ["shard", "consistency", "table_"];
+
 /// The words for what a table is.
 pub(super) const TABLE_KINDS: [&str; 3] = ["sharded", "reference", "unsharded"];
 

@@ -16,6 +16,7 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::exec::error_of;
 use crate::hold;
+use crate::metrics::Decision;
 use crate::moving;
 use crate::query::TableRef;
 use crate::route::Refusal;
@@ -187,6 +188,7 @@ pub async fn begin(
     mut leases: Leases,
     request: Request<'_>,
 ) -> Result<Answer, Failure> {
+    core.metrics.decided(Decision::Scatter);
     leases.until = request.until;
     let begun = begin_on(core, serving, &mut leases, request).await;
     match begun {

@@ -19,9 +19,10 @@ use super::several::Ties;
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
+use crate::metrics::route_of;
 use crate::moving;
 use crate::pool::metrics::Outcome;
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Pool, traced};
 use crate::route::{Refusal, Target};
 use crate::view::Serving;
 
@@ -115,6 +116,8 @@ impl Session {
         if self.flight.now_writes {
             self.note_writer(serving).await?;
         }
+        self.flight.route = route_of(target);
+        self.front.core.metrics.routed(&serving.snapshot, target);
         self.flight.note(serving.snapshot.epoch(), target);
         Ok(())
     }
@@ -397,6 +400,9 @@ impl Session {
             .attachment
             .as_ref()
             .map(|attachment| attachment.lease.pool().clone());
+        let route = self.flight.route;
+        let attachment = self.attachment.as_ref();
+        let span = attachment.and_then(|attachment| traced::request(&attachment.shard, route));
         let result = self.exchange().await;
         if self.flight.strips {
             Box::pin(self.renew_presence()).await;
@@ -408,7 +414,10 @@ impl Session {
             } else {
                 Outcome::Error
             };
-            pool.metrics().answered(outcome, started.elapsed());
+            let took = started.elapsed();
+            pool.metrics().answered(route, outcome, took);
+            traced::answered(span, outcome);
+            self.took = self.took.max(took);
         }
         result
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use platform::trace;
 use wire::backend::encode;
 use wire::frontend::{Execute, Parse, Target as Named, TargetKind};
 
@@ -21,7 +22,8 @@ use super::several::Split;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
-use crate::query::{Class, SyntaxError};
+use crate::metrics::Decision;
+use crate::query::{Class, HINTS, SyntaxError};
 use crate::route::{Plan, Refusal};
 use crate::scatter::exec::Arguments;
 use crate::session::simple::{not_utf8, syntax_refusal};
@@ -148,7 +150,8 @@ impl Session {
             self.may_name(&name)?;
         }
         let serving = self.front.core.view.load();
-        let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
+        let bare = trace::without_comment(sql, &HINTS);
+        let planned = match self.front.core.cache.plan(bare, &serving.snapshot) {
             Ok(planned) if planned.analysis.statements.len() <= 1 => Some(planned),
             // A shard says what is wrong with it, and runs nothing of it.
             Ok(_) | Err(SyntaxError::Syntax { .. }) => None,
@@ -389,7 +392,10 @@ impl Session {
             return self.step(Step::Local(frames, None));
         }
         match self.run_locally(&statement.class, prepared.sql())? {
-            Some(frames) => self.step(Step::Local(frames, None)),
+            Some(frames) => {
+                self.front.core.metrics.decided(Decision::Local);
+                self.step(Step::Local(frames, None))
+            }
             None => Err(executed_late().into()),
         }
     }
@@ -508,7 +514,7 @@ impl Session {
 
     /// Reports an error at this place; everything after it is skipped up to Sync.
     pub(super) async fn fail_batch(&mut self, error: &Error) -> Result<(), Ended> {
-        self.front.core.metrics.refused(error.sqlstate());
+        self.front.core.metrics.failed(error);
         self.batch.failed = true;
         match self.find_backend_for_descriptions().await {
             Ok(()) | Err(Stopped::Told(_)) => {}

@@ -74,6 +74,9 @@ impl Session {
             clock,
             span: tracing::Span::current(),
             listed,
+            trace: None,
+            took: std::time::Duration::ZERO,
+            asked: None,
             _connected: connected,
             _slot: slot,
         })

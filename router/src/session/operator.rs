@@ -210,7 +210,7 @@ impl Operator {
     }
 
     async fn refuse(&mut self, frame: &Frame, refusal: Refusal) -> Result<(), Ended> {
-        self.front.core.metrics.refused(refusal.sqlstate);
+        self.front.core.metrics.refused(&refusal);
         let error = local::error(&Error::Refused(refusal));
         self.client.outbound.extend_from_slice(&error);
         if frame.tag() == tag::QUERY {

@@ -5,6 +5,7 @@ use topology::Consistency;
 use super::Session;
 use super::attach::Stopped;
 use super::state::Transaction;
+use crate::metrics::{Decision, route_of};
 use crate::pool::Lease;
 use crate::query::Statement;
 use crate::replica::{self, Permit};
@@ -68,6 +69,7 @@ impl Session {
                 Target::Everywhere => false,
             };
             if attachment.on_replica && fits {
+                self.note_replica(target);
                 return Ok(true);
             }
             if attachment.movable.is_none() {
@@ -84,7 +86,13 @@ impl Session {
         if let Some(attachment) = &mut self.attachment {
             attachment.on_replica = true;
         }
+        self.note_replica(target);
         Ok(true)
+    }
+
+    fn note_replica(&mut self, target: Target) {
+        self.flight.route = route_of(target);
+        self.front.core.metrics.decided(Decision::Replica);
     }
 
     async fn borrow(

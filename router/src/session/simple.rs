@@ -1,5 +1,6 @@
 //! The simple query protocol: a text of any number of statements, one answer.
 
+use platform::trace;
 use wire::backend::encode;
 use wire::frontend::Query;
 
@@ -15,7 +16,8 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
-use crate::query::{self, Class, Statement, SyntaxError};
+use crate::metrics::Decision;
+use crate::query::{self, Class, HINTS, Statement, SyntaxError};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::scatter::exec::Arguments;
 use crate::view::Serving;
@@ -75,6 +77,7 @@ impl Session {
     pub(super) async fn run_text(&mut self, frame: &Frame, named: Named) -> Result<(), Stopped> {
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
+        let sql = trace::without_comment(sql, &HINTS);
         let serving = self.front.core.view.load();
         if let Some(places) = query::new_ids(sql) {
             return self.run_with_ids(sql, &places, named).await;
@@ -158,6 +161,7 @@ impl Session {
             return self.answer_in_rows(class, &frames).await;
         }
         if let Some(frames) = self.run_locally(class, sql)? {
+            self.front.core.metrics.decided(Decision::Local);
             return self.answer_in_rows(class, &frames).await;
         }
         if let Transaction::FailedPending(_) = self.transaction {
@@ -407,7 +411,7 @@ impl Session {
     /// Tells the client why its statement does not run. In an open transaction the backend is made
     /// to fail, too, so that both agree about what follows.
     pub(super) async fn answer_simple_error(&mut self, error: &Error) -> Result<(), Ended> {
-        self.front.core.metrics.refused(error.sqlstate());
+        self.front.core.metrics.failed(error);
         if self.attachment.is_some() && self.poison_backend(error).is_ok() {
             wire::frontend::encode::sync(&mut self.outbound);
             self.expected.forward(Answer::Ready);

@@ -38,6 +38,9 @@ impl Metrics {
         registry.register(Box::new(commits.clone()))?;
         registry.register(Box::new(unfinished.clone()))?;
         registry.register(Box::new(durations.clone()))?;
+        for outcome in ["committed", "aborted", "unknown"] {
+            let _zero = commits.with_label_values(&[outcome]);
+        }
         Ok(Self {
             commits,
             unfinished,

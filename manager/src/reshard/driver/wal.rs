@@ -8,6 +8,7 @@ use topology::Shard;
 use super::Trouble;
 use super::hands::Hands;
 use crate::reshard::ids::LegId;
+use crate::reshard::metrics::Metrics;
 use crate::reshard::session::{self, Session, Sessions};
 
 /// How often it is looked.
@@ -28,6 +29,7 @@ pub(super) struct Watch {
     shards: Vec<Shard>,
     leg: LegId,
     limit: u64,
+    metrics: Metrics,
 }
 
 impl Hands {
@@ -38,6 +40,7 @@ impl Hands {
             shards: shards.filter_map(|id| self.shard(&id).ok()).collect(),
             leg: self.leg.id.clone(),
             limit: self.context.settings.max_wal_retained,
+            metrics: self.context.metrics.clone(),
         }
     }
 }
@@ -51,6 +54,8 @@ impl Watch {
             for (shard, session) in self.shards.iter().zip(&mut open) {
                 match self.look(shard, session).await {
                     Ok(found) => {
+                        let job = &self.leg.job;
+                        self.metrics.wal_retained(job, &shard.id, found.bytes);
                         if let Some(trouble) = self.judge(shard, found) {
                             return trouble;
                         }

@@ -372,7 +372,7 @@ fn a_plans_id_is_that_of_its_moves_and_its_ring() {
 fn what_is_not_possible_is_refused_with_its_reason() {
     let mut parts = parts(&[("a", 8, 1), ("b", 8, 1), ("c", 0, 1), ("one", 1, 1)]);
     let mut off = shard("off", 8, 1);
-    off.state = ShardState::Inactive;
+    off.state = ShardState::Draining;
     parts.put_shard(off);
     let now = Snapshot::try_new(Epoch(1), parts).unwrap();
     let merge = |sources: &[&str], target: &str| Intent::Merge {
@@ -394,7 +394,7 @@ fn what_is_not_possible_is_refused_with_its_reason() {
         ),
         (split("a", &[]), "no target is named"),
         (split("a", &[("b", 1), ("b", 1)]), "shard b is named twice"),
-        (split("a", &[("off", 1)]), "shard off is inactive"),
+        (split("a", &[("off", 1)]), "shard off is draining"),
         (
             split("one", &[("b", 1), ("c", 1)]),
             "the 1 vnodes of shard one cannot be divided",
@@ -412,7 +412,7 @@ fn what_is_not_possible_is_refused_with_its_reason() {
         (Intent::Drain { shard: id("c") }, "shard c owns no vnodes"),
         (
             Intent::AddShard { shard: id("off") },
-            "shard off is inactive",
+            "shard off is draining",
         ),
         (
             Intent::AddShard { shard: id("a") },

@@ -13,8 +13,9 @@ use super::{Failure, MAX_ANSWER_BYTES};
 use crate::error::Error;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
 use crate::pool::{Lease, Pool};
 
 /// Longest single message that is taken.
@@ -124,6 +125,8 @@ impl Participant {
 
     async fn run_counted(&mut self, sql: &str) -> Result<(Bytes, TransactionStatus), Failure> {
         let started = Instant::now();
+        let shard = self.lease.as_ref().map(|lease| lease.pool().shard());
+        let span = shard.and_then(|shard| traced::request(shard, Route::Everywhere));
         let outcome = self.ask(sql, MAX_ANSWER_BYTES).await;
         if let Some(lease) = &self.lease {
             let succeeded = matches!(&outcome, Ok(answer) if answer.error.is_none());
@@ -132,7 +135,9 @@ impl Participant {
             } else {
                 Outcome::Error
             };
-            lease.metrics().answered(outcome, started.elapsed());
+            let metrics = lease.metrics();
+            metrics.answered(Route::Everywhere, outcome, started.elapsed());
+            traced::answered(span, outcome);
         }
         let answer = outcome.map_err(|_| self.lost())?;
         match answer.error {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use platform::TaskGroup;
+use platform::trace::Span;
 use tokio::time::Instant;
 use topology::{ShardId, ShardIndex};
 use wire::backend::{TransactionStatus, ready_for_query, tag};
@@ -19,8 +20,9 @@ use crate::error::Error;
 use crate::exec::cancel;
 use crate::exec::conversation::{self, Lost, Message};
 use crate::moving;
-use crate::pool::metrics::Outcome;
+use crate::pool::metrics::{Outcome, Route};
 use crate::pool::settings::Settings;
+use crate::pool::traced;
 use crate::pool::{Lease, Pool};
 use crate::route::Refusal;
 
@@ -56,6 +58,7 @@ pub(super) struct Member {
     /// Whether it owes a ReadyForQuery.
     pub(super) busy: bool,
     pub(super) started: Instant,
+    pub(super) span: Option<Span>,
     pub(super) failed: bool,
     /// A message that was looked at before its time.
     pub(super) peeked: Option<Message>,
@@ -86,6 +89,7 @@ impl Leases {
                 lease: Some(lease),
                 busy: false,
                 started: Instant::now(),
+                span: None,
                 failed: false,
                 peeked: None,
                 returns: None,
@@ -326,6 +330,7 @@ impl Member {
         let lease = self.lease.as_mut().ok_or(lost.clone())?;
         self.busy = true;
         self.started = Instant::now();
+        self.span = traced::request(&self.shard, Route::Scatter);
         let mut out = BytesMut::from(bytes);
         if conversation::send(lease, &mut out).await.is_err() {
             self.lease = None;
@@ -382,7 +387,9 @@ impl Member {
                         true => Outcome::Error,
                         false => Outcome::Success,
                     };
-                    lease.metrics().answered(outcome, self.started.elapsed());
+                    let metrics = lease.metrics();
+                    metrics.answered(Route::Scatter, outcome, self.started.elapsed());
+                    traced::answered(self.span.take(), outcome);
                     if !idle && self.returns.is_none() {
                         lease.forbid_reuse();
                     }

@@ -49,6 +49,7 @@ impl Leases {
             lease: Some(lease),
             busy: false,
             started: Instant::now(),
+            span: None,
             failed: false,
             peeked: None,
             returns: Some(returns.clone()),

@@ -138,7 +138,7 @@ impl Session {
     }
 
     async fn end_refused(&mut self, error: &Error) -> Result<(), Ended> {
-        self.front.core.metrics.refused(error.sqlstate());
+        self.front.core.metrics.failed(error);
         self.transaction = std::mem::take(&mut self.transaction).refused();
         self.client.outbound.extend_from_slice(&local::error(error));
         self.answer_ready().await

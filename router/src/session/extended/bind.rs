@@ -126,6 +126,7 @@ impl Session {
             self.stay();
         }
         self.portals.insert(portal, Portal::Remote(effect));
+        self.asked = Some(prepared);
         Ok(())
     }
 

@@ -149,7 +149,7 @@ impl Session {
         match ended {
             Ok(()) | Err(Stopped::Answered) => Ok(()),
             Err(Stopped::Told(error)) => {
-                self.front.core.metrics.refused(error.sqlstate());
+                self.front.core.metrics.failed(&error);
                 let frames = local::error(&error);
                 self.client.outbound.extend_from_slice(&frames);
                 Ok(())
