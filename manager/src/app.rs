@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
-use platform::access::gate::{self, Gate, Guard};
-use platform::access::{Need, Role};
+use axum::Extension;
+use platform::access::gate::Gate;
 use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
@@ -172,14 +171,8 @@ async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, E
 
     let service = Service::new(service);
     let version = env!("CARGO_PKG_VERSION");
-    let guard = Guard {
-        gate: service.gate(),
-        need: Need::Role(Role::Operator),
-    };
-    let level = telemetry::level::router("/api/v1/log-level", logging);
-    let level = level.route_layer(from_fn_with_state(guard, gate::check));
     let http = rest::router(service.clone(), metrics.clone())
-        .merge(level)
+        .layer(Extension(logging))
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let http = config.cors.apply(http);

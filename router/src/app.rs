@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::middleware::from_fn_with_state;
-use platform::access::gate::{self, Gate, Guard};
-use platform::access::{Need, Role};
+use axum::Extension;
+use platform::access::gate::Gate;
 use platform::bearer::{KeySet, Verifier};
 use platform::probe::Readiness;
 use platform::rates::Limiter;
@@ -380,14 +379,8 @@ impl Sockets {
         let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
         let readiness = parts.readiness.clone();
         let doors = &parts.doors;
-        let http = ingress::http::router(Arc::clone(&executor), readiness.clone(), doors);
-        // What may be changed of a running router is an operator's to change.
-        let guard = Guard {
-            gate: doors.gate.clone(),
-            need: Need::Role(Role::Operator),
-        };
-        let level = telemetry::level::router("/v1/log-level", parts.logging.clone());
-        let http = http.merge(level.route_layer(from_fn_with_state(guard, gate::check)));
+        let http = ingress::http::router(Arc::clone(&executor), readiness.clone(), doors)
+            .layer(Extension(parts.logging.clone()));
         let grpc = ingress::grpc::router(executor, readiness, doors);
         serve_requests("http", self.http, http, config, serving, shutdown);
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);

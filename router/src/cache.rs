@@ -40,7 +40,8 @@ impl Planned {
     /// When the text is not SQL.
     pub fn analyze(sql: &str, snapshot: &Snapshot) -> Result<Self, SyntaxError> {
         let analysis = query::analyze(sql)?;
-        let plans = ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH));
+        let plans =
+            ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH, None));
         Ok(Self {
             analysis,
             plans,
@@ -55,7 +56,12 @@ impl Planned {
         if known.epoch == snapshot.epoch() {
             return known;
         }
-        let plans = Arc::new(plan_all(&self.analysis, snapshot, &DEFAULT_SEARCH_PATH));
+        let plans = Arc::new(plan_all(
+            &self.analysis,
+            snapshot,
+            &DEFAULT_SEARCH_PATH,
+            None,
+        ));
         self.plans.store(Arc::clone(&plans));
         plans
     }
@@ -80,15 +86,7 @@ impl Planned {
         search_path: &[&str],
         temporary: Option<&Temporary>,
     ) -> Arc<Plans> {
-        let statements = self.analysis.statements.iter();
-        let plan = |statement| match temporary {
-            None => route::plan(statement, snapshot, search_path),
-            Some(known) => route::plan_beside(statement, snapshot, search_path, known),
-        };
-        Arc::new(Plans {
-            epoch: snapshot.epoch(),
-            plans: statements.map(plan).collect(),
-        })
+        Arc::new(plan_all(&self.analysis, snapshot, search_path, temporary))
     }
 }
 
@@ -100,8 +98,16 @@ impl Plans {
     }
 }
 
-fn plan_all(analysis: &Analysis, snapshot: &Snapshot, search_path: &[&str]) -> Plans {
-    let plan = |statement| route::plan(statement, snapshot, search_path);
+fn plan_all(
+    analysis: &Analysis,
+    snapshot: &Snapshot,
+    search_path: &[&str],
+    temporary: Option<&Temporary>,
+) -> Plans {
+    let plan = |statement| match temporary {
+        None => route::plan(statement, snapshot, search_path),
+        Some(known) => route::plan_beside(statement, snapshot, search_path, known),
+    };
     Plans {
         epoch: snapshot.epoch(),
         plans: analysis.statements.iter().map(plan).collect(),

@@ -53,12 +53,14 @@ pub struct Global {
         global = true,
         env = "SHARDCTL_CERT",
         value_name = "FILE",
-        requires = "key"
+        requires = "client_key"
     )]
     pub cert: Option<PathBuf>,
     /// PEM file with the key of `--cert`
+    // `route` has a key of its own.
     #[arg(
-        long,
+        id = "client_key",
+        long = "key",
         global = true,
         env = "SHARDCTL_KEY",
         value_name = "FILE",

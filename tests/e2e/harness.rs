@@ -21,6 +21,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_server_with_scram_refuses_a_wrong_password,
         a_paused_server_answers_again_after_the_pause,
         nothing_outlives_a_killed_test_program,
+        the_data_of_a_server_goes_with_it,
     )
     .into()
 }
@@ -131,5 +132,19 @@ async fn a_paused_server_answers_again_after_the_pause() -> Outcome {
     anyhow::ensure!(early.is_err(), "a paused server answered");
     server.resume()?;
     query.await?;
+    Ok(())
+}
+
+async fn the_data_of_a_server_goes_with_it() -> Outcome {
+    let (etcd, server) = tokio::try_join!(Etcd::start(), Postgres::start())?;
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", etcd.id()?))?;
+    let mut words = line.split('\0').skip_while(|word| *word != "--data-dir");
+    let of_etcd = words.nth(1).context("etcd is told its data folder")?;
+    let of_server = server.psql("SHOW data_directory").await?;
+    let folders = [Path::new(of_etcd), Path::new(of_server.trim())];
+    same!(folders.map(Path::exists), [true, true], "{folders:?} exist");
+    drop((etcd, server));
+    let kept = std::env::var_os("KEEP_TEST_FILES").is_some();
+    same!(folders.map(Path::exists), [kept, kept], "{folders:?} exist");
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct Etcd {
     asks_for_login: bool,
     client_port: Port,
     peer_port: Port,
-    _folder: Arc<Folder>,
+    folder: Arc<Folder>,
 }
 
 impl Etcd {
@@ -88,7 +88,7 @@ impl Etcd {
             asks_for_login: false,
             client_port,
             peer_port: Port::take()?,
-            _folder: folder,
+            folder,
         };
         etcd.restart().await?;
         Ok(etcd)
@@ -223,6 +223,13 @@ impl Etcd {
         let errors = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "etcdctl {arguments:?}: {errors}");
         Ok(String::from_utf8(output.stdout)?)
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.process = None;
+        self.folder.discard(&self.data);
     }
 }
 

@@ -55,6 +55,15 @@ impl Folder {
         self.path.join(format!("{name}-{number}"))
     }
 
+    /// Removes the data of a server that has ended: a run starts hundreds of them, and all their
+    /// data at once is more than memory holds.
+    pub(crate) fn discard(&self, data: &Path) {
+        debug_assert!(data.starts_with(&self.path), "not in the folder");
+        if !kept() {
+            drop(std::fs::remove_dir_all(data));
+        }
+    }
+
     /// The folder itself.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -64,11 +73,15 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // KEEP_TEST_FILES=1 leaves logs and data for a look after a failure.
-        if std::env::var_os("KEEP_TEST_FILES").is_none() {
+        if !kept() {
             drop(std::fs::remove_dir_all(&self.path));
         }
     }
+}
+
+/// `KEEP_TEST_FILES=1` leaves logs and data for a look after a failure.
+fn kept() -> bool {
+    std::env::var_os("KEEP_TEST_FILES").is_some()
 }
 
 /// A file system in memory: hundreds of small data folders are written and removed many times as

@@ -55,7 +55,7 @@ pub struct Postgres {
     port: Port,
     auth: Auth,
     access: Option<Access>,
-    _folder: Arc<Folder>,
+    folder: Arc<Folder>,
 }
 
 impl Postgres {
@@ -95,7 +95,7 @@ impl Postgres {
             port,
             auth: options.auth,
             access: options.access,
-            _folder: folder,
+            folder,
         };
         server.restart().await?;
         Ok(server)
@@ -125,7 +125,7 @@ impl Postgres {
             port,
             auth: Auth::Trust,
             access: None,
-            _folder: folder,
+            folder,
         };
         server.restart().await?;
         Ok(server)
@@ -170,7 +170,7 @@ impl Postgres {
             port,
             auth: primary.auth,
             access: primary.access.clone(),
-            _folder: folder,
+            folder,
         };
         server.restart().await?;
         Ok(server)
@@ -309,6 +309,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.process = None;
         release_shared_memory(&self.data);
+        self.folder.discard(&self.data);
     }
 }
 

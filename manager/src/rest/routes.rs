@@ -6,6 +6,7 @@ use platform::access::Need::{self, Identity, Nothing};
 use platform::access::Role;
 use platform::http_error::Json;
 use platform::routes::document::{Form, document};
+use platform::telemetry::level;
 use serde_json::{Value, json};
 
 use super::reshard::body::{AddShard, Drain, Merge, Move, Options, Rebalance, Split};
@@ -33,6 +34,7 @@ pub fn routes() -> Vec<Route> {
         of_reshard(),
         of_jobs(),
         of_rest(),
+        level::routes("/api/v1/log-level"),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use rustls::pki_types::CertificateDer;
 
-use super::subject::{SEQUENCE, VERSION, element, of};
+use super::subject::{SEQUENCE, element, fields_behind, of};
 
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -12,15 +12,8 @@ const DAY: i64 = 24 * 60 * 60;
 /// The last second at which the certificate is valid, since 1970; none where it cannot be read.
 #[must_use]
 pub fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (whole, _) = of(SEQUENCE, certificate.as_ref())?;
-    let (mut fields, _) = of(SEQUENCE, whole)?;
-    if let Some((_, rest)) = of(VERSION, fields) {
-        fields = rest;
-    }
     // Serial number, signature algorithm, issuer.
-    for _ in 0..3 {
-        (_, _, fields) = element(fields)?;
-    }
+    let fields = fields_behind(3, certificate)?;
     let (validity, _) = of(SEQUENCE, fields)?;
     let (_, _, validity) = element(validity)?;
     let (tag, text, _) = element(validity)?;

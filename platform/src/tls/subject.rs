@@ -10,7 +10,7 @@ const UTF8_STRING: u8 = 0x0c;
 const PRINTABLE_STRING: u8 = 0x13;
 const IA5_STRING: u8 = 0x16;
 /// The explicit tag of the version, which certificates of version 1 leave out.
-pub(super) const VERSION: u8 = 0xa0;
+const VERSION: u8 = 0xa0;
 
 /// 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
@@ -19,15 +19,8 @@ const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 /// text.
 #[must_use]
 pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (whole, _) = of(SEQUENCE, certificate.as_ref())?;
-    let (mut fields, _) = of(SEQUENCE, whole)?;
-    if let Some((_, rest)) = of(VERSION, fields) {
-        fields = rest;
-    }
     // Serial number, signature algorithm, issuer, validity.
-    for _ in 0..4 {
-        (_, _, fields) = element(fields)?;
-    }
+    let fields = fields_behind(4, certificate)?;
     let (mut subject, _) = of(SEQUENCE, fields)?;
     let mut found = None;
     while !subject.is_empty() {
@@ -43,6 +36,22 @@ pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
         }
     }
     found
+}
+
+/// What follows the version, if there is one, and so many fields more.
+pub(super) fn fields_behind<'a>(
+    count: usize,
+    certificate: &'a CertificateDer<'_>,
+) -> Option<&'a [u8]> {
+    let (whole, _) = of(SEQUENCE, certificate.as_ref())?;
+    let (mut fields, _) = of(SEQUENCE, whole)?;
+    if let Some((_, rest)) = of(VERSION, fields) {
+        fields = rest;
+    }
+    for _ in 0..count {
+        (_, _, fields) = element(fields)?;
+    }
+    Some(fields)
 }
 
 fn text(value: &[u8]) -> Option<String> {

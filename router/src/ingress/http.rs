@@ -11,6 +11,7 @@ use platform::http_error::{Json, Query, method_not_allowed, not_found};
 use platform::probe::{Readiness, health_router};
 use platform::routes::Route;
 use platform::routes::document::{Form, document};
+use platform::telemetry::level;
 use platform::{body, headers, rates};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
 pub fn routes() -> Vec<Route<Arc<Executor>>> {
     // A writer may read; what a reader may not is seen in the statement.
     let reader = Need::Role(Role::Reader);
-    vec![
+    let mut routes = vec![
         Route::get("/", Need::Identity, index)
             .does("say what this is")
             .answers(200),
@@ -71,7 +72,9 @@ pub fn routes() -> Vec<Route<Arc<Executor>>> {
         Route::get("/v1/openapi.json", Need::Nothing, openapi)
             .does("show this document")
             .answers(200),
-    ]
+    ];
+    routes.extend(level::routes("/v1/log-level"));
+    routes
 }
 
 /// The document of these routes.
@@ -89,6 +92,7 @@ async fn index() -> Response {
         "POST /v1/execute",
         "GET /v1/shard-for-key?key=&group=",
         "GET /v1/openapi.json",
+        "GET, PUT /v1/log-level",
         "GET /v1/health",
         "GET /health",
         "GET /healthz",

@@ -141,15 +141,7 @@ pub struct Objection {
 
 impl Ddl {
     fn new(tag: &'static str) -> Self {
-        Self {
-            tag,
-            changes: Vec::new(),
-            objections: Vec::new(),
-            manner: Manner::Together,
-            temporary: false,
-            reads_rows: false,
-            draws: None,
-        }
+        Self::with(tag, Vec::new())
     }
 
     fn with(tag: &'static str, changes: Vec<Change>) -> Self {

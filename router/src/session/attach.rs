@@ -150,10 +150,7 @@ impl Session {
             Box::pin(self.move_away()).await?;
         }
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        let lease = match self.kept_lease(pool.shard()) {
-            Some(lease) => lease,
-            None => self.checkout(pool).await?,
-        };
+        let lease = self.checkout(pool).await?;
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 

@@ -194,10 +194,7 @@ impl Session {
         let lease = match known {
             Some(_) => None,
             // Before anything is changed: there may be none.
-            None => match self.kept_lease(&wanted) {
-                Some(lease) => Some(lease),
-                None => Some(self.checkout(pool).await?),
-            },
+            None => Some(self.checkout(pool).await?),
         };
         let script = self.park().await?;
         match (known, lease) {

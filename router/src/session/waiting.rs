@@ -17,8 +17,12 @@ impl Session {
         Ok(pool.checkout_once().await.map_err(Error::Pool)?)
     }
 
-    /// Borrows a backend of a pool. Who need not wait pays nothing for being able to.
+    /// Borrows a backend of a shard's primary: the one that the session keeps, or one of the pool.
+    /// Who need not wait pays nothing for being able to.
     pub(super) async fn checkout(&mut self, pool: &Pool) -> Result<Lease, Stopped> {
+        if let Some(kept) = self.kept_lease(pool.shard()) {
+            return Ok(kept);
+        }
         if !pool.is_busy() {
             match pool.checkout_once().await {
                 // Another server may take its place in a while.

@@ -200,7 +200,7 @@ async fn transactions_read_what_they_may(cluster: &Cluster) -> Outcome {
         ),
         (
             vec!["BEGIN", "SET LOCAL search_path = nowhere", count],
-            Some("0A000"),
+            Some("42P01"),
         ),
     ] {
         let mut last = Vec::new();

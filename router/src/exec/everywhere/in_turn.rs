@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use topology::ShardId;
 use wire::frame::Frame;
-use wire::quote::{ident, literal};
+use wire::quote::{ident, literal, qualified};
 
 use super::participant::Participant;
 use super::{Failure, MAX_ANSWER_BYTES};
@@ -101,7 +101,7 @@ async fn place_of(
     (name, index): (&str, &NewIndex),
 ) -> Result<Place, Failure> {
     let table = match &index.table.schema {
-        Some(schema) => format!("{}.{}", ident(schema), ident(&index.table.name)),
+        Some(schema) => qualified(schema, &index.table.name),
         None => ident(&index.table.name),
     };
     let question = format!(

@@ -66,11 +66,7 @@ pub(in super::super) fn select_into(select: &SelectStmt, data: &Data) -> Option<
 fn of_rows(tag: &'static str, into: Option<&IntoClause>, data: &Data) -> Ddl {
     let mut ddl = Ddl::new(tag);
     if let Some(target) = into.and_then(|into| into.rel.as_ref()) {
-        ddl.changes.push(Change::Create {
-            table: names::table(target),
-            columns: Vec::new(),
-            open: true,
-        });
+        ddl.changes.push(Change::created(names::table(target)));
         if is_temporary(target) {
             ddl.temporary = true;
         }
