@@ -16,6 +16,9 @@ pub mod grants;
 #[cfg(test)]
 mod tests;
 
+/// What the holder of an API key is called by: this and the key's id.
+pub const KEY_ACTOR: &str = "key:";
+
 /// What somebody may do. There are two ladders, and a role of one gives nothing on the other.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,

@@ -121,7 +121,7 @@ impl Writer {
                 let found = store.read(&keys::revoked_token(id)).await;
                 state.is_revoked = found.map_err(Error::Store)?.is_some();
             }
-            Command::LogIn { .. } | Command::LogOut { .. } => {}
+            Command::LogIn { .. } | Command::Reused { .. } | Command::LogOut { .. } => {}
         }
         Ok(state)
     }

@@ -137,6 +137,15 @@ pub enum Command {
         /// How long it would have been good.
         rest: Duration,
     },
+    /// Ends a session one of whose refresh tokens is used again: one of two has stolen it.
+    Reused {
+        /// Whose.
+        subject: String,
+        /// Which.
+        session: String,
+        /// How long its tokens would have been good.
+        rest: Duration,
+    },
     /// Ends a session, or a token that has none.
     LogOut {
         /// Whose.
@@ -266,6 +275,11 @@ pub fn decide(state: &State, command: &Command, now: SystemTime) -> Result<Chang
             change.absent = vec![keys::revoked_token(id)];
             Ok(change)
         }
+        Command::Reused {
+            subject,
+            session,
+            rest,
+        } => Ok(revoke(("refresh_token_reused", subject), session, *rest)),
         Command::LogOut { subject, id, rest } => Ok(revoke(("logout", subject), id, *rest)),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use platform::Secret;
 use platform::access::Credential;
-use platform::bearer::Rejected;
+use platform::bearer::{Claims, Rejected};
 use proto::manager::v1;
 use topology::access::{Account, AccountName};
 use topology::records::decode;
@@ -101,7 +101,8 @@ impl Service {
         })
     }
 
-    /// Gives new tokens for a refresh token, which is good for that once.
+    /// Gives new tokens for a refresh token, which is good for that once: its second use ends the
+    /// session, since one of the two who used it has no right to it.
     ///
     /// # Errors
     /// When it is not good, or nobody leads.
@@ -112,13 +113,26 @@ impl Service {
     ) -> Result<v1::RefreshResponse, Error> {
         let issuer = self.issuer()?;
         let claims = issuer.read(request.refresh_token.trim())?;
-        self.0.auth.grants.shared().load().check(&claims)?;
+        let refreshed = self.exchanged(caller, &claims).await;
+        if matches!(&refreshed, Err(error) if is_revoked(error)) {
+            self.end_if_reused(caller, claims).await?;
+        }
+        refreshed
+    }
+
+    async fn exchanged(
+        &self,
+        caller: &Caller,
+        claims: &Claims,
+    ) -> Result<v1::RefreshResponse, Error> {
+        let issuer = self.issuer()?;
+        self.0.auth.grants.shared().load().check(claims)?;
         let name = AccountName::try_new(&claims.sub).map_err(|_| Rejected::Untrusted)?;
         let account = self.account(&name).await?;
         let is_same =
             |account: &Account| account.enabled && claims.version == Some(account.version);
         let account = account.filter(is_same).ok_or(Rejected::Revoked)?;
-        let (Some(id), rest) = (claims.jti.clone(), issuer.rest(&claims)) else {
+        let (Some(id), rest) = (claims.jti.clone(), issuer.rest(claims)) else {
             return Err(Rejected::Malformed.into());
         };
         let command = Command::Refresh {
@@ -128,12 +142,42 @@ impl Service {
         };
         let caller = caller.named(account.name.as_str());
         self.change_access(&caller, command).await?;
-        let session = claims.sid.unwrap_or_else(session);
+        let session = claims.sid.clone().unwrap_or_else(session);
         let pair = issuer.issue(&account, &session);
         Ok(v1::RefreshResponse {
             tokens: Some(tokens(issuer, pair)),
             account: Some(describe::account(&account)),
         })
+    }
+
+    /// Ends the session of a refresh token that was used before; one that was ended by a logout or
+    /// with its account has nothing left to end.
+    async fn end_if_reused(&self, caller: &Caller, claims: Claims) -> Result<(), Error> {
+        let (Some(id), Some(session)) = (claims.jti, claims.sid) else {
+            return Ok(());
+        };
+        let grants = self.0.auth.grants.shared();
+        if grants.load().revoked.contains(&session) {
+            return Ok(());
+        }
+        let used = self.0.store.read(&keys::revoked_token(&id)).await;
+        if used.map_err(unreadable)?.is_none() {
+            return Ok(());
+        }
+        let caller = caller.named(&claims.sub);
+        tracing::warn!(
+            account = claims.sub,
+            session,
+            "a refresh token was used twice: its session is ended"
+        );
+        let command = Command::Reused {
+            subject: claims.sub,
+            session: session.clone(),
+            rest: self.issuer()?.longest(),
+        };
+        self.change_access(&caller, command).await?;
+        self.seen(|grants| grants.revoked.contains(&session)).await;
+        Ok(())
     }
 
     /// Ends the caller's session: none of its tokens is good any more.
@@ -242,6 +286,15 @@ impl Service {
             tracing::warn!("written grants not seen yet");
         }
     }
+}
+
+/// Whether a token was refused that had been good.
+fn is_revoked(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unidentified(Rejected::Revoked)
+            | Error::Commit(commit::Error::Access(crate::control::access::Rejection::Used))
+    )
 }
 
 fn unreadable(error: topology::store::Error) -> Error {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Credential, Identity, Role, Scope};
+use super::{Credential, Identity, KEY_ACTOR, Role, Scope};
 use crate::Secret;
 use crate::bearer::{Claims, Rejected};
 
@@ -153,7 +153,7 @@ impl Grants {
             return Err(Rejected::Expired);
         }
         Ok(Identity {
-            actor: format!("key:{id}"),
+            actor: format!("{KEY_ACTOR}{id}"),
             roles: known.roles.clone(),
             scope: known.scope.clone(),
             credential: Credential::Key(id.to_owned()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Rejected, now};
-use crate::access::Role;
+use crate::access::{KEY_ACTOR, Role};
 
 /// Longest subject, in bytes: it stands in logs and in the audit log.
 const MAX_SUBJECT_BYTES: usize = 256;
@@ -108,8 +108,10 @@ impl Claims {
     }
 
     pub(super) fn check(&self) -> Result<(), Rejected> {
+        // Nobody calls themselves what the audit log calls the holder of a key.
         let is_subject = (1..=MAX_SUBJECT_BYTES).contains(&self.sub.len())
-            && !self.sub.contains(char::is_control);
+            && !self.sub.contains(char::is_control)
+            && !self.sub.starts_with(KEY_ACTOR);
         let named = [&self.role, &self.roles].into_iter().flatten();
         let are_few = named
             .map(Names::as_slice)

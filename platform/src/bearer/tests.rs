@@ -103,6 +103,8 @@ fn a_token_needs_its_claims() {
         json!({"exp": now() + 60}),
         json!({"sub": "ann", "exp": "tomorrow"}),
         json!({"sub": 7, "exp": now() + 60}),
+        json!({"sub": "key:0123456789abcdef", "exp": now() + 60}),
+        json!({"sub": "ann\nbob", "exp": now() + 60}),
         json!([]),
     ] {
         assert_eq!(verify_claims(&claims), Err(Rejected::Malformed), "{claims}");

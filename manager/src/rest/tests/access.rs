@@ -195,19 +195,45 @@ async fn the_first_administrator_is_created_once_and_sessions_end() {
     let refresh = json!({ "refresh_token": session["refresh_token"] });
     let (status, next) = manager.post("/auth/refresh", &refresh).await;
     assert_eq!(status, StatusCode::OK, "{next}");
-    // A refresh token is good once.
-    assert_eq!(
-        manager.post("/auth/refresh", &refresh).await.0,
-        StatusCode::UNAUTHORIZED
-    );
-    let next = next["access_token"].as_str().unwrap();
-    let (status, _) = manager.as_holder(next, "POST", "/auth/logout", None).await;
+    let second = next["access_token"].as_str().unwrap();
+    let (status, _) = manager
+        .as_holder(second, "POST", "/auth/logout", None)
+        .await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     // The session is over with all of its tokens.
-    for token in [token, next] {
+    for token in [token, second] {
         let (status, _) = manager.as_holder(token, "GET", "/auth/me", None).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED);
     }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_used_twice_ends_its_session() {
+    let manager = guarded(gate()).await;
+    let root = json!({ "name": "root", "password": "correct horse" });
+    let (_, first) = manager.post("/auth/setup", &root).await;
+    let refresh = json!({ "refresh_token": first["refresh_token"] });
+    let (status, next) = manager.post("/auth/refresh", &refresh).await;
+    assert_eq!(status, StatusCode::OK, "{next}");
+    let (_, other) = manager.post("/auth/login", &root).await;
+    for _ in 0..2 {
+        let (status, _) = manager.post("/auth/refresh", &refresh).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    // Neither who used it first nor who used it second has anything of it.
+    let later = json!({ "refresh_token": next["refresh_token"] });
+    let (status, _) = manager.post("/auth/refresh", &later).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    for session in [&first, &next] {
+        let token = session["access_token"].as_str().unwrap();
+        let (status, _) = manager.as_holder(token, "GET", "/auth/me", None).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    let token = other["access_token"].as_str().unwrap();
+    let path = "/audit?action=refresh_token_reused";
+    let (status, audit) = manager.as_holder(token, "GET", path, None).await;
+    assert_eq!(status, StatusCode::OK, "another login is not touched");
+    assert_eq!(audit["entries"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]
