@@ -16,7 +16,10 @@ use super::remains;
 use crate::suite::{Outcome, Suite, alone, long, same, told};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    let mut trials = Vec::from(alone!(suite: each_kind_of_plan_moves_rows_under_load));
+    let mut trials = Vec::from(alone!(suite:
+        rows_move_to_shards_that_come_and_from_those_that_go,
+        shards_are_split_rebalanced_and_merged_under_load,
+    ));
     trials.extend(long!(suite: torture_by_many_cutovers_tells_their_pauses));
     trials
 }
@@ -69,34 +72,34 @@ async fn status(cluster: &Cluster, shard: &str) -> anyhow::Result<Value> {
     Ok(http::get(&url).await?.expect(200)?["status"].clone())
 }
 
-async fn each_kind_of_plan_moves_rows_under_load() -> Outcome {
+async fn rows_move_to_shards_that_come_and_from_those_that_go() -> Outcome {
     let cluster = start(1).await?;
     let third = third(&cluster)?;
-    let split = |targets: Value| json!({ "source_shard_id": "shard-1", "target_shards": targets });
-    let back_and_forth = json!([{ "id": "shard-2" }, third]);
-    run(&cluster, "split", split(back_and_forth), "rollback").await?;
-    run(
-        &cluster,
-        "add-shard",
-        json!({ "shard": "shard-3" }),
-        "finish",
-    )
-    .await?;
-    run(
-        &cluster,
-        "drain",
-        json!({ "shard_id": "shard-3" }),
-        "finish",
-    )
-    .await?;
+    let split = json!({
+        "source_shard_id": "shard-1",
+        "target_shards": [{ "id": "shard-2" }, third],
+    });
+    run(&cluster, "split", split, "rollback").await?;
+    let added = json!({ "shard": "shard-3" });
+    run(&cluster, "add-shard", added, "finish").await?;
+    let drained = json!({ "shard_id": "shard-3" });
+    run(&cluster, "drain", drained, "finish").await?;
     // It is given nothing unless somebody says so.
     same!(status(&cluster, "shard-3").await?, json!("inactive"));
     let some = some_vnodes("shard-1", "shard-3", 40);
     run(&cluster, "move", some, "finish").await?;
     same!(status(&cluster, "shard-3").await?, json!("active"));
+    Ok(())
+}
+
+async fn shards_are_split_rebalanced_and_merged_under_load() -> Outcome {
+    let cluster = start(1).await?;
+    let split = json!({
+        "source_shard_id": "shard-1",
+        "target_shards": [{ "id": "shard-1" }, third(&cluster)?],
+    });
+    run(&cluster, "split", split, "finish").await?;
     run(&cluster, "rebalance", json!({}), "finish").await?;
-    let shards = json!([{ "id": "shard-1" }, { "id": "shard-3" }]);
-    run(&cluster, "split", split(shards), "finish").await?;
     let all = json!({
         "source_shard_ids": ["shard-1", "shard-3"],
         "target_shard": { "id": "shard-2" },
