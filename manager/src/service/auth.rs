@@ -293,7 +293,9 @@ fn is_revoked(error: &Error) -> bool {
     matches!(
         error,
         Error::Unidentified(Rejected::Revoked)
-            | Error::Commit(commit::Error::Access(crate::control::access::Rejection::Used))
+            | Error::Commit(commit::Error::Access(
+                crate::control::access::Rejection::Used
+            ))
     )
 }
 
