@@ -190,7 +190,7 @@ fn is_rejection(response: &Response) -> bool {
 }
 
 /// Whoever has one IPv6 address has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
