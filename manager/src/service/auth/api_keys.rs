@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use platform::access::grants::NewKey;
+use platform::access::grants::{self, NewKey};
 use platform::bearer;
 use proto::manager::v1;
 use topology::access::ApiKey;
@@ -96,7 +96,8 @@ impl Service {
         caller: &Caller,
         request: v1::RevokeKeyRequest,
     ) -> Result<v1::RevokeKeyResponse, Error> {
-        let id = request.id;
+        // Who has only the key at hand may send that.
+        let id = grants::id_of(&request.id).map_or(request.id.clone(), str::to_owned);
         self.change_access(caller, Command::RevokeKey { id: id.clone() })
             .await?;
         self.seen(|grants| !grants.keys.contains_key(&id)).await;
