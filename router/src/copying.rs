@@ -42,6 +42,38 @@ pub enum Piece {
     End,
 }
 
+/// What a line `\.` is in CSV data. Servers before PostgreSQL 18 end the data there, and psql sends
+/// it to them at the end of what it reads from a script; later ones take it for a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CsvMarker {
+    /// The end of the data.
+    Ends,
+    /// A row.
+    IsRow,
+    /// The one on some shards, the other on others.
+    Differs,
+}
+
+impl CsvMarker {
+    /// What all servers of these versions take it for, as `server_version` gives each.
+    pub fn of<'a>(versions: impl Iterator<Item = &'a str>) -> Self {
+        let mut all = versions.map(|version| {
+            let major = version.split(|it: char| !it.is_ascii_digit()).next();
+            match major.and_then(|major| major.parse::<u32>().ok()) {
+                Some(major) if major < 18 => Self::Ends,
+                Some(_) => Self::IsRow,
+                None => Self::Differs,
+            }
+        });
+        let first = all.next().unwrap_or(Self::Differs);
+        if all.all(|other| other == first) {
+            first
+        } else {
+            Self::Differs
+        }
+    }
+}
+
 /// How the lines of the data end, by the first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineEnd {
@@ -64,6 +96,7 @@ pub struct Splitter {
     options: Options,
     /// The place of the key's field.
     key: usize,
+    csv_marker: CsvMarker,
     buffer: BytesMut,
     scan: Scan,
     line_end: Option<LineEnd>,
@@ -82,6 +115,7 @@ impl Splitter {
         Self {
             options,
             key,
+            csv_marker: CsvMarker::Differs,
             buffer: BytesMut::new(),
             scan: Scan::default(),
             line_end: None,
@@ -89,6 +123,11 @@ impl Splitter {
             ended: false,
             fresh: false,
         }
+    }
+
+    /// Tells what the servers take a line `\.` of CSV data for; refused until then.
+    pub fn tell_csv_marker(&mut self, marker: CsvMarker) {
+        self.csv_marker = marker;
     }
 
     /// Whether there is data that was not looked at.
@@ -147,13 +186,7 @@ impl Splitter {
             self.buffer = BytesMut::new();
         }
         let own = line.get(..content).unwrap_or_default();
-        if own == b"\\." {
-            if self.options.format == Format::Csv {
-                return Err(Refusal::unsupported(
-                    "the line \"\\.\" in CSV data ends it on some servers and is a value on others",
-                )
-                .hint("leave it out, or quote it"));
-            }
+        if own == b"\\." && self.is_end()? {
             return Ok(Some(Piece::End));
         }
         if std::mem::take(&mut self.head) {
@@ -164,6 +197,18 @@ impl Splitter {
             Format::Text | Format::Binary => text::field(own, self.key, &self.options),
         };
         Ok(Some(Piece::Row(line, field)))
+    }
+
+    /// Whether a line `\.` is the end of the data.
+    fn is_end(&self) -> Result<bool, Refusal> {
+        match (self.options.format, self.csv_marker) {
+            (Format::Text | Format::Binary, _) | (Format::Csv, CsvMarker::Ends) => Ok(true),
+            (Format::Csv, CsvMarker::IsRow) => Ok(false),
+            (Format::Csv, CsvMarker::Differs) => Err(Refusal::unsupported(
+                "the line \"\\.\" in CSV data ends it on some shards and is a value on others",
+            )
+            .hint("leave it out, or quote it")),
+        }
     }
 
     /// The length of the present line without its end, and with it.

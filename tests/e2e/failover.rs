@@ -120,8 +120,8 @@ async fn what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost() -> Outc
     // The replica hears nothing more, as when the network between the two is slow.
     ground.stream.cut();
     sleep(Duration::from_millis(300)).await;
-    let killed = load.now();
     ground.primary.kill().await?;
+    let killed = load.now();
     let shown = ground
         .promote(&json!({ "dry_run": true }))
         .await?
@@ -153,7 +153,7 @@ async fn what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost() -> Outc
     );
     let late = told.acknowledged_after(killed);
     let lost_late: Vec<_> = late.iter().filter(|id| lost.contains(id)).collect();
-    // Writers that were told right before the kill are noted right after it.
+    // Writers that were told right before the kill may note it right after.
     anyhow::ensure!(lost_late.len() <= 6, "lost after the kill: {lost_late:?}");
     Ok(())
 }

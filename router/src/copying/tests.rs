@@ -71,6 +71,26 @@ fn text_ends_its_rows_at_newlines_without_a_backslash() {
 }
 
 #[test]
+fn a_marker_in_csv_data_is_what_all_shards_take_it_for() {
+    let of = |versions: &[&'static str]| CsvMarker::of(versions.iter().copied());
+    assert_eq!(of(&["15.8 (Debian 15.8-0)", "17rc1"]), CsvMarker::Ends);
+    assert_eq!(of(&["18.1", "19devel"]), CsvMarker::IsRow);
+    for versions in [&["17.0", "18.0"][..], &["15", ""], &[]] {
+        assert_eq!(of(versions), CsvMarker::Differs, "{versions:?}");
+    }
+    let pieces = |marker| {
+        let options = Options::read("COPY t FROM STDIN CSV", "k").unwrap();
+        let mut splitter = Splitter::new(options, 0);
+        splitter.tell_csv_marker(marker);
+        splitter.push(b"1\n\\.\n2\n");
+        std::iter::from_fn(|| splitter.next(true).transpose()).collect::<Result<Vec<_>, _>>()
+    };
+    assert_eq!(pieces(CsvMarker::Ends).unwrap()[1..], [Piece::End]);
+    assert_eq!(pieces(CsvMarker::IsRow).unwrap().len(), 3);
+    assert_eq!(pieces(CsvMarker::Differs).unwrap_err().sqlstate, "0A000");
+}
+
+#[test]
 fn lines_that_end_in_different_ways_are_refused_as_postgresql_does() {
     for data in [&b"1\n2\r\n"[..], b"1\r\n2\n", b"1\r2\n", b"1\n2\r3\n"] {
         for size in [1, 2, 100] {

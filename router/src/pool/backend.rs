@@ -74,6 +74,13 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// What the server reported of itself at the start.
+    #[must_use]
+    pub fn status(&self, name: &str) -> Option<&str> {
+        let found = self.statuses.iter().find(|(own, _)| **own == *name);
+        found.map(|(_, value)| &**value)
+    }
+
     /// It is lent, and may only go back to the pool when its borrower says so.
     pub(super) fn begin_loan(&mut self) {
         self.reusable = false;

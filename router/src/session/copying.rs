@@ -17,7 +17,7 @@ use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::several::Split;
 use super::state::Transaction;
 use super::{Ended, Session};
-use crate::copying::{Field, Format, Options, Piece, Splitter, with_columns};
+use crate::copying::{CsvMarker, Field, Format, Options, Piece, Splitter, with_columns};
 use crate::error::Error;
 use crate::pool::Lease;
 use crate::query::{Class, Statement};
@@ -95,7 +95,7 @@ impl Session {
         self.must_not_have_failed()?;
         crate::scatter::exec::check_holds(&self.front.core, serving)?;
         let mut shards: Vec<ShardIndex> = serving.active().map(|(index, _)| index).collect();
-        let (sql, sorting) = match into {
+        let (sql, mut sorting) = match into {
             CopiedInto::Sharded { key, columns } => {
                 self.gather(serving, &shards, false).await?;
                 self.by_key(serving, key, columns, sql).await?
@@ -109,6 +109,10 @@ impl Session {
             }
         };
         let lent = self.lend(serving, &shards).await?;
+        if let Sorting::ByKey(splitter, ..) = &mut sorting {
+            let versions = lent.iter().map(|one| one.lease.status("server_version"));
+            splitter.tell_csv_marker(CsvMarker::of(versions.map(Option::unwrap_or_default)));
+        }
         let mut load = Load {
             loaders: lent.into_iter().map(Loader::new).collect(),
             sorting,

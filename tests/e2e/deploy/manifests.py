@@ -1,9 +1,10 @@
 """Checks what kustomize renders: against the API schemas of Kubernetes, and against our own rules.
 
-    manifests.py KUSTOMIZE FOLDER...
+    manifests.py KUSTOMIZE ALERTS FOLDER...
 
-The schemas are those of the newest Kubernetes that the package kubernetes-validate ships. Prints
-one line for each thing that is wrong, and ends with 1 if there is any.
+ALERTS is the file of Prometheus rules that every PrometheusRule has to be made of. The schemas are
+those of the newest Kubernetes that the package kubernetes-validate ships. Prints one line for each
+thing that is wrong, and ends with 1 if there is any.
 """
 
 import subprocess
@@ -143,8 +144,15 @@ def ports_of(item, pod):
                 yield name_of(item), f"{probe} asks port {port}, which is not the container's"
 
 
+def rules(item, alerts):
+    if item["kind"] == "PrometheusRule" and item["spec"] != alerts:
+        yield name_of(item), "has other rules than the file of alerts"
+
+
 def main():
-    kustomize, folders = sys.argv[1], sys.argv[2:]
+    kustomize, alerts, folders = sys.argv[1], sys.argv[2], sys.argv[3:]
+    with open(alerts, encoding="utf-8") as file:
+        alerts = yaml.safe_load(file)
     version = kubernetes_validate.latest_version()
     wrong = 0
     for folder in folders:
@@ -154,6 +162,7 @@ def main():
             found += [(name_of(item), complaint) for complaint in schema(item, version)]
             if item["kind"] in WORKLOADS:
                 found += [(name_of(item), complaint) for complaint in policy(item)]
+            found += rules(item, alerts)
             if item["kind"] not in ("Namespace",) and item["metadata"].get(
                 "namespace"
             ) != "sharding-system":

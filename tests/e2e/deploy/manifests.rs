@@ -43,6 +43,7 @@ async fn check(manifests: &Path, folders: &[&str]) -> anyhow::Result<Output> {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(script)
         .arg(tools.join("kustomize"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/prometheus/alerts.yml"))
         .args(folders.iter().map(|folder| manifests.join(folder)));
     let mut command = tokio::process::Command::from(command);
     Ok(command.kill_on_drop(true).output().await?)
@@ -58,7 +59,13 @@ async fn the_manifests_are_what_kubernetes_takes_and_the_policies_ask_for() -> O
 }
 
 /// What is broken, and what must be said of it.
-const BREAKS: [(&str, &str, &str, &str); 7] = [
+const BREAKS: [(&str, &str, &str, &str); 8] = [
+    (
+        "components/monitoring/prometheusrule.yaml",
+        "shard_health_status == 0",
+        "shard_health_status == 2",
+        "other rules",
+    ),
     (
         "base/router.yaml",
         "replicas: 3",
@@ -117,7 +124,12 @@ async fn a_manifest_that_breaks_a_rule_is_found() -> Outcome {
         let text = std::fs::read_to_string(copy.join(file))?;
         anyhow::ensure!(text.contains(good), "{file} does not say {good:?}");
         std::fs::write(copy.join(file), text.replace(good, bad))?;
-        let output = check(&copy, &["base"]).await?;
+        let folder = if file.starts_with("base") {
+            "base"
+        } else {
+            "overlays/prod"
+        };
+        let output = check(&copy, &[folder]).await?;
         let said = String::from_utf8_lossy(&output.stdout);
         same!(output.status.code(), Some(1), "{bad:?} in {file}: {said}");
         anyhow::ensure!(said.contains(wanted), "{bad:?} in {file}: {said}");

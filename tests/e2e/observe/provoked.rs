@@ -1,16 +1,19 @@
 //! Each alert, provoked in a real Prometheus against a live system. Only the times are shortened.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
+use tests::authority::Authority;
 use tests::cluster::Plan;
 use tests::raw::Raw;
-use tests::{Cluster, Prometheus, Router, prometheus};
+use tests::{Cluster, Prometheus, Router, prometheus, wait};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use topology::records::{LastBackup, encode};
+use topology::{Epoch, keys};
 
 use super::shown::file;
 use crate::reshard::job::{begin, until};
@@ -28,6 +31,7 @@ fn hurried(rules: &str) -> String {
     rules
         .replace("for: 5m", "for: 1s")
         .replace("for: 1m", "for: 1s")
+        .replace("for: 10m", "for: 1s")
         .replace("[5m]", "[5s]")
         .replace("offset 1m", "offset 3s")
         .replace("> 300", "> 5")
@@ -84,8 +88,15 @@ impl Ground {
         };
         let mut cluster = Cluster::start(plan).await?;
         let way = Way::to(cluster.etcd.endpoint()).await?;
-        let mut second = Router::prepare(&way.address, &json!({}))?;
-        second.program.start().await?;
+        // Its certificate ends in two days.
+        let security = Authority::new()?.router(false)?;
+        let mut second = Router::prepare(&way.address, &json!({ "security": security }))?;
+        // Its HTTP front is under TLS, its metrics are not.
+        second.program.launch()?;
+        wait::until("the second router", wait::START, async || {
+            second.program.metrics().await
+        })
+        .await?;
         cluster.routers.push(second);
         let columns = "k bigint PRIMARY KEY, v bigint";
         cluster.create("watched", columns, ("k", "bigint")).await?;
@@ -184,6 +195,23 @@ impl Ground {
         self.fires("TransactionsInDoubt", &[]).await
     }
 
+    /// A backup that is old.
+    async fn backup(&self) -> Outcome {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let last = LastBackup {
+            id: "20010909T014640Z".to_owned(),
+            point_at: at,
+            finished_at: at,
+            epoch: Epoch(1),
+            bytes: 1,
+        };
+        let record = String::from_utf8(encode(&last))?;
+        self.cluster
+            .etcd
+            .etcdctl(&["put", keys::LAST_BACKUP, &record])?;
+        self.fires("BackupTooOld", &[]).await
+    }
+
     fn first_shard(&mut self) -> anyhow::Result<&mut tests::Postgres> {
         self.cluster.shards.first_mut().context("there is a shard")
     }
@@ -202,8 +230,16 @@ async fn each_alert_is_provoked_once() -> Outcome {
         return Err(Unavailable::Missing("prometheus".to_owned()).into());
     }
     let mut ground = Ground::prepare().await?;
+    ground
+        .fires("CertificateExpiry", &[("used_for", "fronts")])
+        .await?;
     let firing = ground.prometheus.firing().await?;
-    anyhow::ensure!(firing.is_empty(), "before anything is wrong: {firing:?}");
+    let of_certificate = |it: &Value| it["labels"]["alertname"] == "CertificateExpiry";
+    anyhow::ensure!(
+        firing.iter().all(of_certificate),
+        "before anything is wrong: {firing:?}"
+    );
+    ground.backup().await?;
     ground.errors().await?;
     ground.pool().await?;
     ground.topology().await?;

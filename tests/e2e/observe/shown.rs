@@ -88,32 +88,43 @@ fn shown(metrics: &str) -> Catalogue {
 async fn metrics_are_on_their_page_and_dashboards_show_them() -> Outcome {
     let ground = Ground::lively().await?;
     let page = std::fs::read_to_string(file("docs/metrics.md")?)?;
-    let router = ground.cluster.router(0)?.program.metrics().await?;
-    let manager = ground.cluster.manager(0)?.0.metrics().await?;
-    for (program, metrics) in [("router", &router), ("manager", &manager)] {
-        let (listed, shown) = (documented(&page, program), shown(metrics));
-        for (name, labels) in &shown {
-            let on_page = listed.get(name);
-            same!(
-                on_page,
-                Some(labels),
-                "{name} of the {program} on docs/metrics.md"
-            );
+    // What is asked every few seconds is there after the first time.
+    let (router, manager) = wait::until("all metrics", wait::SETTLE, async || {
+        let router = ground.cluster.router(0)?.program.metrics().await?;
+        let manager = ground.cluster.manager(0)?.0.metrics().await?;
+        for (program, metrics) in [("router", &router), ("manager", &manager)] {
+            shows_what_is_documented(program, metrics, &page)?;
         }
-        let missing: Vec<&String> = listed
-            .keys()
-            .filter(|it| !shown.contains_key(*it))
-            .collect();
-        anyhow::ensure!(
-            missing.is_empty(),
-            "the {program} does not show {missing:?}"
-        );
-    }
+        Ok((router, manager))
+    })
+    .await?;
     rules_name_what_is_there(&format!("{router}{manager}"))?;
     if !prometheus::is_installed() {
         return Err(Unavailable::Missing("prometheus".to_owned()).into());
     }
     dashboards_show_something(&ground).await
+}
+
+/// A program shows what the page lists for it, and nothing else.
+fn shows_what_is_documented(program: &str, metrics: &str, page: &str) -> anyhow::Result<()> {
+    let (listed, shown) = (documented(page, program), shown(metrics));
+    for (name, labels) in &shown {
+        let on_page = listed.get(name);
+        same!(
+            on_page,
+            Some(labels),
+            "{name} of the {program} on docs/metrics.md"
+        );
+    }
+    let missing: Vec<&String> = listed
+        .keys()
+        .filter(|it| !shown.contains_key(*it))
+        .collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the {program} does not show {missing:?}"
+    );
+    Ok(())
 }
 
 /// Every expression of the alerts names metrics that are there.

@@ -20,7 +20,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         copy_into_a_table_is_answered_byte_for_byte_as_by_its_shard,
         copy_by_the_extended_protocol_is_answered_byte_for_byte_as_by_its_shard,
         copy_of_a_query_by_key_is_answered_byte_for_byte_as_by_its_shard,
-        copy_whose_rows_are_on_several_shards_is_refused,
+        copy_that_no_shard_can_do_as_it_is_meant_is_refused,
         a_reference_table_is_copied_out_of_any_shard,
         copy_data_after_an_error_is_ignored,
         a_client_that_leaves_amid_a_copy_leaves_nothing_behind,
@@ -266,7 +266,7 @@ async fn copy_of_a_query_by_key_is_answered_byte_for_byte_as_by_its_shard(
     Ok(())
 }
 
-async fn copy_whose_rows_are_on_several_shards_is_refused(cluster: &Cluster) -> Outcome {
+async fn copy_that_no_shard_can_do_as_it_is_meant_is_refused(cluster: &Cluster) -> Outcome {
     cluster
         .create("copy_wide", "k bigint PRIMARY KEY, v int", ("k", "bigint"))
         .await?;
@@ -276,7 +276,6 @@ async fn copy_whose_rows_are_on_several_shards_is_refused(cluster: &Cluster) -> 
     ];
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     for sql in [
-        "COPY copy_wide FROM STDIN".to_owned(),
         "COPY (SELECT a.* FROM copy_wide a, copy_wide b) TO STDOUT".to_owned(),
         format!(
             "COPY (SELECT pg_advisory_lock(k) FROM copy_wide WHERE k = {}) TO STDOUT",
@@ -325,9 +324,6 @@ async fn a_reference_table_is_copied_out_of_any_shard(cluster: &Cluster) -> Outc
         .expect(201)?;
     cluster.settle().await?;
     same!(router.psql("COPY copy_ref TO STDOUT").await?, "is");
-    let mut raw = Raw::connect(&router.address()).await?;
-    let refused = raw.query("COPY copy_ref FROM STDIN").await?;
-    same!(sqlstate(&refused).as_deref(), Some("0A000"));
     Ok(())
 }
 
