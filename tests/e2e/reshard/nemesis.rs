@@ -116,7 +116,7 @@ async fn freeze_between_transactions(cluster: &Cluster, router: usize) -> Outcom
     loop {
         cluster.router(router)?.program.pause()?;
         // What the other routers do is over within a moment, what this one does stays.
-        sleep(Duration::from_millis(350)).await;
+        sleep(Duration::from_secs(1)).await;
         for _ in 0..20 {
             sleep(Duration::from_millis(20)).await;
             if cluster.shard("shard-1")?.psql(question).await?.trim() == "0" {
