@@ -80,7 +80,9 @@ pub fn path() -> Option<PathBuf> {
         return Some(path.into());
     }
     let home = || variable("HOME").map(|home| Path::new(&home).join(".config"));
-    let folder = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home)?;
+    let folder = variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(home)?;
     Some(folder.join("sharding").join("config.json"))
 }
 

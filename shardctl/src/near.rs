@@ -1,7 +1,10 @@
 //! Pure: which of the names that exist was meant by one that does not.
 
 /// The nearest of `names`, if it is near enough to be a slip of the fingers.
-pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     let near = names.into_iter().map(|name| (distance(wrong, name), name));
     let nearest = near.min_by_key(|(distance, _)| *distance)?;

@@ -31,8 +31,7 @@ const SERVER: &str = "\
            (SELECT pg_catalog.count(*)::int FROM pg_catalog.pg_stat_activity \
             WHERE backend_type = 'client backend')";
 
-const CLOCK: &str =
-    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint";
+const CLOCK: &str = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint";
 
 /// A server in recovery has no present end of its log to measure from.
 const SLOTS: &str = "\

@@ -52,11 +52,14 @@ impl Service {
             Ok(mut found) => {
                 let of_legs = std::mem::take(&mut found.of_legs);
                 let left = live.as_ref().map(|live| inspect::left(of_legs, live));
-                let remains = left.unwrap_or_default().into_iter().map(|orphan| v1::Remain {
-                    job_id: orphan.leg.job.to_string(),
-                    kind: word(orphan.kind).to_owned(),
-                    name: orphan.name,
-                });
+                let remains = left
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|orphan| v1::Remain {
+                        job_id: orphan.leg.job.to_string(),
+                        kind: word(orphan.kind).to_owned(),
+                        name: orphan.name,
+                    });
                 told(shard_id, found, remains.collect())
             }
         });
@@ -72,7 +75,9 @@ impl Service {
 }
 
 fn since_epoch(at: SystemTime, per_second: u64) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let part = u64::from(since.subsec_micros()) * per_second / 1_000_000;
     since.as_secs() * per_second + part
 }
@@ -84,11 +89,14 @@ fn told(shard_id: String, found: Found, remains: Vec<v1::Remain>) -> v1::ShardIn
         retained_bytes: slot.retained,
         lost: slot.is_lost,
     });
-    let prepared = found.prepared.into_iter().map(|it| v1::PreparedTransaction {
-        name: it.name,
-        age_seconds: it.age,
-        ours: it.is_ours,
-    });
+    let prepared = found
+        .prepared
+        .into_iter()
+        .map(|it| v1::PreparedTransaction {
+            name: it.name,
+            age_seconds: it.age,
+            ours: it.is_ours,
+        });
     v1::ShardInspection {
         shard_id,
         error: String::new(),

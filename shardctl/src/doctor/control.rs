@@ -25,14 +25,22 @@ pub(super) fn etcd(facts: &Facts) -> Vec<Finding> {
     });
     looks
         .map(|(id, look)| match look.found.etcd_error.as_str() {
-            "" => answered(&format!("of {id}"), "as the manager says", look.found.etcd_latency_ms),
+            "" => answered(
+                &format!("of {id}"),
+                "as the manager says",
+                look.found.etcd_latency_ms,
+            ),
             error => gone(&format!("of {id}"), error),
         })
         .collect()
 }
 
 fn answered(about: &str, by: &str, took: f64) -> Finding {
-    let by = if by.is_empty() { String::new() } else { format!(", {by}") };
+    let by = if by.is_empty() {
+        String::new()
+    } else {
+        format!(", {by}")
+    };
     let finding = format!("answers in {took:.1} ms{by}");
     if took <= SLOW_MS {
         return Finding::ok("etcd", about, finding);
@@ -55,7 +63,11 @@ pub(super) fn managers(facts: &Facts) -> Vec<Finding> {
     let newest = alive.iter().map(|it| it.epoch).max().unwrap_or_default();
     let mut findings: Vec<Finding> = Vec::new();
     for manager in &facts.managers {
-        let level = if alive.is_empty() { Level::Fail } else { Level::Warn };
+        let level = if alive.is_empty() {
+            Level::Fail
+        } else {
+            Level::Warn
+        };
         match &manager.status {
             Err(error) => findings.push(Finding::bad(
                 (level, "manager"),
@@ -112,7 +124,9 @@ fn leader(alive: &[&pb::GetStatusResponse]) -> Finding {
         ),
         [(term, id)] => Finding::ok("leader", *id, format!("at term {term}")),
         several => {
-            let told = several.iter().map(|(term, id)| format!("{id} at term {term}"));
+            let told = several
+                .iter()
+                .map(|(term, id)| format!("{id} at term {term}"));
             let told: Vec<String> = told.collect();
             Finding::bad(
                 (Level::Warn, "leader"),

@@ -23,9 +23,17 @@ pub(super) fn routers(facts: &Facts) -> Vec<Finding> {
     };
     if listed.routers.is_empty() {
         let advice = "start one; if one runs, it does not reach etcd";
-        return vec![Finding::bad((Level::Warn, "router"), "-", "none lives", advice)];
+        return vec![Finding::bad(
+            (Level::Warn, "router"),
+            "-",
+            "none lives",
+            advice,
+        )];
     }
-    let managers = facts.managers.iter().filter_map(|it| it.status.as_ref().ok());
+    let managers = facts
+        .managers
+        .iter()
+        .filter_map(|it| it.status.as_ref().ok());
     let version = managers.map(|it| it.version.as_str()).max();
     let judge = |router| judged(router, listed.epoch, version.unwrap_or_default());
     listed.routers.iter().map(judge).collect()
@@ -47,7 +55,10 @@ fn judged(router: &pb::Router, epoch: u64, version: &str) -> Finding {
             "finish the upgrade: docs/upgrade.md",
         );
     }
-    let finding = format!("lives, version {}, epoch {}", router.version, router.applied_epoch);
+    let finding = format!(
+        "lives, version {}, epoch {}",
+        router.version, router.applied_epoch
+    );
     Finding::ok("router", &router.address, finding)
 }
 
@@ -135,7 +146,12 @@ pub(super) fn certificates(facts: &Facts) -> Vec<Finding> {
                 continue;
             };
             let advice = "put a new one into its file (runbook certificate-expiry)";
-            findings.push(Finding::bad((level, "certificate"), address, finding, advice));
+            findings.push(Finding::bad(
+                (level, "certificate"),
+                address,
+                finding,
+                advice,
+            ));
         }
     }
     if let Some(soonest) = soonest {

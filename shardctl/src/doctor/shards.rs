@@ -52,7 +52,11 @@ pub(super) fn shards(facts: &Facts) -> Vec<Finding> {
 }
 
 fn well(shard: &pb::Shard, seen: Option<&pb::ShardInspection>) -> String {
-    let replicas = shard.servers.iter().filter(|it| it.role == "replica").count();
+    let replicas = shard
+        .servers
+        .iter()
+        .filter(|it| it.role == "replica")
+        .count();
     let Some(seen) = seen else {
         return format!("{}, {replicas} replicas", shard.status);
     };
@@ -75,14 +79,25 @@ fn servers(shard: &pb::Shard) -> Vec<Finding> {
     let mut found = Vec::new();
     if shard.promoting {
         let advice = "see docs/failover.md when it does not end by itself";
-        found.push(warn(&shard.id, "a replica is being promoted".to_owned(), advice));
+        found.push(warn(
+            &shard.id,
+            "a replica is being promoted".to_owned(),
+            advice,
+        ));
     }
-    for server in shard.servers.iter().filter(|server| server.role != "primary") {
+    for server in shard
+        .servers
+        .iter()
+        .filter(|server| server.role != "primary")
+    {
         let is_replica = shard.replicas.contains(&server.endpoint);
         if !server.reachable && is_replica {
             found.push(warn(
                 &shard.id,
-                format!("replica {} does not answer: {}", server.endpoint, server.error),
+                format!(
+                    "replica {} does not answer: {}",
+                    server.endpoint, server.error
+                ),
                 "start it, or it is missing when the primary fails",
             ));
         }
@@ -92,7 +107,10 @@ fn servers(shard: &pb::Shard) -> Vec<Finding> {
             let seconds = server.lag_seconds.unwrap_or_default();
             found.push(warn(
                 &shard.id,
-                format!("replica {} is {behind}, {seconds:.0} s behind", server.endpoint),
+                format!(
+                    "replica {} is {behind}, {seconds:.0} s behind",
+                    server.endpoint
+                ),
                 "look at its disk, its network and long queries on it",
             ));
         }
@@ -116,20 +134,26 @@ fn primary(seen: &pb::ShardInspection, max_wal_retained: u64) -> Vec<Finding> {
     found.extend(slots(seen, max_wal_retained));
     if let Some(first) = seen.remains.first() {
         let count = seen.remains.len();
-        let finding = format!("{count} objects of jobs that are over, e.g. {} {}", first.kind, first.name);
+        let finding = format!(
+            "{count} objects of jobs that are over, e.g. {} {}",
+            first.kind, first.name
+        );
         let advice = "the next leader removes them: restart the one that leads";
         found.push(warn(id, finding, advice));
     }
     let old = |it: &&pb::PreparedTransaction| it.age_seconds > PREPARED_SECONDS;
-    let (ours, others): (Vec<_>, Vec<_>) =
-        seen.prepared.iter().filter(old).partition(|it| it.ours);
+    let (ours, others): (Vec<_>, Vec<_>) = seen.prepared.iter().filter(old).partition(|it| it.ours);
     if !ours.is_empty() {
         let finding = format!("{} transactions of routers are in doubt", ours.len());
-        let advice = "the manager ends them once their shards answer (runbook transactions-in-doubt)";
+        let advice =
+            "the manager ends them once their shards answer (runbook transactions-in-doubt)";
         found.push(warn(id, finding, advice));
     }
     if let Some(first) = others.first() {
-        let finding = format!("prepared transaction {:?} is open for {:.0} s", first.name, first.age_seconds);
+        let finding = format!(
+            "prepared transaction {:?} is open for {:.0} s",
+            first.name, first.age_seconds
+        );
         let advice = "end it: COMMIT PREPARED or ROLLBACK PREPARED on the shard; no router made it";
         found.push(warn(id, finding, advice));
     }
@@ -142,10 +166,16 @@ fn settings(seen: &pb::ShardInspection) -> Vec<Finding> {
     let mut warned = |finding: String, advice: &str| found.push(warn(id, finding, advice));
     if seen.version_number < 120_000 {
         let advice = "upgrade to PostgreSQL 12 or newer, 14 to have rows moved";
-        warned(format!("PostgreSQL {} is not supported", seen.version), advice);
+        warned(
+            format!("PostgreSQL {} is not supported", seen.version),
+            advice,
+        );
     } else if seen.version_number < 140_000 {
         let advice = "upgrade to PostgreSQL 14 or newer to have rows moved";
-        warned(format!("PostgreSQL {}: its rows cannot be moved", seen.version), advice);
+        warned(
+            format!("PostgreSQL {}: its rows cannot be moved", seen.version),
+            advice,
+        );
     }
     if seen.wal_level != "logical" {
         let advice = "set wal_level = logical and restart it, to have rows moved";
@@ -156,17 +186,29 @@ fn settings(seen: &pb::ShardInspection) -> Vec<Finding> {
         let advice = "set it to 100 or more and restart it, for transactions on several shards";
         warned("max_prepared_transactions is 0".to_owned(), advice);
     } else if prepared.saturating_mul(10) > seen.max_prepared_transactions.saturating_mul(8) {
-        let finding = format!("{prepared} of {} prepared transactions", seen.max_prepared_transactions);
+        let finding = format!(
+            "{prepared} of {} prepared transactions",
+            seen.max_prepared_transactions
+        );
         warned(finding, "raise max_prepared_transactions and restart it");
     }
     let most = usize::try_from(seen.max_replication_slots).unwrap_or(usize::MAX);
     if most.saturating_sub(seen.slots.len()) < FREE_SLOTS {
         let finding = format!("{} of {most} replication slots are taken", seen.slots.len());
-        warned(finding, "drop those that nobody reads, or raise max_replication_slots");
+        warned(
+            finding,
+            "drop those that nobody reads, or raise max_replication_slots",
+        );
     }
     if seen.connections.saturating_mul(10) > seen.max_connections.saturating_mul(9) {
-        let finding = format!("{} of {} connections are taken", seen.connections, seen.max_connections);
-        warned(finding, "lower the routers' max_connections, or raise the server's");
+        let finding = format!(
+            "{} of {} connections are taken",
+            seen.connections, seen.max_connections
+        );
+        warned(
+            finding,
+            "lower the routers' max_connections, or raise the server's",
+        );
     }
     found
 }
@@ -181,11 +223,18 @@ fn slots(seen: &pb::ShardInspection, max_wal_retained: u64) -> Vec<Finding> {
             let advice = "drop it: SELECT pg_drop_replication_slot(..); its reader begins anew";
             found.push(warn(id, finding, advice));
         } else if !slot.active && slot.retained_bytes > IDLE_SLOT_BYTES {
-            let finding = format!("slot {} keeps {kept} of log, and nobody reads it", slot.name);
+            let finding = format!(
+                "slot {} keeps {kept} of log, and nobody reads it",
+                slot.name
+            );
             let advice = "start its reader, or drop the slot: the disk fills";
             found.push(warn(id, finding, advice));
         } else if max_wal_retained > 0 && slot.retained_bytes > max_wal_retained / 2 {
-            let finding = format!("slot {} keeps {kept} of {}", slot.name, bytes(max_wal_retained));
+            let finding = format!(
+                "slot {} keeps {kept} of {}",
+                slot.name,
+                bytes(max_wal_retained)
+            );
             let advice = "see what slows its reader (runbook wal-retention)";
             found.push(warn(id, finding, advice));
         }

@@ -32,7 +32,12 @@ pub(super) fn schema(facts: &Facts) -> Vec<Finding> {
     match &facts.schema {
         Err(error) => {
             let finding = format!("cannot be compared: {error}");
-            vec![Finding::bad(at, "-", finding, "ask again when all shards answer")]
+            vec![Finding::bad(
+                at,
+                "-",
+                finding,
+                "ask again when all shards answer",
+            )]
         }
         Ok(diff) if !diff.differences.is_empty() => {
             let finding = format!("differs in {} objects", diff.differences.len());
@@ -71,13 +76,19 @@ fn judged(facts: &Facts, job: &pb::Job) -> Option<Finding> {
     let percent = job.progress * 100.0;
     match job.status.as_str() {
         "paused" => bad(
-            format!("{} is paused at {percent:.0} %, and keeps log on its shards", job.r#type),
+            format!(
+                "{} is paused at {percent:.0} %, and keeps log on its shards",
+                job.r#type
+            ),
             format!("shardctl reshard resume {0}, or cancel {0}", job.id),
         ),
         "completed" if job.reversible => Some(Finding::ok(
             "job",
             &job.id,
-            format!("{} is completed and can be rolled back until it is finished", job.r#type),
+            format!(
+                "{} is completed and can be rolled back until it is finished",
+                job.r#type
+            ),
         )),
         _ if job.settled => None,
         status => {
@@ -89,7 +100,10 @@ fn judged(facts: &Facts, job: &pb::Job) -> Option<Finding> {
             let still = last.map(|last| now - last).reduce(f64::min);
             if let Some(still) = still.filter(|still| *still > STALLED_SECONDS) {
                 return bad(
-                    format!("{} has not got on for {still:.0} s at {percent:.0} %", job.r#type),
+                    format!(
+                        "{} has not got on for {still:.0} s at {percent:.0} %",
+                        job.r#type
+                    ),
                     format!("see why: {see} (runbook reshard-stalled)"),
                 );
             }

@@ -337,10 +337,7 @@ impl TopologyService for Service {
         Ok(Response::new(pb::ListRoutersResponse::default()))
     }
 
-    async fn inspect(
-        &self,
-        _request: Request<pb::InspectRequest>,
-    ) -> Answer<pb::InspectResponse> {
+    async fn inspect(&self, _request: Request<pb::InspectRequest>) -> Answer<pb::InspectResponse> {
         Err(Status::unimplemented("not of this manager"))
     }
 }
