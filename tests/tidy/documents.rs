@@ -1,5 +1,7 @@
 //! Documents: links that lead somewhere, decisions that can be cited by number, and a page of the
-//! configuration that has every field.
+//! configuration that has every field and no other.
+
+use std::collections::BTreeSet;
 
 use crate::code::literal;
 use crate::report::Report;
@@ -154,9 +156,12 @@ fn decisions(tree: &Tree, report: &mut Report) {
 fn configuration(tree: &Tree, report: &mut Report) {
     let page = tree.files.iter().find(|file| file.path == CONFIGURATION);
     let page = page.map_or("", |page| page.text.as_str());
+    let mut read = BTreeSet::new();
     for (file, source) in tree.rust().filter(|(file, _)| !file.is_test()) {
         let is_config = |name: &str| file.path.starts_with(&format!("{name}/src/config"));
-        if !is_config("router") && !is_config("manager") {
+        // Sections that both programs have are read there.
+        let is_shared = file.path.starts_with("platform/src/");
+        if !is_config("router") && !is_config("manager") && !is_shared {
             continue;
         }
         let text = &source.uncommented;
@@ -165,6 +170,10 @@ fn configuration(tree: &Tree, report: &mut Report) {
                 let Some(field) = literal(&text[offset + reader.len()..]) else {
                     continue;
                 };
+                read.insert(field);
+                if is_shared {
+                    continue;
+                }
                 let is_there =
                     page.contains(&format!("`{field}`")) || page.contains(&format!(".{field}`"));
                 if !is_there {
@@ -174,6 +183,32 @@ fn configuration(tree: &Tree, report: &mut Report) {
             }
         }
     }
+    for (line, field) in listed(page) {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        if !read.contains(name) {
+            report.add(CONFIGURATION, line, format!("lists {field}, which nothing reads"));
+        }
+    }
+}
+
+/// The fields of the page's tables, with their lines.
+fn listed(page: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut is_of_fields = false;
+    for (number, line) in page.lines().enumerate() {
+        let Some(row) = line.strip_prefix('|') else {
+            is_of_fields = false;
+            continue;
+        };
+        let cell = row.split('|').next().unwrap_or_default();
+        is_of_fields |= cell.trim() == "field";
+        if is_of_fields {
+            // What stands between backticks.
+            let names = cell.split('`').skip(1).step_by(2);
+            found.extend(names.map(|name| (number + 1, name)));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -234,6 +269,18 @@ fn every_field_of_the_configuration_is_on_its_page() {
         lines[0].starts_with("router/src/config/fronts.rs:2: reads host"),
         "{lines:?}"
     );
+}
+
+#[test]
+fn no_other_field_is_on_the_page_of_the_configuration() {
+    let page = (
+        "docs/configuration.md",
+        "| variable |\n|---|\n| `LOG_LEVEL` |\n\n| field |\n|---|\n| `port` |\n| `a.old`, `host` |\n",
+    );
+    let code = "s.port(\"port\", 1);\ns.text(\"host\", 1);\n";
+    let lines = found(&[page, ("platform/src/config.rs", code)]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with("lists a.old, which nothing reads"), "{lines:?}");
 }
 
 #[test]
