@@ -61,7 +61,9 @@ fn managers(cluster: &Cluster) -> String {
 fn metrics(cluster: &Cluster) -> String {
     let managers = cluster.managers.iter().map(|it| &it.0);
     let routers = cluster.routers.iter().map(|it| &it.program);
-    let ports = managers.chain(routers).map(|it| it.ports().metrics.number());
+    let ports = managers
+        .chain(routers)
+        .map(|it| it.ports().metrics.number());
     let all: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
     all.join(",")
 }
@@ -91,7 +93,9 @@ async fn a_check_up_says_what_is_wrong_and_what_to_do() -> Outcome {
     let (code, report) = run(&cluster, &["doctor", "--etcd", &etcd]).await?;
     same!(code, Some(0), "exit code of {report}");
     same!(report["failures"], json!(0), "failures in {report}");
-    for check in ["etcd", "leader", "router", "clock", "metrics", "schema", "job"] {
+    for check in [
+        "etcd", "leader", "router", "clock", "metrics", "schema", "job",
+    ] {
         let count = of(&report, check, "ok").len();
         same!(count, 1, "lines about {check} in {report}");
     }
@@ -103,7 +107,11 @@ async fn a_check_up_says_what_is_wrong_and_what_to_do() -> Outcome {
     same!(of(&report, "backup", "warn").len(), 1, "backup in {report}");
     what_is_left_behind_is_found(&cluster).await?;
     let (_, report) = run(&cluster, &["doctor"]).await?;
-    same!(of(&report, "etcd", "ok").len(), 2, "etcd by managers in {report}");
+    same!(
+        of(&report, "etcd", "ok").len(),
+        2,
+        "etcd by managers in {report}"
+    );
     a_dead_shard_is_a_failure(cluster).await
 }
 
@@ -124,7 +132,10 @@ async fn what_is_left_behind_is_found(cluster: &Cluster) -> Outcome {
         let told = of(&report, "shard", "warn");
         let told: Vec<String> = told.iter().map(ToString::to_string).collect();
         let told = told.join("\n");
-        anyhow::ensure!(told.contains("vg_0123456789ab_0"), "no publication in {report}");
+        anyhow::ensure!(
+            told.contains("vg_0123456789ab_0"),
+            "no publication in {report}"
+        );
         Ok(())
     })
     .await?;
@@ -157,7 +168,11 @@ async fn the_live_view_shows_what_the_routers_did() -> Outcome {
             let queries = top["routers"][0]["queries_per_second"].as_f64();
             anyhow::ensure!(queries > Some(1.0), "{top}");
             anyhow::ensure!(top["routers"][0]["p99_ms"].is_number(), "{top}");
-            same!(top["shards"].as_array().map(Vec::len), Some(2), "shards of {top}");
+            same!(
+                top["shards"].as_array().map(Vec::len),
+                Some(2),
+                "shards of {top}"
+            );
             same!(top["unread"], json!({}), "{top}");
             Ok(())
         })
@@ -172,8 +187,15 @@ async fn the_live_view_shows_what_the_routers_did() -> Outcome {
     twice.args(["--metrics", &metrics(&cluster)]);
     let output = twice.output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    same!(text.matches("QUERIES/S").count(), 4, "two pictures in {text}");
-    anyhow::ensure!(!text.contains('\u{1b}'), "it moves a cursor that is not there");
+    same!(
+        text.matches("QUERIES/S").count(),
+        4,
+        "two pictures in {text}"
+    );
+    anyhow::ensure!(
+        !text.contains('\u{1b}'),
+        "it moves a cursor that is not there"
+    );
     Ok(())
 }
 
@@ -216,7 +238,11 @@ async fn a_context_keeps_the_managers_and_the_token() -> Outcome {
     let file: PathBuf = folder.fresh("config");
     let manager = cluster.managers[0].0.grpc();
     well(&file, &["context", "set", "here", "--manager", &manager]).await?;
-    well(&file, &["context", "set", "away", "--manager", "http://127.0.0.1:1"]).await?;
+    well(
+        &file,
+        &["context", "set", "away", "--manager", "http://127.0.0.1:1"],
+    )
+    .await?;
     wait::until("a leader", wait::SETTLE, async || {
         well(&file, &["setup", "root"]).await.map(drop)
     })
@@ -255,7 +281,11 @@ async fn completion_and_man_pages_are_of_every_command() -> Outcome {
     let to = pages.to_str().context("a path of UTF-8")?;
     let output = shardctl(&["man", "--to", to])?.output().await?;
     same!(output.status.code(), Some(0));
-    for page in ["shardctl.1", "shardctl-doctor.1", "shardctl-reshard-split.1"] {
+    for page in [
+        "shardctl.1",
+        "shardctl-doctor.1",
+        "shardctl-reshard-split.1",
+    ] {
         let text = std::fs::read_to_string(pages.join(page)).context(page)?;
         anyhow::ensure!(text.contains(".TH"), "{page} is no man page");
     }

@@ -186,7 +186,11 @@ fn configuration(tree: &Tree, report: &mut Report) {
     for (line, field) in listed(page) {
         let name = field.rsplit('.').next().unwrap_or(field);
         if !read.contains(name) {
-            report.add(CONFIGURATION, line, format!("lists {field}, which nothing reads"));
+            report.add(
+                CONFIGURATION,
+                line,
+                format!("lists {field}, which nothing reads"),
+            );
         }
     }
 }
@@ -280,7 +284,10 @@ fn no_other_field_is_on_the_page_of_the_configuration() {
     let code = "s.port(\"port\", 1);\ns.text(\"host\", 1);\n";
     let lines = found(&[page, ("platform/src/config.rs", code)]);
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].ends_with("lists a.old, which nothing reads"), "{lines:?}");
+    assert!(
+        lines[0].ends_with("lists a.old, which nothing reads"),
+        "{lines:?}"
+    );
 }
 
 #[test]
