@@ -35,8 +35,24 @@ pub(super) fn routers(facts: &Facts) -> Vec<Finding> {
         .iter()
         .filter_map(|it| it.status.as_ref().ok());
     let version = managers.map(|it| it.version.as_str()).max();
-    let judge = |router| judged(router, listed.epoch, version.unwrap_or_default());
+    // A record may acknowledge an epoch later than the router serves it.
+    let epoch = if all_serve(facts, listed) {
+        0
+    } else {
+        listed.epoch
+    };
+    let judge = |router| judged(router, epoch, version.unwrap_or_default());
     listed.routers.iter().map(judge).collect()
+}
+
+/// Whether every router's metrics show the newest epoch.
+fn all_serve(facts: &Facts, listed: &pb::ListRoutersResponse) -> bool {
+    let read = facts.metrics.iter().filter_map(|(_, it)| it.as_ref().ok());
+    let epochs = read
+        .filter(|samples| samples.sum("router_build_info").is_some())
+        .filter_map(|samples| samples.sum("catalog_version"));
+    let newest = f64::from(u32::try_from(listed.epoch).unwrap_or(u32::MAX));
+    epochs.filter(|epoch| *epoch >= newest).count() >= listed.routers.len()
 }
 
 fn judged(router: &pb::Router, epoch: u64, version: &str) -> Finding {

@@ -11,7 +11,12 @@ const BACKUP_HOURS: u64 = 26;
 const STALLED_SECONDS: f64 = 300.0;
 
 pub(super) fn backup(facts: &Facts) -> Option<Finding> {
-    let last = facts.inspection()?.found.last_backup_at;
+    let found = &facts.inspection()?.found;
+    if !found.etcd_error.is_empty() {
+        // The record of it is in etcd.
+        return None;
+    }
+    let last = found.last_backup_at;
     let at = (Level::Warn, "backup");
     let advice = "take one: shardctl backup --to FOLDER (docs/backup.md)";
     if last == 0 {
