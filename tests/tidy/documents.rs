@@ -1,8 +1,6 @@
 //! Documents: links that lead somewhere, decisions that can be cited by number, and a page of the
 //! configuration that has every field and no other.
 
-use std::collections::BTreeSet;
-
 use crate::code::literal;
 use crate::report::Report;
 use crate::source::line_of;
@@ -156,12 +154,9 @@ fn decisions(tree: &Tree, report: &mut Report) {
 fn configuration(tree: &Tree, report: &mut Report) {
     let page = tree.files.iter().find(|file| file.path == CONFIGURATION);
     let page = page.map_or("", |page| page.text.as_str());
-    let mut read = BTreeSet::new();
     for (file, source) in tree.rust().filter(|(file, _)| !file.is_test()) {
         let is_config = |name: &str| file.path.starts_with(&format!("{name}/src/config"));
-        // Sections that both programs have are read there.
-        let is_shared = file.path.starts_with("platform/src/");
-        if !is_config("router") && !is_config("manager") && !is_shared {
+        if !is_config("router") && !is_config("manager") {
             continue;
         }
         let text = &source.uncommented;
@@ -170,10 +165,6 @@ fn configuration(tree: &Tree, report: &mut Report) {
                 let Some(field) = literal(&text[offset + reader.len()..]) else {
                     continue;
                 };
-                read.insert(field);
-                if is_shared {
-                    continue;
-                }
                 let is_there =
                     page.contains(&format!("`{field}`")) || page.contains(&format!(".{field}`"));
                 if !is_there {
@@ -183,9 +174,22 @@ fn configuration(tree: &Tree, report: &mut Report) {
             }
         }
     }
+    // Sections that both programs have are read in crates of both.
+    let places = [
+        "router/src/config",
+        "manager/src/config",
+        "platform/src/",
+        "topology/src/",
+    ];
+    let is_read = |name: &str| {
+        tree.rust().any(|(file, source)| {
+            let is_config = places.iter().any(|place| file.path.starts_with(place));
+            is_config && !file.is_test() && source.uncommented.contains(&format!("\"{name}\""))
+        })
+    };
     for (line, field) in listed(page) {
         let name = field.rsplit('.').next().unwrap_or(field);
-        if !read.contains(name) {
+        if !is_read(name) {
             report.add(
                 CONFIGURATION,
                 line,
