@@ -255,7 +255,7 @@ async fn a_context_keeps_the_managers_and_the_token() -> Outcome {
     same!(away.status.code(), Some(4), "nobody is there");
     let hint = String::from_utf8_lossy(&away.stderr).into_owned();
     anyhow::ensure!(hint.contains("nothing listens there"), "{hint}");
-    let wrong = within(&file, &["whoami", "--context", "hree"]).await?;
+    let wrong = within(&file, &["whoami", "--context", "hre"]).await?;
     same!(wrong.status.code(), Some(3));
     let hint = String::from_utf8_lossy(&wrong.stderr).into_owned();
     anyhow::ensure!(hint.contains("did you mean here?"), "{hint}");
