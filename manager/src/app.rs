@@ -258,6 +258,7 @@ async fn operations(
         shards,
         sessions: context.sessions.clone(),
         health,
+        max_wal_retained: context.settings.max_wal_retained,
         vnode_count: config.sharding.vnode_count,
         jobs,
         promoter,

@@ -267,4 +267,11 @@ impl TopologyService for Api {
     ) -> Result<Response<v1::ListRoutersResponse>, Status> {
         Ok(Response::new(self.0.list_routers().await?))
     }
+
+    async fn inspect(
+        &self,
+        _request: Request<v1::InspectRequest>,
+    ) -> Result<Response<v1::InspectResponse>, Status> {
+        Ok(Response::new(self.0.inspect().await?))
+    }
 }

@@ -17,6 +17,7 @@ pub mod flow;
 pub mod follow;
 pub mod guard;
 pub mod ids;
+pub mod inspect;
 pub mod job;
 pub mod leg;
 pub mod link;

@@ -31,6 +31,7 @@ mod audit;
 mod auth;
 mod describe;
 mod failover;
+mod inspect;
 mod mutate;
 mod read;
 mod request;
@@ -56,6 +57,8 @@ pub struct Parts {
     /// Sessions that may write, for repairs of a schema.
     pub sessions: Sessions,
     pub health: Health,
+    /// How much of its log a shard may keep for a job.
+    pub max_wal_retained: u64,
     /// Vnodes of a shard whose registration names no number.
     pub vnode_count: u32,
     /// The jobs that move rows between shards.

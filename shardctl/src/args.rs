@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use serde::{Deserialize, Serialize};
 
 use crate::help;
 
 pub mod access;
 pub mod audit;
 pub mod backup;
+pub mod context;
 pub mod reshard;
 
 /// Operates a sharded PostgreSQL through its manager.
@@ -25,19 +28,30 @@ pub struct Args {
 /// Where the manager is and how to print its answers.
 #[derive(Debug, Clone, Flags)]
 pub struct Global {
-    /// gRPC addresses of managers, separated by commas and tried in order
+    /// gRPC addresses of managers, separated by commas and tried in order [default: http://127.0.0.1:50052]
     #[arg(
         long,
         global = true,
         env = "SHARDCTL_MANAGER",
         value_delimiter = ',',
-        value_name = "URL",
-        default_value = "http://127.0.0.1:50052"
+        value_name = "URL"
     )]
     pub manager: Vec<String>,
-    /// How to print
-    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
+    /// The context that says what flags and environment do not [default: the one in force]
+    #[arg(long, global = true, env = "SHARDCTL_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// Metrics ports of routers and managers, for `doctor` and `top` [default: 9090 and 9091 where they are]
+    #[arg(
+        long,
+        global = true,
+        env = "SHARDCTL_METRICS",
+        value_delimiter = ',',
+        value_name = "HOST:PORT"
+    )]
+    pub metrics: Vec<String>,
+    /// How to print [default: table]
+    #[arg(long, short, global = true, value_enum)]
+    pub output: Option<Output>,
     /// Bearer token, where the manager asks for one
     #[arg(long, global = true, env = "SHARDCTL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -73,12 +87,27 @@ pub struct Global {
 }
 
 /// How answers are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Output {
     /// Columns for people
     Table,
     /// JSON for scripts; each command's --help documents its shape
     Json,
+    /// The same as YAML
+    Yaml,
+}
+
+impl Output {
+    /// As `--output` takes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -86,10 +115,19 @@ pub enum Command {
     /// Show who leads, the epoch, the managers and the shards
     #[command(after_long_help = help::STATUS)]
     Status,
+    /// Check everything, a line each: ok, warn or fail, and what to do
+    #[command(after_long_help = help::DOCTOR)]
+    Doctor(backup::Place),
+    /// Show queries, latencies, pools and jobs, again each second
+    #[command(after_long_help = help::TOP)]
+    Top(Top),
+    /// List, show, set and choose contexts: where managers are, and the token of the last login
+    #[command(subcommand)]
+    Context(context::Contexts),
     /// Create the first administrator, once, and log in
     #[command(after_long_help = help::LOGIN)]
     Setup(access::Login),
-    /// Log in: print a token, or keep it in --token-file
+    /// Log in: keep the token in --token-file or the context, or print it
     #[command(after_long_help = help::LOGIN)]
     Login(access::Login),
     /// End the session of the token
@@ -148,6 +186,19 @@ pub enum Command {
         #[arg(long, default_value = "default")]
         group: String,
     },
+    /// Print the completion of commands and flags for a shell
+    #[command(after_long_help = help::COMPLETION)]
+    Completion {
+        /// The shell
+        #[arg(value_parser = clap::value_parser!(Shell))]
+        shell: Shell,
+    },
+    /// Write man pages, one for each command, into a folder
+    Man {
+        /// The folder; it is made if it is not there
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
     /// Show the version of shardctl and of the managers
     #[command(after_long_help = help::VERSION)]
     Version {
@@ -155,6 +206,19 @@ pub enum Command {
         #[arg(long)]
         client: bool,
     },
+}
+
+#[derive(Debug, Clone, Flags)]
+pub struct Top {
+    /// Show one picture, of one interval
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+    /// Show so many pictures [default: until it is interrupted]
+    #[arg(long, short = 'n', value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// Between two pictures
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -12,9 +12,9 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use topology::keys;
 use topology::records::{LastBackup, encode};
-use topology::store::{Op, Store as _, Txn};
+use topology::store::{EtcdStore, Op, Store as _, Txn};
 
-use crate::args::backup::{Create, Method};
+use crate::args::backup::{Create, Method, Place};
 
 mod copy;
 mod error;
@@ -40,6 +40,14 @@ use stored::Stored;
 
 /// How often a point is looked for again because the topology changed meanwhile.
 const MAX_ATTEMPTS: u32 = 5;
+
+/// A connection to etcd, for whoever looks at it by its own addresses.
+///
+/// # Errors
+/// When no address is given, or one is none.
+pub fn stored_at(place: &Place) -> Result<EtcdStore, Error> {
+    Ok(Stored::connect(place)?.store)
+}
 
 /// A backup that is complete.
 #[derive(Debug)]

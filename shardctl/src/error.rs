@@ -117,6 +117,42 @@ pub enum Error {
     /// A backup was not taken, is not whole or was not restored.
     #[error(transparent)]
     Backup(#[from] crate::backup::Error),
+    /// The file with contexts.
+    #[error("{path} cannot be used: {reason}")]
+    BadConfig {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nowhere to keep contexts.
+    #[error("there is no place for contexts: HOME is not set")]
+    NoHome,
+    /// No context of this name.
+    #[error("there is no context {name:?}")]
+    NoContext {
+        /// As it was given.
+        name: String,
+        /// The one that is spelt nearly so.
+        meant: Option<String>,
+    },
+    /// None was named, and none holds.
+    #[error("no context is in force")]
+    NoCurrentContext,
+    /// A folder that is not written to.
+    #[error("{path} is not writable: {reason}")]
+    Unwritable {
+        /// The folder.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A check-up found failures.
+    #[error("the check-up found {failures} failures")]
+    Unwell {
+        /// How many.
+        failures: usize,
+    },
     /// Some shards could not be asked for their rows.
     #[error("rows could not be counted on every shard: {}", list(.shards))]
     Uncounted {
@@ -136,7 +172,10 @@ impl Error {
             | Self::AuditBroken { .. }
             | Self::NotRepaired { .. }
             | Self::Backup(_)
+            | Self::Unwritable { .. }
+            | Self::Unwell { .. }
             | Self::Uncounted { .. } => 1,
+            Self::NoContext { .. } | Self::NoCurrentContext => 3,
             Self::BadAddress { .. }
             | Self::NoAddress
             | Self::BadToken
@@ -144,6 +183,8 @@ impl Error {
             | Self::BadCa { .. }
             | Self::NoCa { .. }
             | Self::NoPassword
+            | Self::BadConfig { .. }
+            | Self::NoHome
             | Self::BadPassword { .. } => 2,
             Self::Refused { code, .. } if *code == Code::NotFound => 3,
             Self::Refused { .. } => 1,
@@ -156,9 +197,22 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::BadAddress { .. } | Self::NoAddress | Self::Unavailable { .. } => {
+            Self::BadAddress { .. } | Self::NoAddress => {
                 Some("name running managers with --manager or SHARDCTL_MANAGER".to_owned())
             }
+            Self::Unavailable { tried } => Some(hint_for_nobody(tried)),
+            Self::BadConfig { path, .. } => Some(format!(
+                "mend it or remove it; it is to be for you alone: chmod 600 {path}"
+            )),
+            Self::NoHome => Some("name a file with SHARDCTL_CONFIG".to_owned()),
+            Self::NoContext {
+                meant: Some(meant), ..
+            } => Some(format!("did you mean {meant}?")),
+            Self::NoContext { meant: None, .. } | Self::NoCurrentContext => {
+                Some("see what there is: shardctl context list".to_owned())
+            }
+            Self::Unwritable { .. } => None,
+            Self::Unwell { .. } => Some("each line with fail says what to do".to_owned()),
             Self::BadToken => Some("look for quotes or line breaks in SHARDCTL_TOKEN".to_owned()),
             Self::NoCa { .. } => Some("pass its PEM file with --ca or SHARDCTL_CA".to_owned()),
             Self::NoPassword | Self::BadPassword { .. } => Some(
@@ -197,7 +251,10 @@ const OTHER_VERSION: &str = "the manager may be of another version: shardctl ver
 
 fn hint_for(code: Code, see: &str) -> Option<String> {
     match code {
-        Code::Unauthenticated => Some("pass a token with --token or SHARDCTL_TOKEN".to_owned()),
+        Code::Unauthenticated => Some(
+            "log in: shardctl login NAME; or pass a token with --token or SHARDCTL_TOKEN"
+                .to_owned(),
+        ),
         Code::NotFound => Some(format!("see what there is: shardctl {see}")),
         Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => {
             Some(format!("see the present state: shardctl {see}"))
@@ -215,6 +272,27 @@ fn hint_for(code: Code, see: &str) -> Option<String> {
         | Code::OutOfRange
         | Code::Unavailable => None,
     }
+}
+
+/// What to do when no manager answers, by what kept them from it.
+fn hint_for_nobody(tried: &[(String, String)]) -> String {
+    let any = |word: &str| {
+        tried
+            .iter()
+            .any(|(_, why)| why.to_lowercase().contains(word))
+    };
+    let first = if any("refused") {
+        "nothing listens there: start a manager, or "
+    } else if any("no answer within") || any("timed out") {
+        "look whether a firewall is between, wait longer with --timeout, or "
+    } else if any("certificate") || any("tls") || any("frame") {
+        "look whether the manager serves TLS (https, --ca), or "
+    } else if any("lookup") || any("resolve") {
+        "the name is not known here: mend it, or "
+    } else {
+        ""
+    };
+    format!("{first}name running managers with --manager, SHARDCTL_MANAGER or a context")
 }
 
 fn because(reason: &str) -> String {

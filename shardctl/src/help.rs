@@ -268,3 +268,56 @@ Examples:
 
 pub(crate) const VERSION: &str = r#"JSON:
   {"client": text, "managers": [{"address", "version": text or null, "error": text or null}]}"#;
+
+pub(crate) const DOCTOR: &str = r#"JSON:
+  {"failures": number, "warnings": number,
+   "findings": [{"level": "ok" | "warn" | "fail", "check": "etcd" | "manager" | "leader" | "version" |
+                 "router" | "shard" | "clock" | "metrics" | "certificate" | "backup" | "schema" |
+                 "job", "about", "finding", "advice": text or null}]}
+
+Exit code 1 when something fails; warnings leave it 0. With --etcd each of etcd's addresses is asked
+by itself, else it is told what the managers say of it. Metrics are read from port 9090 of each
+router's host and 9091 of each manager's, unless --metrics names others.
+
+Examples:
+  shardctl doctor
+  shardctl doctor --etcd etcd1:2379,etcd2:2379 --output json"#;
+
+pub(crate) const TOP: &str = r#"JSON, an object for each picture:
+  {"seconds", "routers": [{"address", "epoch", "clients", "held", load}],
+   "shards": [{"shard_id", "is_healthy", "max_connections", load}],
+   "jobs": [{"id", "status", "progress": 0.0 to 1.0, "rows_per_second", "lag_seconds"}],
+   "unread": {address: reason}}
+  load is "queries_per_second", "errors_per_second", "p50_ms", "p99_ms", "in_use", "waiting"
+
+It reads the programs' /metrics, as `doctor` does; addresses are those of --metrics. p50 and p99 are
+of the time from sending a request to a shard to the end of its answer, between two pictures.
+
+Examples:
+  shardctl top
+  shardctl top --once --output json
+  shardctl top -n 5 --interval 10s --metrics router-1:9090,router-2:9090,manager-1:9091"#;
+
+pub(crate) const CONTEXT: &str = r#"JSON:
+  {"name", "is_current", "manager": [text], "metrics": [text], "output", "timeout", "ca", "cert",
+   "key", "token_file", "has_token"}
+
+Contexts are in $SHARDCTL_CONFIG, else in sharding/config.json of $XDG_CONFIG_HOME or ~/.config. Flags
+come first, then the environment, then the context. `login` keeps its token in the context, unless
+there is a --token-file; `context set` never keeps one.
+
+Examples:
+  shardctl context set prod --manager https://m1:50052,https://m2:50052 --ca ca.pem
+  shardctl login root
+  shardctl --context staging status"#;
+
+pub(crate) const CONTEXTS: &str = r#"JSON:
+  {"current": text or null, "contexts": [context]}
+
+A context is as `context show` prints it."#;
+
+pub(crate) const COMPLETION: &str = "\
+Examples:
+  shardctl completion bash > /etc/bash_completion.d/shardctl
+  shardctl completion zsh > ~/.zfunc/_shardctl
+  shardctl completion fish > ~/.config/fish/completions/shardctl.fish";

@@ -7,11 +7,16 @@
 pub mod args;
 pub mod backup;
 pub mod client;
+pub mod context;
+pub mod doctor;
 pub mod error;
 pub mod grid;
+pub mod metrics;
 pub mod password;
 pub mod report;
 pub mod run;
 pub mod token;
+pub mod top;
 
 mod help;
+mod near;

@@ -10,7 +10,9 @@ pub mod access;
 mod amount;
 pub mod audit;
 pub mod backup;
+pub mod context;
 pub mod count;
+pub mod doctor;
 pub mod groups;
 pub mod job;
 pub mod plan;
@@ -24,8 +26,12 @@ pub mod schema;
 pub mod shards;
 pub mod status;
 pub mod tables;
+mod top;
 pub mod users;
 pub mod version;
+mod yaml;
+
+pub(crate) use amount::bytes;
 
 /// What a command prints.
 pub trait Report: Serialize {
@@ -38,6 +44,7 @@ pub trait Report: Serialize {
 pub fn render(report: &impl Report, output: Output) -> String {
     match output {
         Output::Table => report.table(),
+        Output::Yaml => yaml::write(report),
         Output::Json => {
             let mut text = serde_json::to_string_pretty(report)
                 .expect("reports hold only texts, numbers and lists, which JSON can write");
@@ -53,4 +60,4 @@ pub(crate) fn present(text: String) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,14 +12,19 @@ use crate::args::{
     Tables,
 };
 use crate::client::{Ask, Managers};
+use crate::context::{Place, settle};
 use crate::error::Error;
 use crate::report::{self, Report};
 
 mod access;
 mod audit;
 mod backup;
+mod context;
+mod doctor;
+mod pages;
 mod reshard;
 mod schema;
+mod top;
 mod users;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,14 +53,74 @@ pub struct Outcome {
 /// When there is nothing to print.
 pub async fn run(args: Args) -> Result<Outcome, Error> {
     let Args { global, command } = args;
-    let default = match command {
+    // What asks nobody has to work where a context is wrong, too.
+    match command {
+        Command::Context(command) => context::run(command, &global),
+        Command::Completion { shell } => Ok(pages::completion(shell)),
+        Command::Man { to } => pages::man(&to),
+        command => asked(command, global).await,
+    }
+}
+
+async fn asked(command: Command, mut global: Global) -> Result<Outcome, Error> {
+    let context = settle(&mut global)?;
+    let output = global.output.unwrap_or(Output::Table);
+    let default = default_timeout(&command);
+    if let Command::Version { client: true } = command {
+        return Ok(done(&version_of(Vec::new()), output));
+    }
+    let session = Session {
+        managers: Managers::try_new(&global, default)?,
+        output,
+        metrics: global.metrics.clone(),
+        token_file: global.token_file.clone(),
+        context,
+    };
+    match command {
+        Command::Setup(login) => session.setup(login).await,
+        Command::Login(login) => session.login(login).await,
+        Command::Logout => session.logout().await,
+        Command::Whoami => session.who_am_i().await,
+        Command::Accounts(command) => session.accounts(command).await,
+        Command::Keys(command) => session.keys(command).await,
+        Command::Status => session.status().await,
+        Command::Doctor(place) => session.doctor(place).await,
+        Command::Top(flags) => session.top(flags).await,
+        Command::Context(command) => context::run(command, &global),
+        Command::Completion { shell } => Ok(pages::completion(shell)),
+        Command::Man { to } => pages::man(&to),
+        Command::Shards(command) => session.shards(command).await,
+        Command::Tables(command) => session.tables(command).await,
+        Command::Groups(command) => session.groups(command).await,
+        Command::Users(command) => session.users(command).await,
+        Command::Schema(command) => session.schema(command).await,
+        Command::Audit(command) => session.audit(command).await,
+        Command::Backup(command) => backup::backup(command, session.output).await,
+        Command::Restore(command) => backup::restore(command, session.output).await,
+        Command::Ring(Ring::Show) => session.ring().await,
+        Command::Routers(Routers::List) => session.routers().await,
+        Command::Plan(plan) => session.plan(plan).await,
+        Command::Reshard(command) => session.reshard(command).await,
+        Command::Route { key, group } => session.route(key, group).await,
+        Command::Version { client: _ } => session.version().await,
+    }
+}
+
+fn default_timeout(command: &Command) -> Duration {
+    match command {
         Command::Tables(Tables::Count { .. }) => DEFAULT_COUNT_TIMEOUT,
         // With a fenced primary's last log, and the checkpoint that may be due.
         Command::Shards(Shards::Promote(_)) => DEFAULT_PROMOTE_TIMEOUT,
-        Command::Plan(_) | Command::Reshard(_) | Command::Schema(_) | Command::Audit(_) => {
-            DEFAULT_PLAN_TIMEOUT
-        }
+        Command::Plan(_)
+        | Command::Reshard(_)
+        | Command::Schema(_)
+        | Command::Audit(_)
+        | Command::Doctor(_) => DEFAULT_PLAN_TIMEOUT,
         Command::Status
+        | Command::Top(_)
+        | Command::Context(_)
+        | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Setup(_)
         | Command::Login(_)
         | Command::Logout
@@ -72,37 +137,6 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
         | Command::Routers(_)
         | Command::Route { .. }
         | Command::Version { .. } => DEFAULT_TIMEOUT,
-    };
-    if let Command::Version { client: true } = command {
-        return Ok(done(&version_of(Vec::new()), global.output));
-    }
-    let session = Session {
-        managers: Managers::try_new(&global, default)?,
-        output: global.output,
-        token_file: global.token_file.clone(),
-    };
-    match command {
-        Command::Setup(login) => session.setup(login).await,
-        Command::Login(login) => session.login(login).await,
-        Command::Logout => session.logout().await,
-        Command::Whoami => session.who_am_i().await,
-        Command::Accounts(command) => session.accounts(command).await,
-        Command::Keys(command) => session.keys(command).await,
-        Command::Status => session.status().await,
-        Command::Shards(command) => session.shards(command).await,
-        Command::Tables(command) => session.tables(command).await,
-        Command::Groups(command) => session.groups(command).await,
-        Command::Users(command) => session.users(command).await,
-        Command::Schema(command) => session.schema(command).await,
-        Command::Audit(command) => session.audit(command).await,
-        Command::Backup(command) => backup::backup(command, session.output).await,
-        Command::Restore(command) => backup::restore(command, session.output).await,
-        Command::Ring(Ring::Show) => session.ring().await,
-        Command::Routers(Routers::List) => session.routers().await,
-        Command::Plan(plan) => session.plan(plan).await,
-        Command::Reshard(command) => session.reshard(command).await,
-        Command::Route { key, group } => session.route(key, group).await,
-        Command::Version { client: _ } => session.version(&global).await,
     }
 }
 
@@ -123,6 +157,10 @@ struct Session {
     output: Output,
     /// Where the token is kept.
     token_file: Option<PathBuf>,
+    /// Metrics ports that were named.
+    metrics: Vec<String>,
+    /// The context in force, which keeps the token where no file does.
+    context: Option<Place>,
 }
 
 impl Session {
@@ -182,7 +220,7 @@ impl Session {
         Ok(self.done(&report::status::Status::new(answers, &chosen, topology)))
     }
 
-    async fn version(&self, global: &Global) -> Result<Outcome, Error> {
+    async fn version(&self) -> Result<Outcome, Error> {
         let answers = self.statuses().await;
         let versions = answers.iter().map(|(address, answer)| {
             let version = answer.as_ref().map(|answer| answer.version.clone());
@@ -191,7 +229,7 @@ impl Session {
         let report = version_of(versions.collect());
         let answered = answers.iter().any(|(_, answer)| answer.is_ok());
         Ok(Outcome {
-            text: report::render(&report, global.output),
+            text: report::render(&report, self.output),
             failure: (!answered).then(|| nobody(answers)),
         })
     }
@@ -430,6 +468,12 @@ fn reason(error: &Error) -> String {
         | Error::SchemasDiffer { .. }
         | Error::AuditBroken { .. }
         | Error::NotRepaired { .. }
+        | Error::BadConfig { .. }
+        | Error::NoHome
+        | Error::NoContext { .. }
+        | Error::NoCurrentContext
+        | Error::Unwritable { .. }
+        | Error::Unwell { .. }
         | Error::Backup(_)
         | Error::Uncounted { .. } => error.to_string(),
     }

@@ -24,6 +24,7 @@ mod manager;
 mod metrics;
 mod moving;
 mod observe;
+mod operate;
 mod outage;
 mod pgwire;
 mod replicas;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         balance::trials(&suite),
         metrics::trials(&suite),
         observe::trials(&suite),
+        operate::trials(&suite),
         harness::trials(&suite),
         hold::trials(&suite),
         moving::trials(&suite),

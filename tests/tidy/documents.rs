@@ -1,5 +1,5 @@
 //! Documents: links that lead somewhere, decisions that can be cited by number, and a page of the
-//! configuration that has every field.
+//! configuration that has every field and no other.
 
 use crate::code::literal;
 use crate::report::Report;
@@ -174,6 +174,49 @@ fn configuration(tree: &Tree, report: &mut Report) {
             }
         }
     }
+    // Sections that both programs have are read in crates of both.
+    let places = [
+        "router/src/config",
+        "manager/src/config",
+        "platform/src/",
+        "topology/src/",
+    ];
+    let is_read = |name: &str| {
+        tree.rust().any(|(file, source)| {
+            let is_config = places.iter().any(|place| file.path.starts_with(place));
+            is_config && !file.is_test() && source.uncommented.contains(&format!("\"{name}\""))
+        })
+    };
+    for (line, field) in listed(page) {
+        let name = field.rsplit('.').next().unwrap_or(field);
+        if !is_read(name) {
+            report.add(
+                CONFIGURATION,
+                line,
+                format!("lists {field}, which nothing reads"),
+            );
+        }
+    }
+}
+
+/// The fields of the page's tables, with their lines.
+fn listed(page: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut is_of_fields = false;
+    for (number, line) in page.lines().enumerate() {
+        let Some(row) = line.strip_prefix('|') else {
+            is_of_fields = false;
+            continue;
+        };
+        let cell = row.split('|').next().unwrap_or_default();
+        is_of_fields |= cell.trim() == "field";
+        if is_of_fields {
+            // What stands between backticks.
+            let names = cell.split('`').skip(1).step_by(2);
+            found.extend(names.map(|name| (number + 1, name)));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -232,6 +275,21 @@ fn every_field_of_the_configuration_is_on_its_page() {
     assert_eq!(lines.len(), 1);
     assert!(
         lines[0].starts_with("router/src/config/fronts.rs:2: reads host"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn no_other_field_is_on_the_page_of_the_configuration() {
+    let page = (
+        "docs/configuration.md",
+        "| variable |\n|---|\n| `LOG_LEVEL` |\n\n| field |\n|---|\n| `port` |\n| `a.old`, `host` |\n",
+    );
+    let code = "s.port(\"port\", 1);\ns.text(\"host\", 1);\n";
+    let lines = found(&[page, ("platform/src/config.rs", code)]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].ends_with("lists a.old, which nothing reads"),
         "{lines:?}"
     );
 }

@@ -45,6 +45,7 @@ pub const METHODS: &[Method] = &[
     Method::new("/sharding.manager.v1.TopologyService/ShardForKey", VIEWER),
     Method::new("/sharding.manager.v1.TopologyService/GetStatus", Identity),
     Method::new("/sharding.manager.v1.TopologyService/ListRouters", VIEWER),
+    Method::new("/sharding.manager.v1.TopologyService/Inspect", VIEWER),
     Method::new("/sharding.manager.v1.AuditService/ListEntries", VIEWER),
     Method::new("/sharding.manager.v1.AuditService/Verify", VIEWER),
     Method::new("/sharding.manager.v1.SchemaService/Diff", VIEWER),

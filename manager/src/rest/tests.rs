@@ -103,6 +103,7 @@ async fn start(stands: bool, gate: Gate) -> Manager {
         shards: Shards::new(shards.clone(), tasks.clone()),
         sessions: Sessions::new(shards, tasks.clone()),
         health: Health::default(),
+        max_wal_retained: 1 << 30,
         vnode_count: 16,
         jobs: Arc::new(jobs.clone()),
         stopping: stop.clone(),

@@ -20,7 +20,7 @@ pub(super) fn count(number: u64) -> String {
 
 /// In the unit that leaves few digits.
 #[must_use]
-pub(super) fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if number < 1024 {
         return format!("{number} B");

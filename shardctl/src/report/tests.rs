@@ -11,7 +11,7 @@ mod reshard;
 
 /// Compares both forms with the golden files. `UPDATE_GOLDEN=1` writes them instead; what changed
 /// is then seen in the difference, and scripts rely on the JSON.
-fn check(name: &str, report: &impl Report) {
+pub(crate) fn check(name: &str, report: &impl Report) {
     for (output, extension) in [(Output::Table, "txt"), (Output::Json, "json")] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
         let path = folder.join(format!("{name}.{extension}"));

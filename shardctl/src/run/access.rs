@@ -5,6 +5,7 @@ use proto::manager::v1 as pb;
 use super::{Outcome, Session, lacks};
 use crate::args::access::{Accounts, Keys, Login, Rights, Role};
 use crate::client::Ask;
+use crate::context;
 use crate::error::Error;
 use crate::password::Password;
 use crate::report::access;
@@ -43,12 +44,22 @@ impl Session {
     fn logged_in(&self, ask: &Ask, tokens: Option<pb::Tokens>) -> Result<Outcome, Error> {
         let tokens = tokens.ok_or_else(|| lacks(ask, "tokens"))?;
         match &self.token_file {
+            None if self.context.is_some() => self.keep(&tokens),
             None => Ok(self.done(&access::Tokens::from(tokens))),
             Some(path) => {
                 token::write(path, &tokens.access_token)?;
                 Ok(self.done(&access::LoggedIn::new(path, tokens.expires_in)))
             }
         }
+    }
+
+    /// In the context, where no file was named.
+    fn keep(&self, tokens: &pb::Tokens) -> Result<Outcome, Error> {
+        let Some(place) = &self.context else {
+            return Err(Error::NoCurrentContext);
+        };
+        context::keep_token(place, Some(tokens.access_token.clone()))?;
+        Ok(self.done(&access::LoggedIn::new(&place.path, tokens.expires_in)))
     }
 
     pub(super) async fn logout(&self) -> Result<Outcome, Error> {
@@ -59,6 +70,8 @@ impl Session {
         answer.await?;
         if let Some(path) = &self.token_file {
             token::remove(path)?;
+        } else if let Some(place) = &self.context {
+            context::keep_token(place, None)?;
         }
         Ok(self.done(&Removed::new("session", "of this token".to_owned())))
     }

@@ -336,4 +336,8 @@ impl TopologyService for Service {
     ) -> Answer<pb::ListRoutersResponse> {
         Ok(Response::new(pb::ListRoutersResponse::default()))
     }
+
+    async fn inspect(&self, _request: Request<pb::InspectRequest>) -> Answer<pb::InspectResponse> {
+        Err(Status::unimplemented("not of this manager"))
+    }
 }

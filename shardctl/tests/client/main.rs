@@ -144,7 +144,7 @@ async fn the_token_travels_as_a_bearer_token() {
     assert_eq!(error.exit_code(), 1);
     assert_eq!(
         error.hint().unwrap(),
-        "pass a token with --token or SHARDCTL_TOKEN"
+        "log in: shardctl login NAME; or pass a token with --token or SHARDCTL_TOKEN"
     );
     json(&format!("{list} --token secret")).await;
 }
