@@ -1,13 +1,14 @@
 //! A write whose rows lie on several shards: which shards run it, and which rows each of them gets.
 //!
-//! It can be split where the sharded table that it writes to is the only one that it reads, so that
-//! what it does to a row depends on nothing that another shard has.
+//! It can be split where every sharded table that it reads is tied to the one that it writes to by
+//! equal keys, so that what it does to a row depends on nothing that another shard has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
 
 use super::resolve::owner;
+use super::spread::is_tied_to_target;
 use super::tables::{Kind, Sharded, Tables};
 use super::values::{Reading, read};
 use super::{KeySource, Parameters, Plan, Refusal, parameter, unnest};
@@ -85,8 +86,8 @@ pub fn split(
     }
 }
 
-/// The table and the kind of the only write, if its target is the only sharded table and all others
-/// are on every shard.
+/// The table and the kind of the only write, if every other sharded table that is read is tied to its
+/// target by the key, and all others are on every shard.
 fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'a WriteKind)> {
     let [write] = data.writes.as_slice() else {
         return None;
@@ -94,24 +95,24 @@ fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'
     if data.opaque.is_some() || data.locks_rows || write.scope.0 != 0 {
         return None;
     }
-    let mut found = None;
-    for (number, scope) in data.scopes.iter().enumerate() {
-        for (place, entry) in scope.entries.iter().enumerate() {
-            let table = match &entry.source {
-                Source::Table(table) => table,
-                Source::Rows(_) => continue,
-                Source::Opaque => return None,
-            };
-            match tables.kind(table) {
-                Kind::Sharded(sharded) if (number, place) == (0, 0) => found = Some(sharded),
-                Kind::Reference(_) => {}
-                Kind::Sharded(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => {
-                    return None;
-                }
-            }
-        }
+    let mut entries = data.scopes.iter().flat_map(|scope| &scope.entries);
+    if entries.any(|entry| matches!(entry.source, Source::Opaque)) {
+        return None;
     }
-    found.map(|table| (table, &write.kind))
+    let target = data.scopes.first()?.entries.first()?;
+    let Source::Table(table) = &target.source else {
+        return None;
+    };
+    match tables.kind(table) {
+        Kind::Sharded(sharded) if is_tied_to_target(data, tables) == Ok(true) => {
+            Some((sharded, &write.kind))
+        }
+        Kind::Sharded(_)
+        | Kind::Reference(_)
+        | Kind::Home(..)
+        | Kind::System
+        | Kind::Unregistered => None,
+    }
 }
 
 /// The rows of VALUES by their keys.

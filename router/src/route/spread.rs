@@ -92,6 +92,24 @@ pub fn spread(data: &Data, snapshot: &Snapshot, search_path: &[&str]) -> Result<
     })
 }
 
+/// Whether the first entry of a statement is a sharded table, and every other one is tied to it by
+/// equal keys, so that each of its rows meets rows of its own shard only.
+pub(super) fn is_tied_to_target(data: &Data, tables: Tables<'_>) -> Result<bool, Refusal> {
+    let target = Place {
+        scope: ScopeId(0),
+        entry: 0,
+    };
+    let sharded = sharded_tables(data, tables)?;
+    let Some((first, _)) = sharded.iter().find(|(_, place)| *place == target) else {
+        return Ok(false);
+    };
+    let key = KeyColumns::try_of(*first, sharded.iter().map(|(table, _)| *table))?;
+    let columns = Columns::new(data, tables);
+    let mut pins = Pins::anchored(data, columns, &key, target)?;
+    pins.settle()?;
+    Ok(sharded.iter().all(|(_, place)| pins.is_pinned(*place)))
+}
+
 fn sharded_tables<'a>(
     data: &Data,
     tables: Tables<'a>,
