@@ -19,6 +19,7 @@ mod harness;
 mod hold;
 mod http;
 mod lifecycle;
+mod logic;
 mod manager;
 mod metrics;
 mod moving;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),
+        logic::trials(&suite),
         outage::trials(&suite),
         transactions::trials(&suite),
         lifecycle::trials(&suite),
