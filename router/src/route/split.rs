@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
 
 use super::resolve::owner;
-use super::spread::is_tied_to_target;
+use super::spread::{inserts_where_it_reads, is_tied_to_target};
 use super::tables::{Kind, Sharded, Tables};
 use super::values::{Reading, read};
 use super::{KeySource, Parameters, Plan, Refusal, parameter, unnest};
@@ -24,6 +24,8 @@ pub struct Part {
     /// The rows of VALUES that are its own, by their places; none when it runs the statement as it
     /// is.
     pub rows: Option<Vec<usize>>,
+    /// Whether it inserts what it reads, so that it must hold no rows but its own.
+    pub reads: bool,
 }
 
 /// Splits a statement that was refused since it needs rows of several shards, or since it shows no
@@ -39,12 +41,19 @@ pub fn split(
     snapshot: &Snapshot,
     search_path: &[&str],
 ) -> Result<Option<Vec<Part>>, Refusal> {
+    let tables = Tables::new(snapshot, search_path);
+    if let (Class::Insert(data), Plan::Refused(own)) = (&statement.class, plan)
+        && own == refusal
+        && statement.functions.is_empty()
+        && inserts_where_it_reads(data, tables) == Ok(true)
+    {
+        return Ok(Some(on_all(snapshot, true)));
+    }
     let is_for_lack_of_a_key =
         matches!(plan, Plan::NeedsHint { refusal: own, .. } if own == refusal);
     if !is_for_lack_of_a_key && *refusal != Refusal::several_shards() {
         return Ok(None);
     }
-    let tables = Tables::new(snapshot, search_path);
     let (sources, key_type) = match plan {
         Plan::Key {
             sources,
@@ -79,7 +88,7 @@ pub fn split(
             }
             match sources {
                 Some(sources) => by_keys(sources, key_type, params, snapshot).map(Some),
-                None => Ok(Some(on_all(snapshot))),
+                None => Ok(Some(on_all(snapshot, false))),
             }
         }
         _ => Ok(None),
@@ -152,6 +161,7 @@ fn by_rows(
             index,
             token: Some(token),
             rows: Some(Vec::new()),
+            reads: false,
         });
         part.rows.get_or_insert_default().push(number);
     }
@@ -196,18 +206,20 @@ fn by_keys(
         index,
         token: Some(token),
         rows: None,
+        reads: false,
     };
     Ok(found.into_iter().map(part).collect())
 }
 
 /// Every shard that owns a part of the ring.
-fn on_all(snapshot: &Snapshot) -> Vec<Part> {
+fn on_all(snapshot: &Snapshot, reads: bool) -> Vec<Part> {
     let vnodes = snapshot.ring().vnodes().iter();
     let owners: BTreeSet<ShardIndex> = vnodes.map(|vnode| vnode.owner).collect();
     let part = |index| Part {
         index,
         token: None,
         rows: None,
+        reads,
     };
     owners.into_iter().map(part).collect()
 }
