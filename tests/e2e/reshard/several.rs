@@ -85,7 +85,7 @@ impl Work {
         let mut count = Count::default();
         while self.goes_on() {
             let expected = self.written.load(Ordering::SeqCst) * BATCH;
-            let sql = "SELECT count(*), count(DISTINCT (k, id)) FROM batches;";
+            let sql = "SELECT count(*), count(DISTINCT k * 1000000 + id) FROM batches;";
             let counted = self.run(sql).await?;
             if let Some(text) = &counted {
                 let numbers: Vec<u64> = text.split('|').flat_map(str::parse).collect();

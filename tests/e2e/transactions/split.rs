@@ -226,7 +226,8 @@ async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
         "UPDATE sp_refused SET v = (SELECT max(v) FROM sp_refused)",
         "DELETE FROM sp_refused WHERE v = (SELECT max(v) FROM sp_refused)",
         "DELETE FROM sp_refused a USING sp_refused b WHERE a.v = b.v",
-        "DELETE FROM sp_refused a USING sp_refused b WHERE a.k IN (1, 2, 3) AND b.k IN (1, 2, 3)",
+        "DELETE FROM sp_refused a USING sp_refused b WHERE a.k IN (1, 2, 3, 4, 5, 6, 7, 8, 9) \
+         AND b.k IN (1, 2, 3, 4, 5, 6, 7, 8, 9)",
         "UPDATE sp_refused a SET v = b.n FROM (SELECT k, count(*) OVER () AS n FROM sp_refused) b \
          WHERE a.k = b.k",
         "UPDATE sp_refused a SET v = 1 FROM (SELECT k FROM sp_refused ORDER BY v LIMIT 2) b \
@@ -289,8 +290,8 @@ async fn a_write_may_read_rows_of_the_same_keys(cluster: &Cluster) -> Outcome {
         let answer = router.query(&sql).await?;
         same!(answer[0].text(), tag, "{sql}: {answer:?}");
     }
-    let rest = router.query("SELECT k, v FROM sp_tied").await?;
-    same!(column(&rest)?, [there.to_string(), "13".to_owned()]);
+    let rest = router.query("SELECT v FROM sp_tied").await?;
+    same!(column(&rest)?, ["13"]);
     nothing_is_prepared(cluster).await
 }
 
