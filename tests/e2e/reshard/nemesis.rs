@@ -110,11 +110,13 @@ async fn refusals(cluster: &Cluster, router: usize) -> anyhow::Result<u64> {
 /// rightly wait for that.
 async fn freeze_between_transactions(cluster: &Cluster, router: usize) -> Outcome {
     let question = "SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL \
-                    AND state <> 'active' AND application_name NOT LIKE 'sharding-reshard%'";
+                    AND xact_start < now() - interval '300 ms' \
+                    AND application_name NOT LIKE 'sharding-reshard%'";
     let deadline = Instant::now() + wait::START;
     loop {
         cluster.router(router)?.program.pause()?;
         // What the other routers do is over within a moment, what this one does stays.
+        sleep(Duration::from_secs(1)).await;
         for _ in 0..20 {
             sleep(Duration::from_millis(20)).await;
             if cluster.shard("shard-1")?.psql(question).await?.trim() == "0" {
