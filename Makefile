@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro fuzz differential torture images-test alerts clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test alerts clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -35,6 +35,11 @@ micro: tools ## the crates' own benchmarks, and instructions counted against the
 
 fuzz: tools ## random bytes and statements for FUZZ_SECONDS (60) a target; FUZZ_SEED repeats a case
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) cargo test -p router --test fuzz
+
+fuzz-http: tools ## requests made from the OpenAPI documents (schemathesis), against a manager and a router; no 500, no hang
+	@scripts/tools.sh http
+	cargo build --workspace --bins
+	cargo test -p tests --test e2e -- --ignored fuzz_http --nocapture
 
 differential: tools ## random statements through the router and on one server, for DIFFERENTIAL_SECONDS (300)
 	cargo build --workspace --bins

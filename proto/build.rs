@@ -7,10 +7,17 @@ const FILES: [&str; 2] = [
     "sharding/router/v1/router.proto",
 ];
 
-/// Messages that hold a password; how they show themselves is in `src/secretive.rs`.
-const SECRETIVE: [&str; 2] = [
+/// Messages that hold a password, a token or a key; how they show themselves is in `src/secretive.rs`.
+const SECRETIVE: [&str; 9] = [
     ".sharding.manager.v1.CreateUserRequest",
     ".sharding.manager.v1.UpdateUserRequest",
+    ".sharding.manager.v1.SetupRequest",
+    ".sharding.manager.v1.LoginRequest",
+    ".sharding.manager.v1.RefreshRequest",
+    ".sharding.manager.v1.Tokens",
+    ".sharding.manager.v1.CreateAccountRequest",
+    ".sharding.manager.v1.UpdateAccountRequest",
+    ".sharding.manager.v1.CreateKeyResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

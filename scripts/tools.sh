@@ -22,19 +22,23 @@
 #
 #   PgBouncer                                     the proxy that the router is compared with
 #   valgrind                                      counts instructions
+#
+# With the argument `http` schemathesis, from PyPI, below <target>/tools: requests for `make fuzz-http`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 with_drivers=no
 with_bench=no
+with_http=no
 with_images=no
 case "${1-}" in
 drivers) with_drivers=yes ;;
 bench) with_bench=yes ;;
+http) with_http=yes ;;
 images) with_images=yes ;;
 "") ;;
 *)
-    echo "usage: $0 [drivers|bench|images]" >&2
+    echo "usage: $0 [drivers|bench|http|images]" >&2
     exit 64
     ;;
 esac
@@ -42,7 +46,7 @@ esac
 readonly ETCD_WANTED=3.5
 readonly NEWER_SUITE=trixie
 readonly SCHEMAS_WANTED=1.37.0
-readonly with_drivers with_bench with_images
+readonly with_drivers with_bench with_http with_images
 
 say() { echo "tools: $*" >&2; }
 
@@ -259,6 +263,15 @@ if [ "$with_drivers" = yes ] &&
     cp "$NODE_CLIENT"/package.json "$NODE_CLIENT"/package-lock.json "$NODE_MODULES/"
     quietly npm --prefix "$NODE_MODULES" ci --ignore-scripts --no-audit --no-fund
     cp "$NODE_CLIENT/package-lock.json" "$NODE_MODULES/installed.json"
+fi
+
+readonly SCHEMATHESIS_WANTED=4.32.5
+readonly SCHEMATHESIS=$target/tools/schemathesis
+if [ "$with_http" = yes ] &&
+    ! "$SCHEMATHESIS/bin/st" --version 2>/dev/null | grep -qF "$SCHEMATHESIS_WANTED"; then
+    say "fetching schemathesis into $SCHEMATHESIS"
+    quietly python3 -m venv "$SCHEMATHESIS"
+    quietly "$SCHEMATHESIS/bin/pip" install --quiet "schemathesis==$SCHEMATHESIS_WANTED"
 fi
 
 readonly MANIFESTS=$target/tools/manifests

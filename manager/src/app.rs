@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::Extension;
+use platform::access::gate::Gate;
 use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
 use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
+use topology::access;
 use topology::store::{EtcdStore, MeteredStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
 
+use crate::auth::Auth;
+use crate::auth::issuer::Issuer;
+use crate::auth::password::Passwords;
 use crate::config::Config;
 use crate::failover::Promoter;
 use crate::forward::Forwarder;
@@ -59,6 +64,9 @@ pub enum Error {
     /// A port.
     #[error(transparent)]
     Listen(#[from] serve::Error),
+    /// The keys of an identity provider.
+    #[error(transparent)]
+    KeySet(#[from] bearer::InvalidKeySet),
     /// The metrics' names.
     #[error("metrics are not usable")]
     Metrics(#[from] prometheus::Error),
@@ -75,7 +83,11 @@ impl Error {
     #[must_use]
     pub fn is_of_config(&self) -> bool {
         match self {
-            Self::Telemetry(_) | Self::Trace(_) | Self::Tls(_) | Self::Metadata(_) => true,
+            Self::Telemetry(_)
+            | Self::Trace(_)
+            | Self::Tls(_)
+            | Self::Metadata(_)
+            | Self::KeySet(_) => true,
             Self::Listen(_) | Self::Metrics(_) | Self::Descriptors(_) | Self::Signals(_) => false,
         }
     }
@@ -158,15 +170,13 @@ async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, E
     drop(running.tasks.spawn("report", report.run(background)));
 
     let service = Service::new(service);
-    let verifier = config.security.jwt_secret.as_ref().map(Verifier::hs256);
     let version = env!("CARGO_PKG_VERSION");
-    let level = telemetry::level::router("/api/v1/log-level", logging);
-    let level = level.route_layer(from_fn_with_state(verifier.clone(), bearer::require));
-    let http = rest::router(service.clone(), verifier.clone(), metrics.clone())
-        .merge(level)
+    let http = rest::router(service.clone(), metrics.clone())
+        .layer(Extension(logging))
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
-    let grpc = grpc::router(service, verifier, metrics.clone(), health)?;
+    let http = config.cors.apply(http);
+    let grpc = grpc::router(service, metrics.clone(), health)?;
     let scrape = metrics_router(metrics.registry)
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
@@ -218,6 +228,7 @@ async fn operations(
     drop(tasks.spawn("election", candidate.run(shutdown.clone())));
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
     let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
+    let auth = auth(config, &store, running).await?;
     let refusals = audited(config, &writer, &leader, running);
     let context = Arc::new(reshard::driver::Context {
         store: Arc::clone(&store),
@@ -230,13 +241,7 @@ async fn operations(
         metrics: metrics.reshard.clone(),
     });
     metrics.reshard.wal_limit(context.settings.max_wal_retained);
-    let recovery = recovery::Recovery::new(
-        Arc::clone(&store),
-        topology.clone(),
-        leader.clone(),
-        context.sessions.clone(),
-        recovery::metrics::Metrics::register(&metrics.registry)?,
-    );
+    let recovery = recovering(&context, &leader, metrics)?;
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
     let (jobs, worker) = reshard::supervisor::supervise(Arc::clone(&context), leader.clone());
     drop(tasks.spawn("reshard", worker.run(shutdown.clone())));
@@ -256,11 +261,27 @@ async fn operations(
         vnode_count: config.sharding.vnode_count,
         jobs,
         promoter,
+        auth,
         refusals,
         limiter: Limiter::new(config.limits),
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// What ends what routers have prepared and left.
+fn recovering(
+    context: &reshard::driver::Context,
+    leader: &leader::View,
+    metrics: &Metrics,
+) -> Result<recovery::Recovery, Error> {
+    Ok(recovery::Recovery::new(
+        Arc::clone(&context.store),
+        context.topology.clone(),
+        leader.clone(),
+        context.sessions.clone(),
+        recovery::metrics::Metrics::register(&metrics.registry)?,
+    ))
 }
 
 /// How shards are reached.
@@ -319,6 +340,38 @@ fn job_settings(config: &Config) -> reshard::driver::Settings {
         },
         ..reshard::driver::Settings::default()
     }
+}
+
+/// Follows who may come in, and makes what lets them in.
+async fn auth(config: &Config, store: &Arc<dyn Store>, running: &Running) -> Result<Auth, Error> {
+    let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let (follower, grants) = access::Follower::new(Arc::clone(store));
+    drop(tasks.spawn("grants", follower.run(shutdown.clone())));
+    let security = &config.security;
+    // Hashing the stand-in takes its time.
+    let passwords = tokio::task::spawn_blocking(Passwords::new).await;
+    let passwords = passwords.unwrap_or_default();
+    if !security.enable_rbac {
+        tracing::warn!(
+            "SECURITY: security.enable_rbac is false: whoever reaches the ports may do everything"
+        );
+        return Ok(Auth {
+            passwords,
+            issuer: None,
+            grants,
+            gate: Gate::open(),
+        });
+    }
+    let verifier = Verifier::try_new(&security.tokens)?;
+    if let Some(keys) = verifier.key_set() {
+        drop(tasks.spawn("key set", keys.follow(shutdown.clone())));
+    }
+    Ok(Auth {
+        passwords,
+        issuer: Issuer::new(&security.tokens, verifier.clone(), security.lifetimes),
+        gate: Gate::new(verifier, grants.shared()),
+        grants,
+    })
 }
 
 /// Starts the tasks that write to the audit log by themselves.

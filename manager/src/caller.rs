@@ -6,7 +6,8 @@ use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use platform::bearer::Claims;
+use platform::access::Identity;
+use platform::access::gate::API_KEY;
 use platform::request_id::RequestId;
 use platform::serve::PeerAddr;
 
@@ -23,17 +24,21 @@ pub const CLIENT: HeaderName = HeaderName::from_static("x-sharding-client");
 pub struct Caller {
     /// As the audit log names it.
     pub author: Author,
+    /// Who was let in; none where everybody is, or at the door.
+    pub identity: Option<Identity>,
     /// Whether another manager forwarded the request.
     pub is_forwarded: bool,
     authorization: Option<HeaderValue>,
+    api_key: Option<HeaderValue>,
 }
 
 impl Caller {
     /// Reads what the layers before the handler found out.
     #[must_use]
     pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
-        let claims = extensions.get::<Claims>();
-        let actor = claims.map_or("anonymous", |claims| claims.sub.as_str());
+        let identity = extensions.get::<Identity>().cloned();
+        let actor = identity.as_ref();
+        let actor = actor.map_or("anonymous", |identity| identity.actor.as_str());
         let request_id = extensions.get::<RequestId>();
         Self {
             author: Author {
@@ -43,7 +48,17 @@ impl Caller {
             },
             is_forwarded: headers.contains_key(FORWARDED_BY),
             authorization: headers.get(AUTHORIZATION).cloned(),
+            api_key: headers.get(API_KEY).cloned(),
+            identity,
         }
+    }
+
+    /// The same caller, who has proven to be `actor` by what was sent.
+    #[must_use]
+    pub fn named(&self, actor: &str) -> Self {
+        let mut named = self.clone();
+        actor.clone_into(&mut named.author.actor);
+        named
     }
 
     /// The headers of the same request to the leader: with the caller's own credentials, so that
@@ -53,6 +68,9 @@ impl Caller {
         let mut headers = HeaderMap::new();
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(api_key) = &self.api_key {
+            headers.insert(API_KEY, api_key.clone());
         }
         let from = self.author.from.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(from)) = from {

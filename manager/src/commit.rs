@@ -24,6 +24,7 @@ use crate::audit::{self, Author, Position};
 use crate::control::{self, Command, NewShard, Rejection};
 use crate::error::Code;
 
+mod access;
 mod idempotency;
 mod note;
 mod reshard;
@@ -32,6 +33,7 @@ mod user;
 #[cfg(test)]
 mod tests;
 
+pub use access::AccessRequest;
 pub use idempotency::Key;
 pub use note::Note;
 pub use reshard::{Applied, ReshardWrite};
@@ -73,6 +75,9 @@ pub enum Error {
     /// The topology cannot be read.
     #[error("the topology is not readable")]
     Load(#[from] LoadError),
+    /// What there is does not allow it.
+    #[error(transparent)]
+    Access(#[from] control::access::Rejection),
     /// The stored topology, or what the change would make of it, breaks an invariant.
     #[error("the change would break the topology")]
     Invalid(#[from] InvalidTopology),
@@ -114,6 +119,7 @@ impl Error {
     pub fn code(&self) -> Code {
         let kind = match self {
             Self::Rejected(rejection) => return rejection.code(),
+            Self::Access(rejection) => return rejection.code(),
             Self::Load(LoadError::Store(_))
             | Self::Audit(audit::ReadError::Store(_) | audit::ReadError::Restless)
             | Self::Store(_)

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use platform::config::{Section, Violations, with_files};
+use platform::cors::Origins;
+use platform::rates::Limits;
 use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
@@ -41,7 +43,9 @@ pub struct Config {
     pub failover: crate::failover::Settings,
     pub security: Security,
     pub audit: Audit,
-    pub limits: platform::rates::Limits,
+    pub limits: Limits,
+    /// Which web pages may read answers.
+    pub cors: Origins,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -136,7 +140,8 @@ impl Config {
             failover: failover::read(root),
             security: Security::read(root, env),
             audit: Audit::read(root),
-            limits: limits::read(root),
+            limits: Limits::read(root, limits::DEFAULTS),
+            cors: Origins::read(root),
             observability: Observability::read(root, env),
             shutdown: Shutdown::read(root),
         }

@@ -12,6 +12,7 @@ use topology::records::{Lineage, Promotion};
 use topology::store::Op;
 use topology::{Endpoint, Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
 
+pub mod access;
 mod group;
 pub mod moves;
 pub mod promotion;

@@ -168,6 +168,21 @@ pub enum Error {
     /// A user's record cannot be read.
     #[error("a stored user is not readable")]
     UserUnreadable(#[from] topology::records::DecodeError),
+    /// The credential is not good.
+    #[error(transparent)]
+    Unidentified(#[from] platform::bearer::Rejected),
+    /// Name and password do not fit. Which of them is wrong is not told.
+    #[error("{}name or password is wrong", named(name.as_ref()))]
+    WrongPassword {
+        /// The name, if it can be one.
+        name: Option<topology::access::AccountName>,
+    },
+    /// Nobody needs to log in.
+    #[error("logins are off: security.enable_rbac is false")]
+    NoLogins,
+    /// Others log in.
+    #[error("too many passwords are being checked: try again")]
+    Busy,
     /// It is not known which routers live.
     #[error("the routers' records are not readable")]
     RoutersUnreadable(#[from] routers::Error),
@@ -180,6 +195,10 @@ impl From<failover::Error> for Error {
     fn from(error: failover::Error) -> Self {
         Self::Failover(Box::new(error))
     }
+}
+
+fn named(name: Option<&topology::access::AccountName>) -> String {
+    name.map_or_else(String::new, |name| format!("account {name}: "))
 }
 
 impl Error {
@@ -204,6 +223,10 @@ impl Error {
             Self::FromLeader { code, .. } => return *code,
             Self::Invalid { .. } => Kind::Invalid,
             Self::NotFound { .. } => Kind::NotFound,
+            Self::Unidentified(rejected) => rejected.kind(),
+            Self::WrongPassword { .. } => Kind::Unauthenticated,
+            Self::NoLogins => Kind::Conflict,
+            Self::Busy => Kind::Exhausted,
             Self::InUse { .. } | Self::RingEmpty | Self::PlanOutdated { .. } => Kind::Conflict,
             Self::Shard(error) => error.kind(),
             Self::Numbers(numbers::Error::Store(_) | numbers::Error::Busy) => Kind::Unavailable,

@@ -1,13 +1,15 @@
 //! gRPC: each method is one operation of [`Service`].
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response as HttpResponse};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response as HttpResponse;
 use axum::routing::any;
-use platform::bearer::{self, Verifier};
+use platform::access::gate::{self, Guard};
+use platform::routes::methods as routes;
 use platform::{Kind, http_error, rates};
 use proto::manager::v1;
 use proto::manager::v1::audit_service_server::AuditServiceServer;
+use proto::manager::v1::auth_service_server::AuthServiceServer;
 use proto::manager::v1::reshard_service_server::ReshardServiceServer;
 use proto::manager::v1::schema_service_server::SchemaServiceServer;
 use proto::manager::v1::shard_service_server::{ShardService, ShardServiceServer};
@@ -23,10 +25,13 @@ use crate::audit::refusals;
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::forward::{Answer, EPOCH};
+use crate::grpc::methods::METHODS;
 use crate::metrics::{Metrics, count_grpc};
 use crate::service::Service;
 
 mod audit;
+mod auth;
+pub mod methods;
 mod reshard;
 mod schema;
 mod users;
@@ -35,59 +40,15 @@ mod users;
 const MAX_REQUEST_BYTES: usize = 256 << 10;
 
 /// The services of the manager, for the health report.
-pub const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 8] = [
     <AuditServiceServer<Api> as NamedService>::NAME,
+    <AuthServiceServer<Api> as NamedService>::NAME,
     <ReshardServiceServer<Api> as NamedService>::NAME,
     <SchemaServiceServer<Api> as NamedService>::NAME,
     <ShardServiceServer<Api> as NamedService>::NAME,
     <TableServiceServer<Api> as NamedService>::NAME,
     <TopologyServiceServer<Api> as NamedService>::NAME,
     <UserServiceServer<Api> as NamedService>::NAME,
-];
-
-/// The paths of their methods, for the metrics.
-const METHODS: &[&str] = &[
-    "/sharding.manager.v1.AuditService/ListEntries",
-    "/sharding.manager.v1.AuditService/Verify",
-    "/sharding.manager.v1.ShardService/CreateShard",
-    "/sharding.manager.v1.ShardService/ListShards",
-    "/sharding.manager.v1.ShardService/GetShard",
-    "/sharding.manager.v1.ShardService/DeleteShard",
-    "/sharding.manager.v1.ShardService/PromoteShard",
-    "/sharding.manager.v1.TableService/CreateGroup",
-    "/sharding.manager.v1.TableService/ListGroups",
-    "/sharding.manager.v1.TableService/CreateTable",
-    "/sharding.manager.v1.TableService/ListTables",
-    "/sharding.manager.v1.TableService/DeleteTable",
-    "/sharding.manager.v1.TableService/CountRows",
-    "/sharding.manager.v1.TopologyService/GetRing",
-    "/sharding.manager.v1.TopologyService/GetTopology",
-    "/sharding.manager.v1.TopologyService/ShardForKey",
-    "/sharding.manager.v1.TopologyService/GetStatus",
-    "/sharding.manager.v1.TopologyService/ListRouters",
-    "/sharding.manager.v1.SchemaService/Diff",
-    "/sharding.manager.v1.SchemaService/Repair",
-    "/sharding.manager.v1.UserService/CreateUser",
-    "/sharding.manager.v1.UserService/ListUsers",
-    "/sharding.manager.v1.UserService/GetUser",
-    "/sharding.manager.v1.UserService/UpdateUser",
-    "/sharding.manager.v1.UserService/DeleteUser",
-    "/sharding.manager.v1.ReshardService/Plan",
-    "/sharding.manager.v1.ReshardService/RunPlan",
-    "/sharding.manager.v1.ReshardService/Split",
-    "/sharding.manager.v1.ReshardService/Merge",
-    "/sharding.manager.v1.ReshardService/Move",
-    "/sharding.manager.v1.ReshardService/AddShard",
-    "/sharding.manager.v1.ReshardService/Drain",
-    "/sharding.manager.v1.ReshardService/Rebalance",
-    "/sharding.manager.v1.ReshardService/ListJobs",
-    "/sharding.manager.v1.ReshardService/GetJob",
-    "/sharding.manager.v1.ReshardService/PauseJob",
-    "/sharding.manager.v1.ReshardService/ResumeJob",
-    "/sharding.manager.v1.ReshardService/CancelJob",
-    "/sharding.manager.v1.ReshardService/RollbackJob",
-    "/sharding.manager.v1.ReshardService/FinishJob",
-    "/sharding.manager.v1.ReshardService/WatchJob",
 ];
 
 /// The gRPC front.
@@ -99,13 +60,13 @@ pub struct Api(Service);
 #[error("the descriptors of the services are not readable")]
 pub struct InvalidDescriptors(#[from] tonic_reflection::server::Error);
 
-/// Serves the operations, reflection and health; only health is open to callers without a token.
+/// Serves the operations, reflection and health; what is open to callers without a credential is in
+/// [`methods::METHODS`], and health.
 ///
 /// # Errors
 /// When the built-in descriptors are damaged.
 pub fn router(
     service: Service,
-    verifier: Option<Verifier>,
     metrics: Metrics,
     health: HealthServer<impl Health>,
 ) -> Result<Router, InvalidDescriptors> {
@@ -115,6 +76,7 @@ pub fn router(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (recorder, limiter) = (service.refusals(), service.limiter());
+    let gate = service.gate();
     let api = Api(service);
     let limit = MAX_REQUEST_BYTES;
     let shards = ShardServiceServer::new(api.clone()).max_decoding_message_size(limit);
@@ -123,28 +85,37 @@ pub fn router(
     let reshard = ReshardServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let schema = SchemaServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let audit = AuditServiceServer::new(api.clone()).max_decoding_message_size(limit);
+    let auth = AuthServiceServer::new(api.clone()).max_decoding_message_size(limit);
     let topology = TopologyServiceServer::new(api).max_decoding_message_size(limit);
     let guarded = Router::new()
-        .route_service(&path_of(&shards), shards)
-        .route_service(&path_of(&tables), tables)
-        .route_service(&path_of(&topology), topology)
-        .route_service(&path_of(&users), users)
-        .route_service(&path_of(&schema), schema)
-        .route_service(&path_of(&reshard), reshard)
-        .route_service(&path_of(&audit), audit)
-        .route_layer(from_fn_with_state((metrics, METHODS), count_grpc));
+        .merge(routes::router(named(shards), METHODS, &gate, &limiter))
+        .merge(routes::router(named(tables), METHODS, &gate, &limiter))
+        .merge(routes::router(named(topology), METHODS, &gate, &limiter))
+        .merge(routes::router(named(users), METHODS, &gate, &limiter))
+        .merge(routes::router(named(schema), METHODS, &gate, &limiter))
+        .merge(routes::router(named(reshard), METHODS, &gate, &limiter))
+        .merge(routes::router(named(audit), METHODS, &gate, &limiter))
+        .merge(routes::router(named(auth), METHODS, &gate, &limiter))
+        .route_layer(from_fn_with_state(metrics, count_grpc));
     let v1 = reflection().build_v1()?;
     // Older clients ask for the alpha version only.
     let v1alpha = reflection().build_v1alpha()?;
-    let guarded = guarded
+    let need = methods::REFLECTION;
+    let guard = Guard { gate, need };
+    let reflection = Router::new()
         .route_service(&path_of(&v1), v1)
         .route_service(&path_of(&v1alpha), v1alpha)
-        .route_layer(from_fn(refusals::name))
-        .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(guard, gate::check));
+    let guarded = guarded
+        .merge(reflection)
         .route_layer(from_fn_with_state(limiter, rates::limit))
         .route_layer(from_fn_with_state(recorder, refusals::watch));
     let open = Router::new().route_service(&path_of(&health), health);
     Ok(guarded.merge(open).fallback(any(unknown)))
+}
+
+fn named<S: NamedService>(service: S) -> (&'static str, S) {
+    (S::NAME, service)
 }
 
 fn path_of<S: NamedService>(_service: &S) -> String {
@@ -152,7 +123,7 @@ fn path_of<S: NamedService>(_service: &S) -> String {
 }
 
 async fn unknown() -> HttpResponse {
-    http_error::refuse(true, Kind::Unsupported, "no such service").into_response()
+    http_error::refuse(true, Kind::Unsupported, "no such method")
 }
 
 fn caller_of<T>(request: Request<T>) -> (Caller, T) {

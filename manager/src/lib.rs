@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod auth;
 pub mod backup_age;
 pub mod caller;
 pub mod commit;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform::access::gate::Gate;
 use platform::rates::Limiter;
 use platform::{Shutdown, TaskGroup};
 use tokio::time::timeout;
@@ -13,6 +14,7 @@ use topology::store::Store;
 use topology::{Epoch, Snapshot, Term};
 
 use crate::audit::refusals::Recorder;
+use crate::auth::Auth;
 use crate::caller::Caller;
 use crate::commit::{self, Writer, Written};
 use crate::control::Command;
@@ -26,6 +28,7 @@ use crate::shards::Shards;
 use crate::shards::health::Health;
 
 mod audit;
+mod auth;
 mod describe;
 mod failover;
 mod mutate;
@@ -57,6 +60,8 @@ pub struct Parts {
     pub vnode_count: u32,
     /// The jobs that move rows between shards.
     pub jobs: Arc<dyn Jobs>,
+    /// Who is let in, and how they get what they show.
+    pub auth: Auth,
     /// Makes replicas primaries.
     pub promoter: Promoter,
     /// Notes what is refused.
@@ -97,6 +102,12 @@ impl Service {
     #[must_use]
     pub fn limiter(&self) -> Limiter {
         self.0.limiter.clone()
+    }
+
+    /// What lets callers of the fronts in.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        self.0.auth.gate.clone()
     }
 
     fn duty(&self, caller: &Caller) -> Result<Duty, Error> {

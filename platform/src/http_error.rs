@@ -163,8 +163,24 @@ fn json_rejected(rejection: &JsonRejection) -> Response {
             Kind::Invalid.as_str(),
             "the body must be JSON, with the header content-type: application/json",
         ),
-        _ => ApiError::new(Kind::Invalid, message).into_response(),
+        _ => ApiError::new(Kind::Invalid, without_values(&message)).into_response(),
     }
+}
+
+/// What is wrong with a body, but not what stood there instead: it may be a password in the wrong
+/// place, and refusals are logged and go on record.
+fn without_values(message: &str) -> String {
+    const FOUND: [&str; 3] = ["invalid type", "invalid value", "unknown variant"];
+    // What is expected is in our own words, and last.
+    let Some((before, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let found = FOUND.iter().filter_map(|what| {
+        let (before, _) = before.split_once(what)?;
+        Some(format!("{before}{what}, expected {expected}"))
+    });
+    let shortest = found.min_by_key(String::len);
+    shortest.unwrap_or_else(|| message.to_owned())
 }
 
 /// As `axum::extract::Query`, but a refused query is answered in the error form.

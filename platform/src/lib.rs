@@ -2,10 +2,13 @@
 //! HTTP serving, error kinds.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod advertise;
 pub mod backoff;
 pub mod bearer;
+pub mod body;
 pub mod config;
+pub mod cors;
 pub mod failpoint;
 pub mod headers;
 pub mod http_error;
@@ -15,6 +18,7 @@ pub mod metrics;
 pub mod probe;
 pub mod rates;
 pub mod request_id;
+pub mod routes;
 pub mod secret;
 pub mod serve;
 pub mod telemetry;

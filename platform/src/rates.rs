@@ -13,8 +13,11 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::access::gate::API_KEY;
+use crate::config::Section;
 use crate::serve::PeerAddr;
 use crate::{Kind, http_error};
 
@@ -43,6 +46,54 @@ pub struct Limits {
     pub requests: Rate,
     /// Requests of an address that are answered with 401; once they are used up it waits with all.
     pub rejections: Rate,
+    /// Requests of an address at the door: logins and the like, right or wrong.
+    pub door: Rate,
+    /// Requests that are worked on at a time, of all clients; further ones are refused.
+    pub at_a_time: usize,
+}
+
+/// Most requests a second and most of a burst that can be configured.
+const MAX_CONFIGURED: u32 = 1_000_000;
+
+impl Limits {
+    /// Reads section `limits`; what it does not say is as in `defaults`.
+    pub fn read(root: &mut Section, defaults: Self) -> Self {
+        let mut section = root.section("limits");
+        let mut rate = |per_second: &str, burst: &str, default: Rate| Rate {
+            per_second: section.count(per_second, default.per_second, 0, MAX_CONFIGURED),
+            burst: section.count(burst, default.burst, 1, MAX_CONFIGURED),
+        };
+        let requests = rate("requests_per_second", "request_burst", defaults.requests);
+        let rejections = rate(
+            "rejections_per_second",
+            "rejection_burst",
+            defaults.rejections,
+        );
+        let door = rate("logins_per_second", "login_burst", defaults.door);
+        let most = u32::try_from(defaults.at_a_time).unwrap_or(MAX_CONFIGURED);
+        let at_a_time = section.count("max_concurrent_requests", most, 1, MAX_CONFIGURED);
+        section.finish();
+        Self {
+            requests,
+            rejections,
+            door,
+            at_a_time: usize::try_from(at_a_time).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// No limits.
+    pub const NONE: Self = {
+        let rate = Rate {
+            per_second: 0,
+            burst: 1,
+        };
+        Self {
+            requests: rate,
+            rejections: rate,
+            door: rate,
+            at_a_time: Semaphore::MAX_PERMITS,
+        }
+    };
 }
 
 /// Counts requests; clones count together.
@@ -53,6 +104,8 @@ pub struct Limiter(Arc<Inner>);
 struct Inner {
     requests: Buckets,
     rejections: Buckets,
+    door: Buckets,
+    slots: Semaphore,
     /// Keyed at random, so that nobody can aim for another one's bucket.
     hasher: RandomState,
 }
@@ -64,6 +117,8 @@ impl Limiter {
         Self(Arc::new(Inner {
             requests: Buckets::new(limits.requests),
             rejections: Buckets::new(limits.rejections),
+            door: Buckets::new(limits.door),
+            slots: Semaphore::new(limits.at_a_time.min(Semaphore::MAX_PERMITS)),
             hasher: RandomState::new(),
         }))
     }
@@ -86,6 +141,7 @@ pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next)
     } = &*limiter.0;
     let address = limiter.key(network(peer.ip()));
     let credential = request.headers().get(AUTHORIZATION);
+    let credential = credential.or_else(|| request.headers().get(API_KEY));
     let credential = credential.map(|value| limiter.key(value.as_bytes()));
     let wait = rejections
         .wait(address)
@@ -94,11 +150,29 @@ pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next)
     if let Some(wait) = wait {
         return refused(http_error::is_grpc(request.headers()), wait);
     }
+    // Held until the answer's head: how long its body takes is the client's business.
+    let Ok(_slot) = limiter.0.slots.try_acquire() else {
+        return refused(http_error::is_grpc(request.headers()), Duration::ZERO);
+    };
     let response = next.run(request).await;
     if is_rejection(&response) {
         rejections.spend(address);
     }
     response
+}
+
+/// Middleware (`from_fn_with_state(limiter, rates::at_the_door)`) of routes by which callers get
+/// credentials: they cost us much, and a guess costs the caller little.
+pub async fn at_the_door(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<PeerAddr>().copied();
+    let wait = peer.and_then(|PeerAddr(peer)| {
+        let address = limiter.key(network(peer.ip()));
+        limiter.0.door.spend(address)
+    });
+    match wait {
+        Some(wait) => refused(http_error::is_grpc(request.headers()), wait),
+        None => next.run(request).await,
+    }
 }
 
 fn refused(grpc: bool, wait: Duration) -> Response {
@@ -116,7 +190,7 @@ fn is_rejection(response: &Response) -> bool {
 }
 
 /// Whoever has one IPv6 address has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -269,6 +343,7 @@ mod tests {
         let limiter = Limiter::new(Limits {
             requests: RATE,
             rejections,
+            ..Limits::NONE
         });
         let app = Router::new().route("/", get(answer));
         app.layer(from_fn_with_state(limiter, limit))

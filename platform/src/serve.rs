@@ -22,7 +22,10 @@ mod activity;
 mod answer;
 mod connection;
 mod guard;
+mod places;
 mod stall;
+
+use places::{Place, Places};
 
 /// The client's address, found among a request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct PeerAddr(pub SocketAddr);
 pub struct Limits {
     /// Connections at a time; further ones wait in the kernel's queue.
     pub max_connections: usize,
+    /// Those of one address; further ones are closed at once.
+    pub max_connections_per_address: usize,
     /// Requests at a time on one HTTP/2 connection.
     pub max_streams: u32,
     /// The length of a request's head.
@@ -55,6 +60,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 4_096,
+            // A load balancer is one address.
+            max_connections_per_address: 2_048,
             max_streams: 256,
             max_header_bytes: 64 << 10,
             tls_handshake_timeout: Duration::from_secs(10),
@@ -203,6 +210,7 @@ pub async fn serve(
         .layer(from_fn_with_state(limits.request_timeout, guard::bound))
         .layer(from_fn(request_id::assign));
     let slots = Slots::new(limits.max_connections);
+    let places = Places::new(limits.max_connections_per_address);
     let cut = CancellationToken::new();
     let shared = Arc::new(connection::Shared {
         app,
@@ -221,11 +229,15 @@ pub async fn serve(
             accepted = accept(&socket, &slots, &mut backoff) => accepted,
         };
         let (stream, peer, slot) = accepted;
+        let Some(place) = places.take(peer.ip()) else {
+            tracing::debug!(%peer, "connection closed: its address has too many");
+            continue;
+        };
         let connection = connection::Connection {
             shared: Arc::clone(&shared),
             peer,
             shutdown: shutdown.clone(),
-            _slot: slot,
+            _held: (slot, place),
         };
         drop(tasks.spawn("http connection", connection.run(stream)));
     }
@@ -276,6 +288,9 @@ fn is_of_one_client(error: &io::Error) -> bool {
 
 /// Held by a connection for as long as it is open.
 type Slot = tokio::sync::OwnedSemaphorePermit;
+
+/// What a connection holds.
+type Held = (Slot, Place);
 
 /// A bounded number of slots for connections.
 struct Slots {

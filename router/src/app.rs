@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::middleware::from_fn_with_state;
-use platform::bearer::Verifier;
+use axum::Extension;
+use platform::access::gate::Gate;
+use platform::bearer::{KeySet, Verifier};
 use platform::probe::Readiness;
+use platform::rates::Limiter;
 use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry};
 use tokio::net::TcpListener;
+use topology::access;
 use topology::store::etcd::EtcdStore;
 use topology::store::{MeteredStore, Store};
 use topology::watch::{Backoff, Follower};
@@ -25,6 +28,7 @@ use crate::core::Core;
 use crate::exec::Executor;
 use crate::hold::Holding;
 use crate::ids::Ids;
+use crate::ingress::Doors;
 use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
@@ -103,6 +107,12 @@ pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
 }
 
 fn warn_about(config: &Config) {
+    if !config.security.enable_rbac {
+        tracing::warn!(
+            "SECURITY: security.enable_rbac is false: whoever reaches the HTTP and gRPC ports may \
+             do everything"
+        );
+    }
     if config.pgwire.auth == crate::config::AuthMethod::Trust {
         tracing::warn!("pgwire.auth.method is trust: whoever reaches the port is let in");
     } else if config.pgwire.auth == crate::config::AuthMethod::ScramSha256
@@ -126,8 +136,8 @@ struct Parts {
     logging: telemetry::Handle,
     hangup: tokio::signal::unix::Signal,
     tls: Option<Acceptor>,
-    /// Set when calls need a token.
-    verifier: Option<Verifier>,
+    doors: Doors,
+    keepers: Keepers,
 }
 
 /// What the pools of all servers share.
@@ -149,17 +159,63 @@ fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Conf
     }
 }
 
-fn verifier(config: &Config) -> Option<Verifier> {
-    let security = &config.security;
-    let secret = security.jwt_secret.as_ref();
-    secret.filter(|_| security.enable_rbac).map(Verifier::hs256)
+/// What stands before the HTTP and gRPC fronts, and what keeps it up to date.
+fn doors(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<(Doors, Keepers)> {
+    let (follower, grants) = access::Follower::new(Arc::clone(store));
+    let (gate, key_set) = if config.security.enable_rbac {
+        let verifier = Verifier::try_new(&config.security.tokens)?;
+        let key_set = verifier.key_set();
+        (Gate::new(verifier, grants.shared()), key_set)
+    } else {
+        (Gate::open(), None)
+    };
+    let doors = Doors {
+        gate,
+        limiter: Limiter::new(config.limits),
+        cors: config.cors.clone(),
+        limits: ingress::Limits {
+            body_timeout: config.http.read_timeout,
+            ..ingress::Limits::default()
+        },
+    };
+    Ok((doors, Keepers { follower, key_set }))
+}
+
+/// What keeps the gate up to date.
+struct Keepers {
+    follower: access::Follower,
+    key_set: Option<KeySet>,
+}
+
+impl Keepers {
+    fn start(self, tasks: &TaskGroup, ground: &Shutdown) {
+        tasks.spawn("grants", self.follower.run(ground.clone()));
+        if let Some(key_set) = self.key_set {
+            tasks.spawn("key set", key_set.follow(ground.clone()));
+        }
+    }
 }
 
 fn managers(config: &Config, files: &Files, store: Arc<dyn Store>) -> Managers {
     let security = &config.security;
-    let secret = security.jwt_secret.clone();
-    let secret = secret.filter(|_| security.enable_rbac);
-    Managers::new(store, files.managers.clone(), secret)
+    let tokens = security.enable_rbac.then(|| security.tokens.clone());
+    Managers::new(store, files.managers.clone(), tokens)
+}
+
+/// The users of the file.
+fn users(config: &Config) -> anyhow::Result<Arc<Users>> {
+    let users = Users::try_new(&config.pgwire.users);
+    let users = users.map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
+    Ok(Arc::new(users))
+}
+
+/// Ready for nothing until topology and users have been read.
+fn nothing_read() -> Readiness {
+    let readiness = Readiness::new();
+    for part in ["topology", "users"] {
+        readiness.set(part, Err("not read yet".to_owned()));
+    }
+    readiness
 }
 
 impl Parts {
@@ -189,11 +245,10 @@ impl Parts {
             metrics.clone(),
             (holding.clone(), moving.clone(), barrier.clone()),
         );
-        let users = Users::try_new(&config.pgwire.users)
-            .map_err(|reason| anyhow::anyhow!("pgwire.auth.users: {reason}"))?;
-        let users = Arc::new(users);
+        let users = users(config)?;
         let tls = files.acceptor.clone();
         let managers = managers(config, files, Arc::clone(&store));
+        let (doors, keepers) = doors(config, &store)?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
@@ -220,10 +275,6 @@ impl Parts {
             forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),
         });
-        let readiness = Readiness::new();
-        for part in ["topology", "users"] {
-            readiness.set(part, Err("not read yet".to_owned()));
-        }
         Ok(Self {
             core,
             front,
@@ -233,11 +284,12 @@ impl Parts {
             users: stored_users,
             keeper,
             topology,
-            readiness,
+            readiness: nothing_read(),
             logging,
             hangup: platform::lifecycle::hangup().context("signal handlers")?,
             tls,
-            verifier: verifier(config),
+            doors,
+            keepers,
         })
     }
 
@@ -256,8 +308,10 @@ impl Parts {
             logging,
             hangup,
             tls: _,
-            verifier: _,
+            doors: _,
+            keepers,
         } = self;
+        keepers.start(tasks, ground);
         tasks.spawn(
             "hangup",
             watched::follow(hangup, Arc::clone(&front), logging, ground.clone()),
@@ -323,22 +377,11 @@ impl Sockets {
         shutdown: &Shutdown,
     ) {
         let executor = Arc::new(Executor::new(Arc::clone(&parts.core), serving.clone()));
-        let verifier = parts.verifier.clone();
         let readiness = parts.readiness.clone();
-        let bounds = ingress::Limits::default();
-        let http = ingress::http::router(
-            Arc::clone(&executor),
-            readiness.clone(),
-            verifier.clone(),
-            bounds,
-        );
-        // What may be changed of a running router needs a token, as everything does.
-        let level = telemetry::level::router("/v1/log-level", parts.logging.clone());
-        let http = http.merge(level.route_layer(from_fn_with_state(
-            verifier.clone(),
-            platform::bearer::require,
-        )));
-        let grpc = ingress::grpc::router(executor, readiness, verifier, bounds);
+        let doors = &parts.doors;
+        let http = ingress::http::router(Arc::clone(&executor), readiness.clone(), doors)
+            .layer(Extension(parts.logging.clone()));
+        let grpc = ingress::grpc::router(executor, readiness, doors);
         serve_requests("http", self.http, http, config, serving, shutdown);
         serve_requests("grpc", self.grpc, grpc, config, serving, shutdown);
         let tls = parts.tls.as_ref().map(|tls| tls.with_alpn(Alpn::Postgres));

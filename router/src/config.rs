@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use platform::Secret;
 use platform::config::{Section, Violations, with_files};
+use platform::cors::Origins;
+use platform::rates::{self, Rate};
 use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
@@ -21,6 +23,23 @@ pub use sharding::{ReplicaPolicy, Sharding};
 /// Prefix of environment variables that override single fields.
 pub const ENV_PREFIX: &str = "ROUTER";
 
+/// What one client may ask of the HTTP and gRPC fronts unless section `limits` says otherwise.
+const LIMITS: rates::Limits = rates::Limits {
+    requests: Rate {
+        per_second: 2_000,
+        burst: 4_000,
+    },
+    rejections: Rate {
+        per_second: 1,
+        burst: 20,
+    },
+    door: Rate {
+        per_second: 10,
+        burst: 20,
+    },
+    at_a_time: 4_096,
+};
+
 /// Everything that the router is told at start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,6 +52,10 @@ pub struct Config {
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
     pub security: Security,
+    /// What one client may ask of the HTTP and gRPC fronts.
+    pub limits: rates::Limits,
+    /// Which web pages may read answers.
+    pub cors: Origins,
     pub observability: Observability,
     pub shutdown: Shutdown,
 }
@@ -45,7 +68,8 @@ pub struct Security {
     /// this router.
     pub tls_ca_path: Option<PathBuf>,
     pub enable_rbac: bool,
-    pub jwt_secret: Option<Secret>,
+    /// Which tokens are trusted.
+    pub tokens: platform::bearer::Settings,
     /// User and password for the shards, from `DB_USERNAME` and `DB_PASSWORD`.
     pub shard_user: String,
     pub shard_password: Option<Secret>,
@@ -103,6 +127,8 @@ impl Config {
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             security: Security::read(root, env),
             observability: Observability::read(root, env),
+            limits: rates::Limits::read(root, LIMITS),
+            cors: Origins::read(root),
             shutdown: Shutdown::read(root),
         };
         config.check_encryption(root);
@@ -126,9 +152,6 @@ impl Config {
 }
 
 impl Security {
-    /// Shortest secret that HS256 is worth using with (RFC 7518, 3.2).
-    const MIN_JWT_SECRET_CHARS: usize = 32;
-
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
         let mut section = root.section("security");
         let enable_tls = section.boolean("enable_tls", false);
@@ -136,20 +159,15 @@ impl Security {
         let key = section.text("tls_key_path", "/etc/ssl/private/server.key");
         let client_ca = section.optional_text("tls_client_ca_path");
         let tls_ca_path = section.optional_text("tls_ca_path").map(PathBuf::from);
-        let enable_rbac = section.boolean("enable_rbac", false);
+        let enable_rbac = section.boolean("enable_rbac", true);
         let jwt_secret = section.secret("jwt_secret");
         let jwt_secret = jwt_secret.or_else(|| env.get("JWT_SECRET").map(Secret::new));
-        let length = jwt_secret
-            .as_ref()
-            .map_or(0, |secret| secret.expose().chars().count());
-        if enable_rbac && length < Self::MIN_JWT_SECRET_CHARS {
-            section.violation(
-                "jwt_secret",
-                "must have at least 32 characters with enable_rbac",
-            );
-        }
+        let tokens = platform::bearer::Settings::read(&mut section, jwt_secret, env, enable_rbac);
         // The manager's file may be shared with the router's; the router keeps no audit log.
         section.optional_text("audit_log_path");
+        for name in ["access_token_ttl", "refresh_token_ttl"] {
+            section.optional_text(name);
+        }
         section.finish();
         let tls = enable_tls.then(|| platform::tls::ServerConfig {
             cert_path: PathBuf::from(cert),
@@ -160,7 +178,7 @@ impl Security {
             tls,
             tls_ca_path,
             enable_rbac,
-            jwt_secret,
+            tokens,
             shard_user: env
                 .get("DB_USERNAME")
                 .cloned()

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use platform::access::Role;
 use platform::telemetry::error_chain;
 use platform::tls::peer::Connector;
-use platform::{Kind, Secret, bearer};
+use platform::{Kind, bearer};
 use proto::manager::v1::table_service_client::TableServiceClient;
 use proto::manager::v1::{CreateTableRequest, DeleteTableRequest};
 use serde::Deserialize;
@@ -118,7 +119,7 @@ struct Leader {
 pub struct Managers {
     store: Arc<dyn Store>,
     tls: Option<Connector>,
-    secret: Option<Secret>,
+    tokens: Option<bearer::Settings>,
     /// The leader that was asked last.
     channel: Mutex<Option<(String, Channel)>>,
 }
@@ -130,14 +131,18 @@ impl fmt::Debug for Managers {
 }
 
 impl Managers {
-    /// Speaks to managers under TLS where they serve it, with a token of `secret` where they want
+    /// Speaks to managers under TLS where they serve it, with a token of our own where they want
     /// one.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, tls: Option<Connector>, secret: Option<Secret>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        tls: Option<Connector>,
+        tokens: Option<bearer::Settings>,
+    ) -> Self {
         Self {
             store,
             tls,
-            secret,
+            tokens,
             channel: Mutex::default(),
         }
     }
@@ -203,10 +208,11 @@ impl Managers {
     }
 
     fn authorize(&self, metadata: &mut MetadataMap) {
-        let Some(secret) = &self.secret else {
+        let tokens = self.tokens.as_ref();
+        let token = tokens.and_then(|tokens| tokens.sign("router", Role::Operator, TOKEN_TTL));
+        let Some(token) = token else {
             return;
         };
-        let token = bearer::sign_hs256(secret, "router", TOKEN_TTL);
         if let Ok(value) = MetadataValue::try_from(format!("Bearer {token}")) {
             metadata.insert("authorization", value);
         }

@@ -50,7 +50,7 @@ pub use scope::{
     Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Shape, Source, TableRef, Test,
     Write, WriteKind,
 };
-pub use sharding::{MAX_IDS, Placing, Registration, ShardingCall};
+pub use sharding::{MAX_IDS, NewTables, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;
 pub use value::{Family, Value};
 pub use varying::varying;

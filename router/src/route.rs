@@ -28,6 +28,7 @@ mod pins;
 mod refusal;
 mod registration;
 mod resolve;
+mod rights;
 mod split;
 pub mod spread;
 mod tables;
@@ -43,7 +44,8 @@ pub use copy::{CopiedInto, CopiedKey, copied_into, no_copied_key, owner_of_copie
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
-pub use registration::registration;
+pub use registration::{Setting, registration};
+pub use rights::Rights;
 pub use split::{Part, split};
 use tables::Tables;
 pub use temporary::Temporary;

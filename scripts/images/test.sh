@@ -106,21 +106,19 @@ HAPROXY_TAG=2.6
 END
 }
 
-token() {
-    local secret unsigned
-    secret=$(sed -n 's/^JWT_SECRET=//p' "$work/env")
-    b64() { openssl base64 -A | tr '+/' '-_' | tr -d =; }
-    unsigned="$(printf '{"alg":"HS256","typ":"JWT"}' | b64).$(printf '{"sub":"ops","exp":%s}' \
-        $(($(date +%s) + 3600)) | b64)"
-    echo "$unsigned.$(printf %s "$unsigned" | openssl dgst -sha256 -hmac "$secret" -binary | b64)"
-}
-
 shardctl() {
-    compose exec -T -e SHARDCTL_TOKEN="$(token)" -e SHARDCTL_MANAGER=https://manager:50052 \
+    compose exec -T -e SHARDCTL_TOKEN -e SHARDCTL_MANAGER=https://manager:50052 \
         -e SHARDCTL_CA=/etc/ssl/certs/server.crt "$@"
 }
 
 ctl() { shardctl manager shardctl "$@"; }
+
+# As docs/deploy/compose.md says: the first administrator, and a key.
+set_up() {
+    export SHARDCTL_TOKEN
+    SHARDCTL_TOKEN=$(echo root-password | ctl setup root --password-file -) || return 1
+    SHARDCTL_TOKEN=$(ctl keys create ops --role admin)
+}
 
 sql() {
     PGPASSWORD=teller-password inside psql -X -q -A -t -v ON_ERROR_STOP=1 \
@@ -151,6 +149,7 @@ bring_up() {
     compose up --detach --quiet-pull 2>"$work/up.log" || { cat "$work/up.log" >&2; return 1; }
     eventually 120 healthy router 3
     eventually 120 healthy manager 2
+    eventually 60 set_up
     eventually 60 ctl status
     local container
     for container in $(compose ps --quiet router manager); do

@@ -7,6 +7,7 @@ use clap::{Args as Flags, Parser, Subcommand, ValueEnum};
 
 use crate::help;
 
+pub mod access;
 pub mod audit;
 pub mod backup;
 pub mod reshard;
@@ -40,6 +41,9 @@ pub struct Global {
     /// Bearer token, where the manager asks for one
     #[arg(long, global = true, env = "SHARDCTL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// File with the token, which `login` writes and `logout` removes
+    #[arg(long, global = true, env = "SHARDCTL_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// PEM file with the certificate authority of a manager that serves https
     #[arg(long, global = true, env = "SHARDCTL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -82,6 +86,22 @@ pub enum Command {
     /// Show who leads, the epoch, the managers and the shards
     #[command(after_long_help = help::STATUS)]
     Status,
+    /// Create the first administrator, once, and log in
+    #[command(after_long_help = help::LOGIN)]
+    Setup(access::Login),
+    /// Log in: print a token, or keep it in --token-file
+    #[command(after_long_help = help::LOGIN)]
+    Login(access::Login),
+    /// End the session of the token
+    Logout,
+    /// Show whose token this is
+    Whoami,
+    /// List, create, change and delete accounts of the managers
+    #[command(subcommand)]
+    Accounts(access::Accounts),
+    /// List, make and revoke API keys
+    #[command(subcommand)]
+    Keys(access::Keys),
     /// List, show, add and remove shards
     #[command(subcommand)]
     Shards(Shards),

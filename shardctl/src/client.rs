@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proto::manager::v1::audit_service_client::AuditServiceClient;
+use proto::manager::v1::auth_service_client::AuthServiceClient;
 use proto::manager::v1::reshard_service_client::ReshardServiceClient;
 use proto::manager::v1::schema_service_client::SchemaServiceClient;
 use proto::manager::v1::shard_service_client::ShardServiceClient;
@@ -21,6 +22,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::args::Global;
 use crate::error::Error;
+use crate::token;
 
 /// Connecting takes a fraction of this where a manager runs; a longer wait only delays the next.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -87,6 +89,7 @@ pub struct Services {
     pub users: UserServiceClient<Secured>,
     pub schema: SchemaServiceClient<Secured>,
     pub audit: AuditServiceClient<Secured>,
+    pub auth: AuthServiceClient<Secured>,
 }
 
 /// Puts the token into each request.
@@ -153,8 +156,16 @@ impl Managers {
         if managers.is_empty() {
             return Err(Error::NoAddress);
         }
-        let header = global.token.as_deref().filter(|token| !token.is_empty());
-        let header = header.map(|token| format!("Bearer {}", token.trim()).parse());
+        let given = global.token.clone().filter(|token| !token.is_empty());
+        let kept = || match &global.token_file {
+            Some(path) => token::read(path),
+            None => Ok(None),
+        };
+        let token = match given {
+            Some(token) => Some(token),
+            None => kept()?.filter(|token| !token.is_empty()),
+        };
+        let header = token.map(|token| format!("Bearer {}", token.trim()).parse());
         let header = header.transpose().map_err(|_| Error::BadToken)?;
         Ok(Self {
             managers,
@@ -283,6 +294,8 @@ impl Services {
             users: UserServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             schema: SchemaServiceClient::with_interceptor(channel(), bearer.clone())
+                .max_decoding_message_size(MAX_ANSWER_BYTES),
+            auth: AuthServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),
             audit: AuditServiceClient::with_interceptor(channel(), bearer.clone())
                 .max_decoding_message_size(MAX_ANSWER_BYTES),

@@ -17,6 +17,14 @@ pub enum Error {
     /// The token cannot travel in a header.
     #[error("--token holds characters that a bearer token cannot have")]
     BadToken,
+    /// The file of `--token-file`.
+    #[error("token file {path} cannot be used: {reason}")]
+    BadTokenFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file of `--ca`.
     #[error("certificate file {path} is not readable: {reason}")]
     BadCa {
@@ -132,6 +140,7 @@ impl Error {
             Self::BadAddress { .. }
             | Self::NoAddress
             | Self::BadToken
+            | Self::BadTokenFile { .. }
             | Self::BadCa { .. }
             | Self::NoCa { .. }
             | Self::NoPassword
@@ -155,6 +164,9 @@ impl Error {
             Self::NoPassword | Self::BadPassword { .. } => Some(
                 "give it by --password-file, SHARDCTL_USER_PASSWORD or standard input".to_owned(),
             ),
+            Self::BadTokenFile { .. } => {
+                Some("log in again: shardctl login NAME --token-file FILE".to_owned())
+            }
             Self::BadCa { .. } => Some("--ca, --cert and --key take PEM files".to_owned()),
             Self::OutcomeUnknown { see, .. } => {
                 Some(format!("look before trying again: shardctl {see}"))

@@ -119,6 +119,44 @@ pub(crate) const GROUPS_LIST: &str = r#"JSON:
 pub(crate) const GROUP: &str = r#"JSON:
   {"name", "key_type": "bigint" | "text" | "uuid"}"#;
 
+pub(crate) const LOGIN: &str = r#"JSON:
+  {"access_token", "expires_in": seconds, "refresh_token", "refresh_expires_in": seconds}
+  with --token-file: {"token_file", "expires_in": seconds}
+
+The password comes from where `users create --help` says. The token is printed for SHARDCTL_TOKEN,
+or written to --token-file, which is made readable for its owner alone.
+
+Examples:
+  shardctl setup root --password-file /run/secrets/root
+  export SHARDCTL_TOKEN=$(shardctl login alice)
+  shardctl login alice --token-file ~/.shardctl-token"#;
+
+pub(crate) const ACCOUNTS: &str = r#"JSON:
+  {"accounts": [{"name", "roles": [text], "groups": [text] or null for all,
+    "enabled": true | false, "version": number, "created_at", "updated_at"}]}"#;
+
+pub(crate) const ACCOUNT: &str = r#"JSON:
+  {"name", "roles": [text], "groups": [text] or null for all, "enabled": true | false,
+   "version": number, "created_at", "updated_at"}
+
+The password comes from where `users create --help` says.
+
+Example:
+  shardctl accounts create bob --role operator --password-file /run/secrets/bob"#;
+
+pub(crate) const KEYS: &str = r#"JSON:
+  {"keys": [{"id", "name", "roles": [text], "groups": [text] or null for all, "created_by",
+    "created_at", "expires_at": text or null}]}"#;
+
+pub(crate) const KEY: &str = r#"JSON:
+  {"id", "name", "roles": [text], "groups": [text] or null for all, "created_by", "created_at",
+   "expires_at": text or null, "key"}
+
+The table form is the key alone. It is shown this once; only its SHA-256 is kept.
+
+Example:
+  shardctl keys create billing --role writer --group default --expires-in 30d"#;
+
 pub(crate) const USERS_LIST: &str = r#"JSON:
   {"users": [{"name", "enabled": true | false, "version": number, "created_at", "updated_at"}]}"#;
 

@@ -12,5 +12,6 @@ pub mod grid;
 pub mod password;
 pub mod report;
 pub mod run;
+pub mod token;
 
 mod help;

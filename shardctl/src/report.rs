@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 
+pub mod access;
 mod amount;
 pub mod audit;
 pub mod backup;

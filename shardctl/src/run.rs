@@ -1,6 +1,7 @@
 //! Runs one command: asks the managers and hands back what to print. Prints nothing itself.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::manager::v1 as pb;
@@ -14,6 +15,7 @@ use crate::client::{Ask, Managers};
 use crate::error::Error;
 use crate::report::{self, Report};
 
+mod access;
 mod audit;
 mod backup;
 mod reshard;
@@ -54,6 +56,12 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
             DEFAULT_PLAN_TIMEOUT
         }
         Command::Status
+        | Command::Setup(_)
+        | Command::Login(_)
+        | Command::Logout
+        | Command::Whoami
+        | Command::Accounts(_)
+        | Command::Keys(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Shards(_)
@@ -71,8 +79,15 @@ pub async fn run(args: Args) -> Result<Outcome, Error> {
     let session = Session {
         managers: Managers::try_new(&global, default)?,
         output: global.output,
+        token_file: global.token_file.clone(),
     };
     match command {
+        Command::Setup(login) => session.setup(login).await,
+        Command::Login(login) => session.login(login).await,
+        Command::Logout => session.logout().await,
+        Command::Whoami => session.who_am_i().await,
+        Command::Accounts(command) => session.accounts(command).await,
+        Command::Keys(command) => session.keys(command).await,
         Command::Status => session.status().await,
         Command::Shards(command) => session.shards(command).await,
         Command::Tables(command) => session.tables(command).await,
@@ -106,6 +121,8 @@ fn version_of(managers: Vec<(String, Result<String, String>)>) -> report::versio
 struct Session {
     managers: Managers,
     output: Output,
+    /// Where the token is kept.
+    token_file: Option<PathBuf>,
 }
 
 impl Session {
@@ -402,6 +419,7 @@ fn reason(error: &Error) -> String {
         Error::BadAddress { .. }
         | Error::NoAddress
         | Error::BadToken
+        | Error::BadTokenFile { .. }
         | Error::BadCa { .. }
         | Error::NoCa { .. }
         | Error::NoPassword

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+mod access;
 mod balance;
 mod console;
 mod deploy;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         logic::trials(&suite),
         outage::trials(&suite),
         transactions::trials(&suite),
+        access::trials(&suite),
         lifecycle::trials(&suite),
         manager::trials(&suite),
         pgwire::trials(&suite),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use libtest_mimic::Trial;
 use tests::Cluster;
 use tests::raw::{Message, Raw};
@@ -13,6 +14,7 @@ mod diff;
 mod objects;
 mod register;
 mod sequences;
+mod unsharded;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
@@ -20,6 +22,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         objects::trials(suite),
         register::trials(suite),
         sequences::trials(suite),
+        unsharded::trials(suite),
     ]
     .into_iter()
     .flatten()
@@ -28,7 +31,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 
 /// Runs a statement that must succeed.
 async fn done(router: &mut Raw, sql: &str) -> anyhow::Result<Vec<Message>> {
-    let answer = router.query(sql).await?;
+    let answer = router.query(sql).await.context(sql.to_owned())?;
     let code = answer.iter().find_map(Message::sqlstate);
     anyhow::ensure!(code.is_none(), "{sql}: {answer:?}");
     Ok(answer)

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -24,6 +24,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body as text.
     pub body: String,
+    /// The headers.
+    pub headers: HeaderMap,
 }
 
 impl Answer {
@@ -95,7 +97,23 @@ pub async fn send(method: Method, url: &str, body: Option<String>) -> anyhow::Re
     if let Some(access) = access_of(url) {
         return by_curl(&access, &method, url, body).await;
     }
+    send_with(method, url, &[], body).await
+}
+
+/// As [`send`] in clear, with headers.
+///
+/// # Errors
+/// When no answer comes.
+pub async fn send_with(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<String>,
+) -> anyhow::Result<Answer> {
     let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     if body.is_some() {
         request = request.header("content-type", "application/json");
     }
@@ -107,10 +125,12 @@ pub async fn send(method: Method, url: &str, body: Option<String>) -> anyhow::Re
         .await
         .with_context(|| format!("request {url}"))?;
     let status = answer.status();
+    let headers = answer.headers().clone();
     let body = answer.into_body().collect().await?.to_bytes();
     Ok(Answer {
         status,
         body: String::from_utf8_lossy(&body).into_owned(),
+        headers,
     })
 }
 
@@ -177,5 +197,6 @@ pub async fn by_curl(
     Ok(Answer {
         status: status.parse()?,
         body: body.to_owned(),
+        headers: HeaderMap::new(),
     })
 }

@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod cluster;
+pub mod credentials;
 pub mod etcd;
 pub mod folder;
 pub mod http;

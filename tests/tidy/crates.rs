@@ -11,8 +11,8 @@ use crate::tree::Tree;
 const MAY_USE: &[(&str, &[&str], &str)] = &[
     (
         "tests",
-        &["proto", "topology"],
-        "drives the programs from outside",
+        &["platform", "proto", "topology"],
+        "drives the programs from outside, with tokens that it signs itself",
     ),
     (
         "router",

@@ -1,5 +1,6 @@
 //! Every etcd key of the system. The only file with their text.
 
+use crate::access::AccountName;
 use crate::percent::{escape, unescape};
 use crate::{GroupName, ShardId, TableName, UserName};
 
@@ -35,6 +36,18 @@ pub const ROUTERS: &str = "/sharding/v1/routers/";
 /// Prefix of the users of the Postgres front. Not a part of the topology: no epoch is made when
 /// one of them changes.
 pub const USERS: &str = "/sharding/v1/users/";
+/// That the first administrator was created.
+pub const AUTH_SETUP: &str = "/sharding/v1/auth/setup";
+/// Prefix of the accounts of the control plane.
+pub const ACCOUNTS: &str = "/sharding/v1/auth/accounts/";
+/// Prefix of what routers and managers follow to know whom to let in.
+pub const GRANTS: &str = "/sharding/v1/auth/grants/";
+/// Prefix of API keys.
+pub const API_KEYS: &str = "/sharding/v1/auth/grants/keys/";
+/// Prefix of tokens and sessions that are over.
+pub const REVOKED_TOKENS: &str = "/sharding/v1/auth/grants/revoked/tokens/";
+/// Prefix of accounts whose earlier tokens are over.
+pub const REVOKED_ACCOUNTS: &str = "/sharding/v1/auth/grants/revoked/accounts/";
 /// What routers make up salts from that no user has chosen, so that all of them make up the same.
 pub const LOGIN_SEED: &str = "/sharding/v1/login-seed";
 /// The numbers of shards, by which their sequences differ.
@@ -114,6 +127,36 @@ pub fn user(name: &UserName) -> String {
 pub fn user_of(key: &str) -> Option<UserName> {
     let name = unescape_strictly(key.strip_prefix(USERS)?)?;
     UserName::try_new(&name).ok()
+}
+
+/// An account's record.
+#[must_use]
+pub fn account(name: &AccountName) -> String {
+    format!("{ACCOUNTS}{name}")
+}
+
+/// An API key's record, by the key's id.
+#[must_use]
+pub fn api_key(id: &str) -> String {
+    format!("{API_KEYS}{id}")
+}
+
+/// That a token or a session is over.
+#[must_use]
+pub fn revoked_token(id: &str) -> String {
+    format!("{REVOKED_TOKENS}{}", escape(id))
+}
+
+/// Which token or session a key under [`REVOKED_TOKENS`] is about.
+#[must_use]
+pub fn revoked_token_of(key: &str) -> Option<String> {
+    unescape(key.strip_prefix(REVOKED_TOKENS)?)
+}
+
+/// That an account's earlier tokens are over.
+#[must_use]
+pub fn revoked_account(name: &AccountName) -> String {
+    format!("{REVOKED_ACCOUNTS}{name}")
 }
 
 /// The number in a router's key; none for a key that [`router`] does not give.

@@ -4,6 +4,7 @@
 //! The core is pure; only [`store`] and [`watch`] touch the network.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod decision;
 pub mod hash;
 pub mod ids;

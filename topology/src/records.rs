@@ -18,6 +18,7 @@ mod user;
 mod tests;
 
 pub use backup::LastBackup;
+pub(crate) use codec::rfc3339;
 pub use codec::{DecodeError, decode, encode};
 pub use digest::{Digest, InvalidDigest};
 pub use endpoint::{Endpoint, InvalidEndpoint, MAX_SERVERS};

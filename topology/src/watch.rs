@@ -22,6 +22,7 @@ pub use load::{LoadError, Loaded, load};
 pub use view::{Freshness, View};
 
 mod backoff;
+pub mod grants;
 mod load;
 pub mod metrics;
 mod view;

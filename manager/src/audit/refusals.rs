@@ -12,6 +12,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{Method, StatusCode};
+use platform::access::Identity;
 use platform::telemetry::error_chain;
 use platform::{Shutdown, http_error};
 use serde_json::{Value, json};
@@ -39,8 +40,8 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 const MAX_REASON: usize = 300;
 
 /// What begins the names of gRPC methods that change nothing.
-const READS: [&str; 8] = [
-    "List", "Get", "Watch", "Count", "Diff", "ShardFor", "Verify", "Plan",
+const READS: [&str; 9] = [
+    "WhoAmI", "List", "Get", "Watch", "Count", "Diff", "ShardFor", "Verify", "Plan",
 ];
 
 /// A refusal.
@@ -214,8 +215,8 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
     let is_the_leaders = response.headers().contains_key(FROM_LEADER)
         || response.extensions().get::<FromLeader>().is_some();
     // Who was let in is known only afterwards.
-    let known = response.extensions().get::<KnownAs>();
-    let actor = known.map_or(author.actor.clone(), |known| known.0.clone());
+    let known = response.extensions().get::<Identity>();
+    let actor = known.map_or(author.actor.clone(), |known| known.actor.clone());
     let author = Author { actor, ..author };
     let (response, reason) = if is_grpc {
         let reason = grpc_reason(&response);
@@ -230,20 +231,6 @@ pub async fn watch(State(recorder): State<Recorder>, request: Request, next: Nex
         reason,
         is_the_leaders,
     });
-    response
-}
-
-/// Who was let in, on the way back.
-#[derive(Debug, Clone)]
-struct KnownAs(String);
-
-/// Middleware inside of what lets callers in: tells [`watch`] who it was.
-pub async fn name(request: Request, next: Next) -> Response {
-    let actor = Caller::of(request.headers(), request.extensions())
-        .author
-        .actor;
-    let mut response = next.run(request).await;
-    response.extensions_mut().insert(KnownAs(actor));
     response
 }
 

@@ -34,7 +34,7 @@ fn the_production_file_loads_as_printed() {
     assert_eq!(config.metadata.endpoints.len(), 3);
     assert_eq!(config.sharding.vnode_count, 256);
     assert_eq!(
-        config.security.jwt_secret.as_ref().unwrap().expose(),
+        config.security.tokens.secrets.first().unwrap().expose(),
         SECRET
     );
     assert!(config.security.tls.is_some());
@@ -50,14 +50,18 @@ fn the_production_file_loads_as_printed() {
 #[test]
 fn the_local_file_loads_with_an_empty_environment() {
     let config = Config::load(&file("manager.json"), &environment(&[])).unwrap();
-    assert!(config.security.tls.is_none() && config.security.jwt_secret.is_none());
+    assert!(config.security.tls.is_none() && !config.security.enable_rbac);
     assert_eq!(config.metadata.endpoints, ["127.0.0.1:2379"]);
     assert_eq!(config.security.shard_user, "postgres");
 }
 
 #[test]
-fn an_empty_object_is_a_whole_configuration() {
-    let config = Config::parse("{}", &environment(&[])).unwrap();
+fn an_empty_object_is_a_whole_configuration_but_for_the_secret_of_tokens() {
+    let violations = Config::parse("{}", &environment(&[])).unwrap_err();
+    assert_eq!(violations.0.len(), 1, "{violations}");
+    let env = environment(&[("JWT_SECRET", SECRET)]);
+    let config = Config::parse("{}", &env).unwrap();
+    assert!(config.security.enable_rbac);
     assert_eq!(config.leader.lease_ttl, Duration::from_secs(5));
     assert_eq!(config.grpc.advertised(50052), "127.0.0.1:50052");
 }
@@ -138,7 +142,9 @@ fn the_advertised_address_is_the_best_that_is_known() {
         ),
     ];
     for (text, env, expected) in cases {
-        let config = Config::parse(text, &environment(env)).unwrap();
+        let mut env = environment(env);
+        env.insert("JWT_SECRET".to_owned(), SECRET.to_owned());
+        let config = Config::parse(text, &env).unwrap();
         assert_eq!(config.grpc.advertised(50052), expected, "{text}");
     }
 }

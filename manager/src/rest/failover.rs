@@ -5,13 +5,14 @@ use axum::extract::State;
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::service::Service;
 
 /// What is asked for, as a client writes it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Promote {
     to: Option<String>,
@@ -21,7 +22,7 @@ pub(super) struct Promote {
 }
 
 /// What a promotion would do or has done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Promotion {
     shard_id: String,
     done: bool,
@@ -41,7 +42,7 @@ pub(super) struct Promotion {
 }
 
 /// A server of a shard.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Server {
     endpoint: String,
     role: String,

@@ -13,6 +13,7 @@ use proto::manager::v1;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use self::body::{Body, Fields, PlanBody};
 use self::shape::{Job, Plan};
@@ -28,7 +29,7 @@ pub(super) mod shape;
 /// How often a stream without news shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Jobs {
     jobs: Vec<Job>,
 }

@@ -4,13 +4,14 @@ use axum::extract::State;
 use platform::http_error::Json;
 use proto::manager::v1;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::service::Service;
 
 /// Which shard is to be brought to which one's schema.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pair {
     from: String,
@@ -19,7 +20,7 @@ pub(super) struct Pair {
     dry_run: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Diff {
     epoch: u64,
     shards: Vec<String>,
@@ -29,25 +30,25 @@ pub(super) struct Diff {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Difference {
     kind: String,
     name: String,
     versions: Vec<Version>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Version {
     shards: Vec<String>,
     definition: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Repair {
     actions: Vec<Action>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Action {
     kind: String,
     name: String,

@@ -6,13 +6,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::service::Service;
 
 /// A shard to be, as a client writes it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewShard {
     name: String,
@@ -37,7 +38,7 @@ impl NewShard {
 }
 
 /// A shard.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Shard {
     id: String,
     name: String,
@@ -58,7 +59,7 @@ pub(super) struct Shard {
     servers: Vec<super::failover::Server>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Shards {
     shards: Vec<Shard>,
 }

@@ -4,16 +4,17 @@ use axum::extract::State;
 use platform::http_error::Json;
 use proto::manager::v1;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::service::Service;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Version {
     version: &'static str,
 }
 
 /// How this manager, its leader and the shards are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `healthy`, or `degraded` when anything below is not as it should be.
     status: &'static str,
@@ -26,14 +27,14 @@ pub(super) struct Health {
     shards: Vec<ShardHealth>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Leader {
     id: String,
     grpc_address: String,
     term: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ShardHealth {
     shard_id: String,
     healthy: bool,

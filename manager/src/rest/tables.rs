@@ -6,13 +6,14 @@ use http::StatusCode;
 use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::service::Service;
 
 /// A table to be, as a client writes it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTable {
     name: String,
@@ -29,7 +30,7 @@ pub(super) struct NewTable {
 }
 
 /// A registered table; only the fields of its kind are there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Table {
     name: String,
     kind: String,
@@ -43,20 +44,20 @@ pub(super) struct Table {
     shard_id: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Tables {
     tables: Vec<Table>,
 }
 
 /// A table group, in both directions.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Group {
     name: String,
     key_type: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Groups {
     groups: Vec<Group>,
 }

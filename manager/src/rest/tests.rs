@@ -5,8 +5,8 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use platform::bearer::Verifier;
-use platform::rates::{Limiter, Limits, Rate};
+use platform::access::gate::Gate;
+use platform::rates::{Limiter, Limits};
 use platform::{Shutdown, TaskGroup};
 use serde_json::{Value, json};
 use topology::store::{MemoryStore, Store};
@@ -24,6 +24,7 @@ use crate::service::{Parts, Service};
 use crate::shards::health::Health;
 use crate::shards::{self, Shards};
 
+mod access;
 mod refusals;
 mod reshard;
 
@@ -31,6 +32,7 @@ mod reshard;
 struct Manager {
     store: MemoryStore,
     app: Router,
+    grpc: Router,
     stop: Shutdown,
     jobs: Fake,
 }
@@ -43,17 +45,17 @@ impl Drop for Manager {
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-const UNLIMITED: Rate = Rate {
-    per_second: 0,
-    burst: 1,
-};
-
 /// A manager that leads.
 async fn leading() -> Manager {
-    start(true, None).await
+    start(true, Gate::open()).await
 }
 
-async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
+/// A manager that leads, lets in whom a gate does and knows of keys and revocations.
+async fn guarded(gate: Gate) -> Manager {
+    start(true, gate).await
+}
+
+async fn start(stands: bool, gate: Gate) -> Manager {
     let store = MemoryStore::new();
     let shared: Arc<dyn Store> = Arc::new(store.clone());
     let (tasks, stop) = (TaskGroup::new(), Shutdown::new());
@@ -72,6 +74,9 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         }
     }
     topology.loaded().await;
+    let (follower, grants) = topology::access::Follower::new(Arc::clone(&shared));
+    drop(tasks.spawn("grants", follower.run(stop.clone())));
+    grants.until(|grants| grants.is_loaded).await;
     let shards = shards::Config {
         tls: shards::tls::Tls::default(),
         user: "postgres".to_owned(),
@@ -88,10 +93,8 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         promoter,
         writer,
         refusals,
-        limiter: Limiter::new(Limits {
-            requests: UNLIMITED,
-            rejections: UNLIMITED,
-        }),
+        auth: access::auth(gate, grants),
+        limiter: Limiter::new(Limits::NONE),
         store: shared,
         topology,
         leader,
@@ -105,10 +108,14 @@ async fn start(stands: bool, verifier: Option<Verifier>) -> Manager {
         stopping: stop.clone(),
         tasks,
     });
-    let app = super::router(service, verifier, Metrics::try_new().unwrap());
+    let metrics = Metrics::try_new().unwrap();
+    let (_, health) = tonic_health::server::health_reporter();
+    let grpc = crate::grpc::router(service.clone(), metrics.clone(), health).unwrap();
+    let app = super::router(service, metrics);
     Manager {
         store,
         app,
+        grpc,
         stop,
         jobs,
     }
@@ -462,7 +469,7 @@ async fn the_audit_log_is_listed_newest_first() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_leader_mutations_wait_for_one_and_reads_go_on() {
-    let manager = start(false, None).await;
+    let manager = start(false, Gate::open()).await;
     let body = json!({ "name": "x", "primary_endpoint": "postgres://db/app" });
     let (status, answer) = manager.post("/shards", &body).await;
     assert_eq!((status.as_u16(), code(&answer)), (503, "unavailable"));

@@ -8,36 +8,41 @@ use platform::http_error::{Json, Path};
 use proto::manager::v1;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::service::Service;
 
 /// A user to be, as a client writes it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
     name: String,
     #[serde(default, deserialize_with = "secret")]
+    #[schema(value_type = Option<String>)]
     password: Option<Secret>,
     #[serde(default, deserialize_with = "secret")]
+    #[schema(value_type = Option<String>)]
     verifier: Option<Secret>,
     enabled: Option<bool>,
 }
 
 /// What is to change of a user.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChange {
     #[serde(default, deserialize_with = "secret")]
+    #[schema(value_type = Option<String>)]
     password: Option<Secret>,
     #[serde(default, deserialize_with = "secret")]
+    #[schema(value_type = Option<String>)]
     verifier: Option<Secret>,
     enabled: Option<bool>,
 }
 
 /// A user as operators see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct User {
     name: String,
     enabled: bool,
@@ -46,7 +51,7 @@ pub(super) struct User {
     updated_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Users {
     users: Vec<User>,
 }
@@ -64,7 +69,7 @@ impl From<v1::User> for User {
 }
 
 /// Reads a text whose value is in no error: what the JSON reader says of another type shows it.
-fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
     match serde_json::Value::deserialize(from)? {
         serde_json::Value::Null => Ok(None),
         serde_json::Value::String(text) => Ok(Some(Secret::new(text))),
@@ -75,7 +80,7 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error
     }
 }
 
-fn exposed(secret: Option<Secret>) -> Option<String> {
+pub(super) fn exposed(secret: Option<Secret>) -> Option<String> {
     secret.map(|secret| secret.expose().to_owned())
 }
 

@@ -156,3 +156,22 @@ fn a_grpc_call_is_told_by_its_content_type() {
     assert!(!is("application/json") && !is("text/plain"));
     assert!(!is_grpc(&HeaderMap::new()));
 }
+
+#[tokio::test]
+async fn a_refusal_does_not_repeat_what_stood_in_the_wrong_place() {
+    let secrets = [
+        r#""hunter2""#,
+        r#"{"count": "hunter2"}"#,
+        r#"{"count": "hunter2, expected hunter2"}"#,
+        r#"{"count": ["hunter2", "invalid type: hunter2"]}"#,
+    ];
+    for body in secrets {
+        let (status, _, message) = post_error("application/json", body).await;
+        assert_eq!(status, 400);
+        assert!(message.contains("invalid type, expected "), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let (_, _, message) = post_error("application/json", r#"{"count": -31337}"#).await;
+    assert!(message.contains("invalid value, expected u32"), "{message}");
+    assert!(!message.contains("31337"), "{message}");
+}

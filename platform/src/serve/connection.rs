@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 use super::activity::{Activity, Running};
 use super::answer::{self, Answer};
 use super::stall::WriteTimeout;
-use super::{Limits, PeerAddr, Slot};
+use super::{Held, Limits, PeerAddr};
 use crate::{Shutdown, TaskGroup, tls};
 
 /// HTTP/2 clients are asked for a sign of life this often, and cut when none comes.
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) shutdown: Shutdown,
     /// Given back when the connection has ended.
-    pub(super) _slot: Slot,
+    pub(super) _held: Held,
 }
 
 impl Connection {

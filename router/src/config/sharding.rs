@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use platform::config::Section;
 
+use crate::query::NewTables;
 use crate::{hold, replica};
 
 /// Whether eventual reads may go to replicas.
@@ -35,6 +36,8 @@ pub struct Sharding {
     pub max_cached_statements: u32,
     /// Whether a transaction may write on several shards, unless its session says otherwise.
     pub cross_shard_writes: bool,
+    /// What becomes of a new table that is not said to be anything, unless its session says it.
+    pub new_tables: NewTables,
     /// What may wait while keys are being moved.
     pub hold: hold::Limits,
 }
@@ -63,6 +66,7 @@ impl Sharding {
             max_waiting: section.count("max_waiting", 10_000, 1, 1_000_000),
             max_cached_statements: section.count("max_cached_statements", 10_000, 1, 1_000_000),
             cross_shard_writes: section.boolean("cross_shard_writes", true),
+            new_tables: section.choice("new_tables", &NewTables::WORDS, NewTables::default()),
             hold: hold(&mut section),
         };
         section.finish();

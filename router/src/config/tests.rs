@@ -4,8 +4,13 @@ use platform::tls::client::Mode;
 
 use super::Config;
 
+/// What the default of `enable_rbac` asks for.
+fn with_secret() -> BTreeMap<String, String> {
+    BTreeMap::from([("JWT_SECRET".to_owned(), "0123456789".repeat(4))])
+}
+
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(text, &BTreeMap::new()).map_err(|violations| violations.to_string())
+    Config::parse(text, &with_secret()).map_err(|violations| violations.to_string())
 }
 
 #[test]
@@ -52,7 +57,8 @@ fn the_address_for_other_routers_is_the_best_that_is_known() {
         ),
     ] {
         let env = host.map(|host| ("HOSTNAME".to_owned(), host.to_owned()));
-        let config = Config::parse(text, &env.into_iter().collect()).unwrap();
+        let env = env.into_iter().chain(with_secret()).collect();
+        let config = Config::parse(text, &env).unwrap();
         assert_eq!(config.pgwire.advertise_address, expected, "{text}");
     }
     let violations = parse(r#"{"pgwire":{"advertise_address":"nowhere"}}"#).unwrap_err();

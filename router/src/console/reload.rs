@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_takes_a_restart_is_said_until_it_is_restarted() {
-        let list = |text| settings::list(&Config::parse(text, &BTreeMap::new()).unwrap());
+        let env = BTreeMap::from([("JWT_SECRET".to_owned(), "-".repeat(32))]);
+        let list = |text| settings::list(&Config::parse(text, &env).unwrap());
         let running = list("{}");
         let read = list(
             r#"{"sharding": {"max_connections": 7}, "observability": {"log_level": "debug"}}"#,

@@ -232,7 +232,9 @@ fn routes(serving: &Serving, core: &Core) -> Vec<Vec<Value>> {
 }
 
 fn config(sources: &Sources<'_>) -> Vec<Vec<Value>> {
-    let defaults = Config::parse("{}", &BTreeMap::new()).ok();
+    // Without a secret there is no default for all of them; which one it is is not shown.
+    let env = BTreeMap::from([("JWT_SECRET".to_owned(), "-".repeat(32))]);
+    let defaults = Config::parse("{}", &env).ok();
     let defaults = defaults.as_ref().map(settings::list).unwrap_or_default();
     let latest = settings::list(&sources.reload.latest());
     let running = settings::list(&sources.core.config);

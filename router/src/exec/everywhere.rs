@@ -19,7 +19,7 @@ use crate::exec::exchange::error_of;
 use crate::metrics::Decision;
 use crate::pool::Pool;
 use crate::pool::settings::Settings;
-use crate::query::{Class, Ddl, Manner, Placing, Registration, Statement};
+use crate::query::{self, Class, Ddl, Manner, Placing, Registration, Statement, TableRef};
 use crate::route::{self, Refusal};
 use crate::view::Serving;
 
@@ -70,6 +70,8 @@ pub struct Change {
     /// One statement, or several that may stand in a transaction block together.
     sql: String,
     manner: Manner,
+    /// Whether it touches no table but those that it makes.
+    about_new_tables: bool,
     /// Tables that are registered before anything is committed.
     registrations: Vec<Registration>,
 }
@@ -81,6 +83,7 @@ impl Change {
         Self {
             sql: String::new(),
             manner: Manner::Together,
+            about_new_tables: false,
             registrations: vec![registration],
         }
     }
@@ -89,7 +92,11 @@ impl Change {
     ///
     /// # Errors
     /// The [`Refusal`] when one of several can't be done together with the others.
-    pub fn of(statements: &[Statement], sql: &str) -> Result<Self, Refusal> {
+    pub fn of(
+        statements: &[Statement],
+        sql: &str,
+        setting: &route::Setting<'_>,
+    ) -> Result<Self, Refusal> {
         let ddls = statements.iter().filter_map(ddl_of);
         let apart = ddls.clone().find(|ddl| ddl.manner != Manner::Together);
         if let (Some(ddl), true) = (apart, statements.len() > 1) {
@@ -101,20 +108,40 @@ impl Change {
         }
         let mut registrations = Vec::new();
         for statement in statements {
-            registrations.extend(route::registration(statement)?);
+            registrations.extend(route::registration(statement, setting)?);
         }
         Ok(Self {
             sql: sql.to_owned(),
             manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
+            about_new_tables: are_about_new_tables(ddls),
             registrations,
         })
     }
+}
 
-    /// Whether its comments say what tables are registered as, and not where it runs.
-    #[must_use]
-    pub fn registers(&self) -> bool {
-        !self.registrations.is_empty()
+impl Change {
+    /// Whether what it makes is on more than one shard, so that sequences must not give the same
+    /// values.
+    fn is_on_several(&self) -> bool {
+        let is_at_home = |it: &Registration| matches!(it.placing, Placing::Unsharded { .. });
+        let all_at_home =
+            !self.registrations.is_empty() && self.registrations.iter().all(is_at_home);
+        !self.sql.is_empty() && !all_at_home
     }
+}
+
+/// Whether changes touch only tables that they make.
+fn are_about_new_tables<'a>(ddls: impl Iterator<Item = &'a Ddl> + Clone) -> bool {
+    let changes = ddls.clone().flat_map(|ddl| &ddl.changes);
+    let made: Vec<&TableRef> = changes
+        .filter(|change| matches!(change, query::Change::Create { .. }))
+        .map(query::Change::table)
+        .collect();
+    let is_made = |change: &query::Change| {
+        matches!(change, query::Change::Mention(_)) || made.contains(&change.table())
+    };
+    let mut ddls = ddls;
+    ddls.all(|ddl| !ddl.changes.is_empty() && ddl.changes.iter().all(is_made))
 }
 
 fn ddl_of(statement: &Statement) -> Option<&Ddl> {
@@ -173,11 +200,11 @@ pub async fn run_within(
     }
 }
 
-/// The change with the homes of the tables that are to be on one shard; what makes such a table is
+/// The change with the homes of the tables that are to be on one shard; what makes such tables is
 /// for that shard alone.
 fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
     let mut change = change.clone();
-    let mut only = None;
+    let mut homes = Vec::new();
     for registration in &mut change.registrations {
         let active = pools.iter().map(|pool| pool.shard().clone());
         let Some(home) = register::home_of(registration, active)? else {
@@ -186,16 +213,17 @@ fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
         registration.placing = Placing::Unsharded {
             shard: Some(home.to_string()),
         };
-        only = Some(home);
+        homes.push(home);
     }
-    let Some(home) = only.filter(|_| !change.sql.is_empty()) else {
+    let Some(home) = homes.first().filter(|_| !change.sql.is_empty()) else {
         return Ok(change);
     };
-    if change.registrations.len() > 1 {
-        let message = "several tables of different kinds in one query string";
-        return Err(Refusal::unsupported(message).hint("send each CREATE TABLE by itself"));
+    let all_there = homes.len() == change.registrations.len() && homes.iter().all(|it| it == home);
+    if !all_there || !change.about_new_tables {
+        let message = "tables of one shard and what is on others in one query string";
+        return Err(Refusal::unsupported(message).hint("send each statement by itself"));
     }
-    pools.retain(|pool| *pool.shard() == home);
+    pools.retain(|pool| pool.shard() == home);
     Ok(change)
 }
 
@@ -211,7 +239,7 @@ async fn together(
     let mut all = Participants::borrow_all(pools, settings, grace).await?;
     let prepared = async {
         let answer = all.prepare(change).await?;
-        if !change.sql.is_empty() {
+        if change.is_on_several() {
             sequences::spread(core, snapshot, &mut all.members).await?;
         }
         let epoch = all.register(core, snapshot, change).await?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use platform::TaskGroup;
 use tokio::time::Instant;
-use topology::{Consistency, Epoch};
+use topology::{Consistency, Epoch, Snapshot};
 use wire::backend::{CommandComplete, parameter_description, tag};
 use wire::frame::Frame;
 use wire::frontend::{TargetKind, encode};
@@ -30,7 +30,7 @@ use crate::pool::settings::Settings;
 use crate::pool::{self, Pool};
 use crate::query::{Class, Statement, SyntaxError};
 use crate::replica::{self, Permit};
-use crate::route::{self, Plan, Refusal, Target};
+use crate::route::{self, Plan, Refusal, Rights, Target};
 use crate::scatter;
 use crate::scatter::exec::{self as scatter_exec, Arguments, Failure, Late, Leases, Values};
 use crate::view::Serving;
@@ -51,6 +51,8 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// How fresh a read must be.
     pub consistency: Consistency,
+    /// What its sender may do.
+    pub rights: Rights,
 }
 
 impl Request {
@@ -68,6 +70,8 @@ pub struct Executor {
     core: Arc<Core>,
     tasks: TaskGroup,
     settings: Arc<Settings>,
+    /// Those of whoever may only read.
+    reading: Arc<Settings>,
     /// Which shard is tried first for what any shard can answer.
     turn: AtomicUsize,
 }
@@ -81,6 +85,7 @@ impl Executor {
             core,
             tasks,
             settings: Arc::new(output_settings()),
+            reading: Arc::new(reading_settings()),
             turn: AtomicUsize::new(0),
         }
     }
@@ -89,6 +94,14 @@ impl Executor {
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         &self.core
+    }
+
+    fn settings_of(&self, request: &Request) -> &Arc<Settings> {
+        if request.rights.may_write {
+            &self.settings
+        } else {
+            &self.reading
+        }
     }
 
     /// Begins a statement and gives its rows.
@@ -159,6 +172,9 @@ impl Executor {
         let planned = self.core.cache.plan(&request.sql, snapshot);
         let planned = planned.map_err(|error| not_sql(&error))?;
         let statement = admission::only_statement(&planned.analysis)?;
+        request
+            .rights
+            .check(statement, (snapshot, &DEFAULT_SEARCH_PATH))?;
         let writes = admission::may_write(&statement.class);
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
@@ -170,9 +186,9 @@ impl Executor {
         if let Some(answer) = hinted::explanation(request, planned, &params, snapshot) {
             return Ok(Rows::explaining(Arc::clone(&self.core), &answer, snapshot));
         }
-        let target = match (plan, route::registration(statement)?) {
+        let target = match plan {
             // Its comments say what the new table is registered as.
-            (Plan::Everywhere, Some(_)) => Target::Everywhere,
+            Plan::Everywhere if statement.hints.registers() => Target::Everywhere,
             _ => match hinted::target(request, planned, &params, snapshot) {
                 Ok(target) => target,
                 Err(Error::Refused(refusal)) => {
@@ -203,7 +219,7 @@ impl Executor {
         }
         let exchange = match target {
             Target::Everywhere => {
-                let change = everywhere::Change::of(std::slice::from_ref(statement), &request.sql)?;
+                let change = self.change(statement, request, snapshot)?;
                 takes_no_parameters(request)?;
                 return self.run_everywhere(serving, change, terms.limit).await;
             }
@@ -216,6 +232,22 @@ impl Executor {
             Target::Any => self.borrow_any(&serving, &terms).await?,
         };
         self.run(exchange, request, routed).await
+    }
+
+    /// What a schema change is to do on the shards.
+    fn change(
+        &self,
+        statement: &Statement,
+        request: &Request,
+        snapshot: &Snapshot,
+    ) -> Result<everywhere::Change, Refusal> {
+        let setting = route::Setting {
+            snapshot,
+            search_path: &DEFAULT_SEARCH_PATH,
+            new_tables: self.core.config.sharding.new_tables,
+        };
+        let only = std::slice::from_ref(statement);
+        everywhere::Change::of(only, &request.sql, &setting)
     }
 
     /// Asks all shards, where one by itself can't answer.
@@ -253,7 +285,7 @@ impl Executor {
         let borrow = async |pool: &Pool| pool.checkout().await.map_err(Error::Pool);
         let pools = serving.active();
         let answer = async {
-            let leases = Leases::borrow(pools, &self.settings, grace, borrow).await?;
+            let leases = Leases::borrow(pools, self.settings_of(request), grace, borrow).await?;
             scatter_exec::begin(&self.core, serving, leases, wanted).await
         };
         let answer = answer.await.map_err(Failure::into_error);
@@ -310,8 +342,9 @@ impl Executor {
         request: &Request,
         routed: Option<Epoch>,
     ) -> Result<Rows, Error> {
+        let settings = self.settings_of(request);
         let mut out = BytesMut::new();
-        let establishing = exchange.establish(&self.settings, &mut out)?;
+        let establishing = exchange.establish(settings, &mut out)?;
         let sql = exchange.commented(&request.sql);
         encode::parse(&mut out, b"", sql.as_bytes(), &[]).map_err(|error| unspeakable(&error))?;
         encode::describe(&mut out, TargetKind::Statement, b"")
@@ -324,7 +357,7 @@ impl Executor {
         }
         self.send(&mut exchange, (out, at_once), routed).await?;
         if establishing {
-            exchange.established(&self.settings).await?;
+            exchange.established(settings).await?;
         }
         let described = describe(&mut exchange, at_once).await?;
         if !at_once {
@@ -408,6 +441,13 @@ fn output_settings() -> Settings {
     settings.insert_value("IntervalStyle", "iso_8601");
     settings.insert_value("bytea_output", "hex");
     settings.insert_value("extra_float_digits", "1");
+    settings
+}
+
+/// The same, in which PostgreSQL refuses what changes anything.
+fn reading_settings() -> Settings {
+    let mut settings = output_settings();
+    settings.insert_value("default_transaction_read_only", "on");
     settings
 }
 

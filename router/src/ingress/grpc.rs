@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use platform::Kind;
-use platform::bearer::{self, Verifier};
+use platform::access::gate::{self, Guard};
+use platform::access::{Need, Role};
 use platform::probe::Readiness;
+use platform::routes::methods::{self, Method};
+use platform::{Kind, rates};
 use proto::router::v1::router_service_server::RouterServiceServer;
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::exec::Executor;
-use crate::ingress::Limits;
+use crate::ingress::Doors;
 
 mod deadline;
 mod failure;
@@ -21,17 +23,23 @@ mod health;
 mod service;
 mod value;
 
-/// The gRPC front as an axum router; for [`platform::serve`]. With a verifier, everything but the
-/// health service needs a bearer token.
+/// The methods with who may call them. A writer may read; what a reader may not is seen in the
+/// statement.
+pub const METHODS: &[Method] = &[
+    Method::new("/sharding.router.v1.RouterService/Execute", READER),
+    Method::new("/sharding.router.v1.RouterService/ExecuteStream", READER),
+    Method::new("/sharding.router.v1.RouterService/ShardForKey", READER),
+];
+
+const READER: Need = Need::Role(Role::Reader);
+
+/// The gRPC front as an axum router; for [`platform::serve`]. What is open to callers without a
+/// credential is health.
 ///
 /// # Panics
 /// Never: the descriptors are those that this program was built with.
-pub fn router(
-    executor: Arc<Executor>,
-    readiness: Readiness,
-    verifier: Option<Verifier>,
-    limits: Limits,
-) -> Router {
+pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> Router {
+    let (limits, limiter) = (doors.limits, &doors.limiter);
     let service = service::Service::new(executor, limits.max_result_bytes);
     let service = RouterServiceServer::new(service)
         .max_decoding_message_size(limits.max_body_bytes)
@@ -44,10 +52,20 @@ pub fn router(
         .build_v1()
         .expect("the build has made the descriptors from the services' own files");
     let health = HealthServer::new(health::Service::new(readiness));
-    Router::new()
-        .route_service(&paths_of(&service), service)
+    let guard = Guard {
+        gate: doors.gate.clone(),
+        need: Need::Identity,
+    };
+    let reflection = Router::new()
         .route_service(&paths_of(&reflection), reflection)
-        .route_layer(from_fn_with_state(verifier, bearer::require))
+        .route_layer(from_fn_with_state(guard, gate::check));
+    let named = (
+        proto::router::v1::router_service_server::SERVICE_NAME,
+        service,
+    );
+    methods::router(named, METHODS, &doors.gate, limiter)
+        .merge(reflection)
+        .route_layer(from_fn_with_state(limiter.clone(), rates::limit))
         .route_service(&paths_of(&health), health)
         .fallback(unknown)
 }
@@ -57,5 +75,5 @@ fn paths_of<S: NamedService>(_service: &S) -> String {
 }
 
 async fn unknown() -> Response {
-    platform::http_error::refuse(true, Kind::Unsupported, "no such service")
+    platform::http_error::refuse(true, Kind::Unsupported, "no such method")
 }

@@ -140,6 +140,13 @@ pub struct Objection {
 }
 
 impl Ddl {
+    /// Whether it makes a table, for all sessions and by itself.
+    #[must_use]
+    pub fn makes_table(&self) -> bool {
+        let makes = matches!(self.tag, "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO");
+        makes && !self.temporary
+    }
+
     fn new(tag: &'static str) -> Self {
         Self::with(tag, Vec::new())
     }

@@ -20,6 +20,8 @@ pub struct Hints {
     pub consistency: Option<String>,
     /// Whether a transaction may write on several shards, `on` or `off`; of a session only.
     pub cross_shard_writes: Option<String>,
+    /// What becomes of new tables that are not said to be anything; of a session only.
+    pub new_tables: Option<String>,
     /// What a new table is to be registered as, one of [`TABLE_KINDS`].
     pub table_kind: Option<String>,
     /// The group of a new table.
@@ -40,6 +42,12 @@ impl Hints {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.shard_key.is_none() && self.shard.is_none()
+    }
+
+    /// Whether those of a CREATE TABLE say what the table is, and not where it runs.
+    #[must_use]
+    pub fn registers(&self) -> bool {
+        self.shard_key.is_some() || self.table_kind.is_some()
     }
 
     /// The place of a hint of this name.

@@ -32,6 +32,40 @@ pub enum Placing {
     },
 }
 
+/// What becomes of a new table whose CREATE TABLE does not say what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NewTables {
+    /// It is on every shard, and is neither read nor written before somebody registers it.
+    #[default]
+    Unregistered,
+    /// It is an unsharded table.
+    Unsharded,
+}
+
+impl NewTables {
+    /// The words of settings.
+    pub const WORDS: [(&'static str, Self); 2] = [
+        ("unregistered", Self::Unregistered),
+        ("unsharded", Self::Unsharded),
+    ];
+
+    /// What a word means.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let found = Self::WORDS.iter().find(|(known, _)| *known == word);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unregistered => "unregistered",
+            Self::Unsharded => "unsharded",
+        }
+    }
+}
+
 /// A table that is to be registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {

@@ -4,11 +4,11 @@
 
 use super::tables::Tables;
 use super::{Plan, Refusal, copy, data, ddl, lock, temporary};
-use crate::query::{Class, Reach, Statement, UnsafeCall};
+use crate::query::{Class, Hints, Reach, Statement, UnsafeCall};
 
 /// Plans a statement.
 pub(super) fn plan(statement: &Statement, tables: Tables<'_>) -> Result<Plan, Refusal> {
-    let plan = class(&statement.class, tables)?;
+    let plan = class(&statement.class, &statement.hints, tables)?;
     let plan = temporary::with_calls(&statement.functions, plan, tables)?;
     check_calls(statement, &plan)?;
     Ok(plan)
@@ -23,14 +23,14 @@ pub fn check_calls(statement: &Statement, plan: &Plan) -> Result<(), Refusal> {
     calls.try_for_each(|call| check_call(call, plan))
 }
 
-fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
+fn class(class: &Class, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refusal> {
     let refusal = match class {
         Class::Select(data)
         | Class::Insert(data)
         | Class::Update(data)
         | Class::Delete(data)
         | Class::Merge(data) => return data::plan(data, tables),
-        Class::Ddl(change) => return ddl::plan(change, tables),
+        Class::Ddl(change) => return ddl::plan(change, hints, tables),
         Class::Copy(statement) => {
             copy::check(statement)?;
             return match &statement.query {
@@ -48,7 +48,7 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         }
         Class::LockTable(locked) => return lock::plan(locked, tables),
         // It is asked where the statement itself would go.
-        Class::ExplainRoute(inner) => return self::class(inner, tables),
+        Class::ExplainRoute(inner) => return self::class(inner, hints, tables),
         Class::Explain { analyze, inner } => return explain(*analyze, inner, tables),
         Class::Begin { .. }
         | Class::Commit { .. }
@@ -67,7 +67,7 @@ fn class(class: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
         | Class::Unlisten(_) => return Ok(Plan::Any { writes: true }),
         Class::PrepareTransaction => Refusal::statement("PREPARE TRANSACTION"),
         Class::FinishPrepared => Refusal::statement("COMMIT PREPARED or ROLLBACK PREPARED"),
-        Class::SqlPrepare(prepare) => match self::class(&prepare.inner, tables) {
+        Class::SqlPrepare(prepare) => match self::class(&prepare.inner, hints, tables) {
             Ok(plan @ Plan::NeedsColumns { .. }) => return Ok(plan),
             // Whether it can be run is asked with each EXECUTE.
             Ok(_) | Err(_) => because("PREPARE", BY_SQL).hint(ALONE),
@@ -101,7 +101,7 @@ fn because(word: &str, reason: &str) -> Refusal {
 
 /// A statement that runs a query goes where the query goes.
 fn inside(word: &str, query: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
-    match class(query, tables)? {
+    match class(query, &Hints::default(), tables)? {
         Plan::Everywhere => Err(Refusal::unsupported(format!(
             "{word} of a schema change is not supported"
         ))),
@@ -111,7 +111,7 @@ fn inside(word: &str, query: &Class, tables: Tables<'_>) -> Result<Plan, Refusal
 
 /// EXPLAIN goes where its statement would go; without ANALYZE it only reads.
 fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Refusal> {
-    let plan = class(inner, tables)?;
+    let plan = class(inner, &Hints::default(), tables)?;
     Ok(match plan {
         Plan::Key {
             key_type,

@@ -5,19 +5,27 @@ use topology::{KeyType, ShardIndex, TableName};
 
 use super::tables::{Kind, Sharded, Tables, shown};
 use super::{Plan, Refusal, temporary};
-use crate::query::{Change, Constraint, Ddl, Family, KeyColumnType, NewColumn};
+use crate::query::{Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn};
 
-/// Plans a schema change.
-pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
+/// Plans a schema change under the hints of its comments.
+pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refusal> {
     if let Some(plan) = temporary::plan(ddl, tables)? {
         return Ok(plan);
     }
+    check_hints(ddl, hints, tables)?;
     let mut reach = Reached::default();
     for change in &ddl.changes {
-        reach.add(change, tables);
+        let is_new = ddl.makes_table() && matches!(change, Change::Create { .. });
+        if !is_new || tables.registered(change.table()).is_some() {
+            reach.add(change, tables);
+        }
         check(change, tables)?;
     }
     let home = reach.home(ddl.tag)?;
+    let is_new = ddl
+        .changes
+        .first()
+        .is_some_and(|change| ddl.makes_table() && tables.registered(change.table()).is_none());
     if let Some(what) = ddl.draws {
         check_reference(ddl, what, tables)?;
     }
@@ -29,7 +37,34 @@ pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Plan, Refusal> {
         let message = format!("{} is not supported by the router", objection.what);
         return Err(Refusal::unsupported(message).hint(objection.hint));
     }
-    Ok(home.map_or(Plan::Everywhere, Plan::Home))
+    // Where a new table is to be is known once it is known what it is registered as.
+    let known = home.filter(|_| !is_new);
+    Ok(known.map_or(Plan::Everywhere, Plan::Home))
+}
+
+/// A table that was dropped stays registered: created anew, it is what it was.
+fn check_hints(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<(), Refusal> {
+    if !hints.registers() || hints.table_kind.as_deref() == Some("unsharded") {
+        return Ok(());
+    }
+    for change in &ddl.changes {
+        if let (Change::Create { table, .. }, Kind::Home(name, _)) =
+            (change, tables.kind(change.table()))
+        {
+            let name = shown(name);
+            return Err(Refusal {
+                sqlstate: "42710",
+                message: format!(
+                    "table \"{}\" is registered as an unsharded table",
+                    table.name
+                ),
+                hint: Some(format!(
+                    "SELECT sharding.forget_table('{name}') once it was dropped, then create it"
+                )),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a reference table are the same on every shard, and sequences are not.

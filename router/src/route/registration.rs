@@ -1,16 +1,33 @@
 //! The registration that the comment of a CREATE TABLE asks for: `/* shard_key = column */`,
 //! `/* table_kind = reference */`, `/* table_kind = unsharded */`.
 
+use topology::{ShardIndex, Snapshot};
 use wire::quote;
 
 use super::Refusal;
-use crate::query::{Change, Class, Placing, Registration, Statement};
+use super::tables::{Kind, Tables, shown};
+use crate::query::{Change, Class, Ddl, NewTables, Placing, Registration, Statement};
+
+/// Where the statement stands that creates a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The topology.
+    pub snapshot: &'a Snapshot,
+    /// The schemas in which names are looked for.
+    pub search_path: &'a [&'a str],
+    /// What becomes of a new table that is not said to be anything.
+    pub new_tables: NewTables,
+}
 
 /// What a statement asks to be registered; none when it asks for nothing.
 ///
 /// # Errors
-/// The [`Refusal`] when its hints do not go together.
-pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refusal> {
+/// The [`Refusal`] when its hints do not go together, or the table would not be where those are
+/// that it needs.
+pub fn registration(
+    statement: &Statement,
+    setting: &Setting<'_>,
+) -> Result<Option<Registration>, Refusal> {
     let Class::Ddl(ddl) = &statement.class else {
         return Ok(None);
     };
@@ -21,6 +38,8 @@ pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refus
     let Some(table) = created else {
         return Ok(None);
     };
+    let tables = Tables::new(setting.snapshot, setting.search_path);
+    let needs = Needs::of(ddl, tables)?;
     let hints = &statement.hints;
     let kind = hints.table_kind.as_deref();
     let placing = match (kind, &hints.shard_key) {
@@ -32,11 +51,20 @@ pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refus
         (Some("unsharded"), None) => Placing::Unsharded {
             shard: hints.shard.clone(),
         },
-        (None, None) => return Ok(None),
+        (None, None)
+            if setting.new_tables == NewTables::Unsharded && needs.may_be_unsharded(ddl) =>
+        {
+            Placing::Unsharded { shard: None }
+        }
+        (None, None) => {
+            needs.refuse_homes(ddl, &table.name)?;
+            return Ok(None);
+        }
         (Some("sharded"), None) => return Err(contradicting("no shard_key")),
         (_, Some(_)) => return Err(contradicting("a shard_key")),
         (Some(_), None) => return Err(contradicting("another kind or a shard")),
     };
+    let placing = needs.placed(placing, ddl, &table.name, setting.snapshot)?;
     if hints.table_group.is_some() && !matches!(placing, Placing::Sharded { .. }) {
         return Err(contradicting("a table_group"));
     }
@@ -45,6 +73,83 @@ pub fn registration(statement: &Statement) -> Result<Option<Registration>, Refus
         None => quote::ident(&table.name),
     };
     Ok(Some(Registration { table, placing }))
+}
+
+/// The tables that a new one names: in foreign keys, as its parents, in its query.
+struct Needs {
+    /// An unsharded one, and where it is.
+    home: Option<(String, ShardIndex)>,
+    /// Whether one has rows on several shards.
+    is_spread: bool,
+}
+
+impl Needs {
+    fn of(ddl: &Ddl, tables: Tables<'_>) -> Result<Self, Refusal> {
+        let mut needs = Self {
+            home: None,
+            is_spread: false,
+        };
+        for change in &ddl.changes {
+            match (change, tables.kind(change.table())) {
+                (Change::Create { .. }, _) | (_, Kind::System | Kind::Unregistered) => {}
+                (_, Kind::Sharded(_)) => needs.is_spread = true,
+                // It is on every shard, that of the new table included.
+                (_, Kind::Reference(_)) => {}
+                (_, Kind::Home(name, index)) => match &needs.home {
+                    Some((other, home)) if *home != index => {
+                        return Err(apart(ddl, other, &shown(name).to_string()));
+                    }
+                    Some(_) => {}
+                    None => needs.home = Some((shown(name).to_string(), index)),
+                },
+            }
+        }
+        Ok(needs)
+    }
+
+    /// Whether a table that is not said to be anything may be unsharded.
+    fn may_be_unsharded(&self, ddl: &Ddl) -> bool {
+        ddl.makes_table() && !self.is_spread
+    }
+
+    /// A table that is on all shards cannot do with one that is on one.
+    fn refuse_homes(&self, ddl: &Ddl, table: &str) -> Result<(), Refusal> {
+        match &self.home {
+            None => Ok(()),
+            Some((name, _)) => Err(apart(ddl, name, table)),
+        }
+    }
+
+    /// The home of what it needs is that of an unsharded table.
+    fn placed(
+        &self,
+        placing: Placing,
+        ddl: &Ddl,
+        table: &str,
+        snapshot: &Snapshot,
+    ) -> Result<Placing, Refusal> {
+        let Placing::Unsharded { shard } = placing else {
+            self.refuse_homes(ddl, table)?;
+            return Ok(placing);
+        };
+        let home = self.home.as_ref().and_then(|(name, index)| {
+            let shard = snapshot.shards().get(usize::try_from(index.0).ok()?)?;
+            Some((name, shard.id.to_string()))
+        });
+        match (home, shard) {
+            (Some((name, home)), Some(shard)) if home != shard => Err(apart(ddl, name, table)),
+            (Some((_, home)), _) => Ok(Placing::Unsharded { shard: Some(home) }),
+            (None, shard) => Ok(Placing::Unsharded { shard }),
+        }
+    }
+}
+
+fn apart(ddl: &Ddl, one: &str, other: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "{} names tables \"{one}\" and \"{other}\", which are not on the same shards",
+        ddl.tag
+    ))
+    .hint("register both tables with the same home shard, or change them one by one")
 }
 
 fn contradicting(with: &str) -> Refusal {
@@ -67,7 +172,17 @@ mod tests {
     use crate::query::analyze;
 
     fn of(sql: &str) -> Result<Option<Registration>, Refusal> {
-        registration(&analyze(sql).unwrap().statements[0])
+        under(sql, NewTables::Unregistered)
+    }
+
+    fn under(sql: &str, new_tables: NewTables) -> Result<Option<Registration>, Refusal> {
+        let snapshot = crate::route::tests::cluster::snapshot();
+        let setting = Setting {
+            snapshot: &snapshot,
+            search_path: &["public"],
+            new_tables,
+        };
+        registration(&analyze(sql).unwrap().statements[0], &setting)
     }
 
     #[test]
@@ -113,6 +228,53 @@ mod tests {
         ] {
             assert_eq!(of(sql), Ok(None), "{sql}");
         }
+    }
+
+    #[test]
+    fn a_new_table_is_unsharded_where_that_is_asked_for_and_can_be() {
+        let unsharded = |sql: &str| match under(sql, NewTables::Unsharded) {
+            Ok(Some(registration)) => match registration.placing {
+                Placing::Unsharded { shard } => Ok(shard),
+                other => panic!("{sql}: {other:?}"),
+            },
+            Ok(None) => Err(String::new()),
+            Err(refusal) => Err(refusal.message),
+        };
+        for (sql, shard) in [
+            ("create table t (k int)", None),
+            ("create table if not exists t (k serial)", None),
+            (
+                "/* table_kind = unsharded, shard = c */ create table t (k int)",
+                Some("c"),
+            ),
+            ("create table t (k int references countries)", None),
+            ("create table t (k int references settings)", Some("b")),
+            ("create table t as select * from jobs", Some("c")),
+            ("select * into t from settings, countries", Some("b")),
+        ] {
+            assert_eq!(unsharded(sql), Ok(shard.map(str::to_owned)), "{sql}");
+        }
+        for sql in [
+            "create table t (k int references customers)",
+            "create table t partition of orders default",
+            "create view v as select 1",
+            "create index on t (k)",
+        ] {
+            assert_eq!(unsharded(sql), Err(String::new()), "{sql}");
+        }
+        for sql in [
+            "create table t (k int references settings, j int references jobs)",
+            "/* table_kind = unsharded, shard = c */ create table t (k int references settings)",
+            "/* shard_key = k */ create table t (k int references settings)",
+        ] {
+            let refused = unsharded(sql).unwrap_err();
+            assert!(
+                refused.contains("not on the same shards"),
+                "{sql}: {refused}"
+            );
+        }
+        let elsewhere = of("create table t (k int references settings)").unwrap_err();
+        assert!(elsewhere.message.contains("not on the same shards"));
     }
 
     #[test]

@@ -137,7 +137,13 @@ fn check(
     let is_created =
         |other: &Change| matches!(other, Change::Create { .. }) && other.table() == table;
     let is_new = ddl.temporary && ddl.changes.iter().any(is_created);
-    if is_new && let Some(hidden) = tables.registered(table) {
+    // An unsharded table of the same shard may be hidden: whichever of the two is meant, it is
+    // looked for where both are.
+    let is_beside = matches!(tables.kind(table), Kind::Home(_, index) if index == home);
+    if is_new
+        && !is_beside
+        && let Some(hidden) = tables.registered(table)
+    {
         return Err(Refusal::unsupported(format!(
             "a temporary table \"{}\" would hide the registered table of this name",
             shown(&hidden.name)

@@ -1,5 +1,7 @@
 //! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`,
-//! `SET sharding.consistency`, and whether on several shards: `SET sharding.cross_shard_writes`. The router answers these itself; no shard hears of them.
+//! `SET sharding.consistency`, whether on several shards: `SET sharding.cross_shard_writes`, and
+//! where its new tables are: `SET sharding.new_tables`. The router answers these itself; no shard
+//! hears of them.
 //!
 //! Their values follow transactions and savepoints as PostgreSQL's own settings do.
 
@@ -9,7 +11,7 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::{Session, answers, local};
-use crate::query::{CONSISTENCIES, Class, Hints, Setting, Statement};
+use crate::query::{CONSISTENCIES, Class, Hints, NewTables, Setting, Statement};
 use crate::route::{self, Hint, Origin, Parameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
@@ -23,6 +25,7 @@ pub(super) enum HintName {
     Shard,
     Consistency,
     CrossShardWrites,
+    NewTables,
 }
 
 impl HintName {
@@ -34,6 +37,7 @@ impl HintName {
             "sharding.shard" => Some(Self::Shard),
             "sharding.consistency" => Some(Self::Consistency),
             "sharding.cross_shard_writes" => Some(Self::CrossShardWrites),
+            "sharding.new_tables" => Some(Self::NewTables),
             _ => None,
         }
     }
@@ -44,6 +48,7 @@ impl HintName {
             Self::Shard => "sharding.shard",
             Self::Consistency => "sharding.consistency",
             Self::CrossShardWrites => "sharding.cross_shard_writes",
+            Self::NewTables => "sharding.new_tables",
         }
     }
 
@@ -53,7 +58,7 @@ impl HintName {
             Self::Key | Self::Shard => "",
             Self::Consistency => "strong",
             // As the configuration says.
-            Self::CrossShardWrites => "",
+            Self::CrossShardWrites | Self::NewTables => "",
         }
     }
 
@@ -63,6 +68,7 @@ impl HintName {
             Self::Shard => &mut hints.shard,
             Self::Consistency => &mut hints.consistency,
             Self::CrossShardWrites => &mut hints.cross_shard_writes,
+            Self::NewTables => &mut hints.new_tables,
         }
     }
 }
@@ -216,9 +222,11 @@ impl Session {
                     HintName::Shard => &hints.shard,
                     HintName::Consistency => &hints.consistency,
                     HintName::CrossShardWrites => &hints.cross_shard_writes,
+                    HintName::NewTables => &hints.new_tables,
                 };
                 let default = match name {
                     HintName::CrossShardWrites => on_or_off(self.may_write_across()),
+                    HintName::NewTables => self.new_tables().as_str(),
                     name => name.default(),
                 };
                 let value = value.as_deref().unwrap_or(default);
@@ -234,6 +242,13 @@ impl Session {
         let switched = self.settings.hints.current().cross_shard_writes.as_deref();
         let default = self.front.core.config.sharding.cross_shard_writes;
         switched.map_or(default, |word| word == "on")
+    }
+
+    /// What becomes of a new table that is not said to be anything.
+    pub(super) fn new_tables(&self) -> NewTables {
+        let word = self.settings.hints.current().new_tables.as_deref();
+        let default = self.front.core.config.sharding.new_tables;
+        word.and_then(NewTables::parse).unwrap_or(default)
     }
 
     /// The hints of a statement, and whose they are: those of its comments, else the session's.
@@ -314,23 +329,29 @@ fn on_or_off(is_on: bool) -> &'static str {
     if is_on { "on" } else { "off" }
 }
 
-/// Refuses a word for the freshness of reads that is none.
+/// Refuses a word that is none of a setting's.
 fn check_word(name: HintName, value: Option<&str>) -> Result<(), Refusal> {
-    match (name, value) {
-        (HintName::Key | HintName::Shard | HintName::CrossShardWrites, _)
-        | (HintName::Consistency, None) => Ok(()),
-        (HintName::Consistency, Some(word)) if CONSISTENCIES.contains(&word) => Ok(()),
-        (HintName::Consistency, Some(word)) => {
-            let word: String = word.chars().take(64).collect();
-            Err(Refusal {
-                sqlstate: "22023",
-                message: format!(
-                    "invalid value for parameter \"sharding.consistency\": \"{word}\""
-                ),
-                hint: Some("Available values: strong, eventual.".to_owned()),
-            })
+    let (known, available) = match (name, value) {
+        (HintName::Key | HintName::Shard | HintName::CrossShardWrites, _) | (_, None) => {
+            return Ok(());
         }
+        (HintName::Consistency, Some(word)) => (CONSISTENCIES.contains(&word), "strong, eventual"),
+        (HintName::NewTables, Some(word)) => {
+            (NewTables::parse(word).is_some(), "unregistered, unsharded")
+        }
+    };
+    if known {
+        return Ok(());
     }
+    let word: String = value.unwrap_or_default().chars().take(64).collect();
+    Err(Refusal {
+        sqlstate: "22023",
+        message: format!(
+            "invalid value for parameter \"{}\": \"{word}\"",
+            name.as_str()
+        ),
+        hint: Some(format!("Available values: {available}.")),
+    })
 }
 
 #[cfg(test)]

@@ -335,8 +335,14 @@ impl Session {
         statements: &[Statement],
         sql: &str,
     ) -> Result<bytes::Bytes, Stopped> {
-        let change = everywhere::Change::of(statements, sql)?;
-        for statement in statements.iter().filter(|_| !change.registers()) {
+        let schemas = self.schemas();
+        let setting = route::Setting {
+            snapshot: &serving.snapshot,
+            search_path: &schemas.iter().map(String::as_str).collect::<Vec<_>>(),
+            new_tables: self.new_tables(),
+        };
+        let change = everywhere::Change::of(statements, sql, &setting)?;
+        for statement in statements.iter().filter(|it| !it.hints.registers()) {
             // Under a shard hint a schema change is refused.
             self.place(statement, &Plan::Everywhere, &NoParameters, serving)?;
         }

@@ -2,8 +2,10 @@
 
 use router::exec::everywhere::{self, Change, Failure};
 use router::pool::settings::Settings;
-use router::query::analyze;
+use router::query::{NewTables, analyze};
+use router::route;
 use serde_json::json;
+use topology::Snapshot;
 
 use crate::setup::Router;
 
@@ -80,7 +82,12 @@ async fn the_first_shards_notices_and_the_sessions_settings_hold() {
 
 fn change(sql: &str) -> Change {
     let analysis = analyze(sql).unwrap();
-    Change::of(&analysis.statements, sql).unwrap()
+    let setting = route::Setting {
+        snapshot: &Snapshot::default(),
+        search_path: &["public"],
+        new_tables: NewTables::Unregistered,
+    };
+    Change::of(&analysis.statements, sql, &setting).unwrap()
 }
 
 fn frames_of(mut bytes: &[u8]) -> Vec<u8> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform::bearer::Verifier;
 use platform::serve::{self, Listener};
 use platform::{Secret, Shutdown};
 use proto::router::v1::execute_stream_response::Part;
@@ -12,20 +11,21 @@ use proto::router::v1::value::Kind;
 use proto::router::v1::{
     ArrayValue, ExecuteRequest, ExecuteStreamRequest, Key, ShardForKeyRequest, Value, key,
 };
-use router::ingress::{self, Limits};
+use router::ingress::{self, Doors};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::access::guarded;
 use crate::setup::Router;
 
-async fn serve(router: &Router, verifier: Option<Verifier>, limits: Limits) -> (Channel, Shutdown) {
+async fn serve(router: &Router, doors: &Doors) -> (Channel, Shutdown) {
     let listener = Listener::bind("127.0.0.1:0", None).await.unwrap();
     let address = listener.local_addr();
     let executor = Arc::clone(&router.executor);
-    let app = ingress::grpc::router(executor, router.readiness.clone(), verifier, limits);
+    let app = ingress::grpc::router(executor, router.readiness.clone(), doors);
     let (tasks, shutdown) = (router.tasks.clone(), Shutdown::new());
     let stop = shutdown.clone();
     let serving = async move {
@@ -65,7 +65,7 @@ fn statement(query: &str, params: Vec<Kind>) -> ExecuteRequest {
 #[tokio::test]
 async fn statements_run_where_their_key_is() {
     let router = Router::with_tables(2).await;
-    let (channel, _stop) = serve(&router, None, Limits::default()).await;
+    let (channel, _stop) = serve(&router, &Doors::open()).await;
     let mut client = RouterServiceClient::new(channel);
     for customer in [1, 2, 3, i64::MAX] {
         let params = vec![Kind::IntValue(customer), Kind::TextValue("a".to_owned())];
@@ -102,7 +102,7 @@ async fn statements_run_where_their_key_is() {
 #[tokio::test]
 async fn values_keep_their_types() {
     let router = Router::start(1).await;
-    let (channel, _stop) = serve(&router, None, Limits::default()).await;
+    let (channel, _stop) = serve(&router, &Doors::open()).await;
     let mut client = RouterServiceClient::new(channel);
     let array = |values: Vec<Kind>| {
         Kind::ArrayValue(ArrayValue {
@@ -144,7 +144,7 @@ async fn values_keep_their_types() {
 #[tokio::test]
 async fn errors_have_a_code_and_a_sqlstate() {
     let router = Router::with_tables(1).await;
-    let (channel, _stop) = serve(&router, None, Limits::default()).await;
+    let (channel, _stop) = serve(&router, &Doors::open()).await;
     let mut client = RouterServiceClient::new(channel);
     for (sql, code, sqlstate) in [
         ("SELEC", Code::InvalidArgument, "42601"),
@@ -177,11 +177,15 @@ async fn errors_have_a_code_and_a_sqlstate() {
 #[tokio::test]
 async fn a_result_that_is_too_long_is_refused_and_can_be_streamed() {
     let router = Router::with_tables(1).await;
-    let limits = Limits {
+    let limits = ingress::Limits {
         max_result_bytes: 100_000,
-        ..Limits::default()
+        ..ingress::Limits::default()
     };
-    let (channel, _stop) = serve(&router, None, limits).await;
+    let doors = Doors {
+        limits,
+        ..Doors::open()
+    };
+    let (channel, _stop) = serve(&router, &doors).await;
     let mut client = RouterServiceClient::new(channel);
     let sql = "SELECT g, repeat('x', 100) FROM generate_series(1, 20000) AS g";
     let status = client.execute(statement(sql, vec![])).await.unwrap_err();
@@ -235,7 +239,7 @@ async fn a_result_that_is_too_long_is_refused_and_can_be_streamed() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_stops_its_statement() {
     let router = Router::start(1).await;
-    let (channel, _stop) = serve(&router, None, Limits::default()).await;
+    let (channel, _stop) = serve(&router, &Doors::open()).await;
     let mut client = RouterServiceClient::new(channel);
     let sql = "SELECT g, repeat('x', 1000) FROM generate_series(1, 1000000) AS g";
     let request = ExecuteStreamRequest {
@@ -252,8 +256,7 @@ async fn a_stream_that_is_dropped_stops_its_statement() {
 async fn health_is_open_and_follows_readiness_and_calls_need_a_token() {
     let router = Router::start(1).await;
     let secret = Secret::new("0123456789abcdef0123456789abcdef");
-    let verifier = Some(Verifier::hs256(&secret));
-    let (channel, _stop) = serve(&router, verifier, Limits::default()).await;
+    let (channel, _stop) = serve(&router, &guarded(&secret)).await;
     let mut health = HealthClient::new(channel.clone());
     let of = |service: &str| HealthCheckRequest {
         service: service.to_owned(),
@@ -290,7 +293,8 @@ async fn health_is_open_and_follows_readiness_and_calls_need_a_token() {
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
-    let token = platform::bearer::sign_hs256(&secret, "tester", Duration::from_secs(60));
+    let token =
+        platform::bearer::sign_hs256(&secret, "tester", &["reader"], Duration::from_secs(60));
     let mut request = tonic::Request::new(statement("SELECT 1", vec![]));
     let header = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", header);

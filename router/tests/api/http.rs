@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use platform::Secret;
-use platform::bearer::{Verifier, sign_hs256};
-use router::ingress::Limits;
+use platform::bearer::sign_hs256;
+use router::ingress::{self, Doors};
 use serde_json::json;
 use tower::ServiceExt as _;
 
+use crate::access::guarded;
 use crate::setup::{Router, answer};
 
 #[tokio::test]
@@ -173,16 +174,20 @@ async fn wrong_bodies_are_refused_before_anything_runs() {
         .body(Body::from("{}"))
         .unwrap();
     router.send(plain).await.error(415);
-    let limits = Limits {
+    let limits = ingress::Limits {
         max_body_bytes: 64,
-        ..Limits::default()
+        ..ingress::Limits::default()
+    };
+    let doors = Doors {
+        limits,
+        ..Doors::open()
     };
     let long = json!({ "query": "SELECT $1", "params": ["x".repeat(100)] }).to_string();
     let long = http::Request::post("/v1/execute")
         .header("content-type", "application/json")
         .body(Body::from(long))
         .unwrap();
-    let refused = router.http(None, limits).oneshot(long).await.unwrap();
+    let refused = router.http(&doors).oneshot(long).await.unwrap();
     answer(refused).await.unwrap().error(413);
 }
 
@@ -190,8 +195,8 @@ async fn wrong_bodies_are_refused_before_anything_runs() {
 async fn a_token_is_needed_where_a_verifier_is_given() {
     let router = Router::start(1).await;
     let secret = Secret::new("0123456789abcdef0123456789abcdef");
-    let app = router.http(Some(Verifier::hs256(&secret)), Limits::default());
-    let token = sign_hs256(&secret, "tester", Duration::from_secs(60));
+    let app = router.http(&guarded(&secret));
+    let token = sign_hs256(&secret, "tester", &["reader"], Duration::from_secs(60));
     let request = |path: &str, token: Option<&str>| {
         let mut request = http::Request::get(path);
         if let Some(token) = token {

@@ -7,6 +7,7 @@
     reason = "what a test cannot do without ends it"
 )]
 
+mod access;
 mod everywhere;
 mod failures;
 mod grpc;

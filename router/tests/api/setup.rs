@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use http_body_util::BodyExt as _;
-use platform::bearer::Verifier;
 use platform::probe::Readiness;
 use platform::{Shutdown, TaskGroup};
 use router::barrier::Barrier;
@@ -15,7 +14,7 @@ use router::config::Config;
 use router::core::Core;
 use router::exec::Executor;
 use router::hold::Holding;
-use router::ingress::{self, Limits};
+use router::ingress::{self, Doors};
 use router::managers::Managers;
 use router::metrics::Metrics;
 use router::moving::Moving;
@@ -141,9 +140,9 @@ impl Router {
         router
     }
 
-    pub(crate) fn http(&self, verifier: Option<Verifier>, limits: Limits) -> axum::Router {
+    pub(crate) fn http(&self, doors: &Doors) -> axum::Router {
         let executor = Arc::clone(&self.executor);
-        ingress::http::router(executor, self.readiness.clone(), verifier, limits)
+        ingress::http::router(executor, self.readiness.clone(), doors)
     }
 
     pub(crate) async fn query(&self, sql: &str, params: Value) -> Answer {
@@ -169,7 +168,7 @@ impl Router {
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {
-        let app = self.http(None, Limits::default());
+        let app = self.http(&Doors::open());
         answer(app.oneshot(request).await.unwrap()).await.unwrap()
     }
 
@@ -214,6 +213,7 @@ pub(crate) async fn answer(response: http::Response<Body>) -> Option<Answer> {
 }
 
 const CONFIG: &str = r#"{
+    "security": {"enable_rbac": false},
     "server": {"write_timeout": "10s"},
     "sharding": {"connect_timeout": "2s", "checkout_timeout": "3s", "max_connections": 8}
 }"#;

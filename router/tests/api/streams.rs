@@ -3,7 +3,7 @@
 use http_body_util::BodyExt as _;
 use platform::Shutdown;
 use platform::serve::{self, Listener};
-use router::ingress::Limits;
+use router::ingress::Doors;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ async fn a_long_result_is_streamed_in_bounded_memory() {
     router.query("SELECT 1", json!([])).await.ok();
     // Other tests of this process take memory meanwhile; the result is longer than all of it.
     let before = resident_kib();
-    let app = router.http(None, Limits::default());
+    let app = router.http(&Doors::open());
     let mut body = app.oneshot(request(LONG)).await.unwrap().into_body();
     let (mut bytes, mut most, mut last) = (0, 0, Vec::new());
     while let Some(frame) = body.frame().await {
@@ -63,7 +63,7 @@ async fn a_long_result_is_streamed_in_bounded_memory() {
 #[tokio::test]
 async fn an_answer_that_is_dropped_stops_its_statement() {
     let router = Router::start(1).await;
-    let app = router.http(None, Limits::default());
+    let app = router.http(&Doors::open());
     let mut body = app.oneshot(request(LONG)).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     assert_eq!(router.busy(0).await, "1");
@@ -81,7 +81,7 @@ async fn a_client_that_goes_away_stops_its_statement() {
     let shutdown = Shutdown::new();
     let serving = serve::serve(
         listener,
-        router.http(None, Limits::default()),
+        router.http(&Doors::open()),
         serve::Limits::default(),
         &router.tasks,
         shutdown.clone(),
@@ -121,7 +121,7 @@ async fn an_error_after_the_first_rows_breaks_the_answer_off() {
     let router = Router::start(1).await;
     let sql =
         "SELECT 1 / (100000 - g) AS v, repeat('x', 100) AS t FROM generate_series(1, 100000) AS g";
-    let app = router.http(None, Limits::default());
+    let app = router.http(&Doors::open());
     let response = app.oneshot(request(sql)).await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(answer(response).await.is_none());

@@ -282,7 +282,7 @@ async fn token(secret: &str) -> anyhow::Result<String> {
     let script = r#"
         text() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
         head=$(printf '{"alg":"HS256","typ":"JWT"}' | text)
-        body=$(printf '{"sub":"somebody","exp":4000000000}' | text)
+        body=$(printf '{"sub":"somebody","roles":["admin","writer"],"exp":4000000000}' | text)
         sign=$(printf '%s.%s' "$head" "$body" | openssl dgst -sha256 -hmac "$SECRET" -binary | text)
         printf '%s.%s.%s' "$head" "$body" "$sign""#;
     let mut command = Command::new("sh");

@@ -70,7 +70,7 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, DecodeE
 
 /// Times as RFC 3339 text with milliseconds, in UTC. What is finer is cut off, and a time outside
 /// the years 1970 to 9999, which RFC 3339 cannot say, becomes the nearest end.
-pub(super) mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::{Duration, SystemTime};
 
     use serde::{Deserialize, Deserializer, Serializer};

@@ -181,6 +181,7 @@ impl From<commit::Error> for Trouble {
                 TroubleKind::Unknown
             }
             commit::Error::Rejected(_)
+            | commit::Error::Access(_)
             | commit::Error::Load(_)
             | commit::Error::Invalid(_)
             | commit::Error::Audit(_)

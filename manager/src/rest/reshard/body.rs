@@ -6,15 +6,18 @@ use proto::manager::v1::plan_request::Operation;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::super::shards::NewShard;
 use crate::error::Error;
 use crate::reshard::plan::Kind;
 
 /// The fields that every operation has.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Options {
+pub(crate) struct Options {
     dry_run: bool,
     plan_id: String,
     max_pause_ms: Option<u32>,
@@ -102,12 +105,12 @@ pub(crate) trait Fields: Sized {
 }
 
 /// No fields at all.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Nothing {}
 
 /// `/reshard/split`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Split {
     source_shard_id: String,
@@ -128,7 +131,7 @@ impl Fields for Split {
 }
 
 /// `/reshard/merge`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Merge {
     source_shard_ids: Vec<String>,
@@ -148,7 +151,7 @@ impl Fields for Merge {
 }
 
 /// `/reshard/move`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Move {
     from: String,
@@ -176,7 +179,7 @@ impl Fields for Move {
 }
 
 /// `/reshard/add-shard`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AddShard {
     shard: Target,
@@ -194,7 +197,7 @@ impl Fields for AddShard {
 }
 
 /// `/reshard/drain`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Drain {
     shard_id: String,
@@ -212,7 +215,7 @@ impl Fields for Drain {
 }
 
 /// `/reshard/rebalance`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Rebalance {
     by: String,
@@ -234,6 +237,20 @@ impl Fields for Rebalance {
 pub(crate) enum Target {
     Id(String),
     New(Box<NewShard>),
+}
+
+impl PartialSchema for Target {
+    fn schema() -> RefOr<Schema> {
+        let id = ObjectBuilder::new().schema_type(Type::String);
+        let new = Ref::from_schema_name(NewShard::name());
+        OneOfBuilder::new().item(id).item(new).into()
+    }
+}
+
+impl ToSchema for Target {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((NewShard::name().into_owned(), NewShard::schema()));
+    }
 }
 
 impl<'de> Deserialize<'de> for Target {

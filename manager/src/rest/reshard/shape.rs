@@ -2,9 +2,10 @@
 
 use proto::manager::v1;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A plan.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Plan {
     id: String,
     r#type: String,
@@ -20,13 +21,13 @@ pub(crate) struct Plan {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PlanLeg {
     source_shard: String,
     flows: Vec<PlanFlow>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PlanFlow {
     from: String,
     to: String,
@@ -38,7 +39,7 @@ struct PlanFlow {
     seconds: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct PlanShard {
     shard_id: String,
     is_new: bool,
@@ -105,7 +106,7 @@ impl From<v1::PlanShard> for PlanShard {
 }
 
 /// A job.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Job {
     id: String,
     r#type: String,
@@ -138,7 +139,7 @@ pub(crate) struct Job {
     legs: Vec<JobLeg>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct JobLeg {
     number: u32,
     source_shard: String,
@@ -155,7 +156,7 @@ struct JobLeg {
     error: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Certificate {
     at: String,
     instant: String,

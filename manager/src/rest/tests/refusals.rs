@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use platform::Secret;
+use platform::access::gate::Gate;
 use platform::bearer::{Verifier, sign_hs256};
 use serde_json::json;
 
@@ -13,8 +14,8 @@ use super::{SECRET, code, request, start};
 #[tokio::test(start_paused = true)]
 async fn refusals_are_on_record_and_the_log_checks_out() {
     let secret = Secret::new(SECRET);
-    let manager = start(true, Some(Verifier::hs256(&secret))).await;
-    let token = sign_hs256(&secret, "alice", Duration::from_secs(60));
+    let manager = start(true, Gate::of_tokens(Verifier::hs256(&secret))).await;
+    let token = sign_hs256(&secret, "alice", &["operator"], Duration::from_secs(60));
     let as_alice = |mut request: Request<Body>| {
         let bearer = http::HeaderValue::try_from(format!("Bearer {token}")).unwrap();
         request.headers_mut().insert("authorization", bearer);
@@ -51,10 +52,10 @@ async fn refusals_are_on_record_and_the_log_checks_out() {
 #[tokio::test(start_paused = true)]
 async fn with_a_secret_every_call_needs_a_token_whose_subject_is_audited() {
     let secret = Secret::new(SECRET);
-    let manager = start(true, Some(Verifier::hs256(&secret))).await;
+    let manager = start(true, Gate::of_tokens(Verifier::hs256(&secret))).await;
     let (status, answer) = manager.get("/shards").await;
     assert_eq!((status.as_u16(), code(&answer)), (401, "unauthenticated"));
-    let token = sign_hs256(&secret, "alice", Duration::from_secs(60));
+    let token = sign_hs256(&secret, "alice", &["operator"], Duration::from_secs(60));
     let bearer = http::HeaderValue::try_from(format!("Bearer {token}")).unwrap();
     let body = json!({ "name": "x", "primary_endpoint": "postgres://db/app" });
     let mut create = request(Method::POST, "/shards", Some(&body));

@@ -368,7 +368,7 @@ async fn events_follow_a_job_to_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_plans_and_shows_and_starts_nothing() {
-    let manager = start(false, None).await;
+    let manager = start(false, Gate::open()).await;
     let (status, answer) = manager.post("/reshard/rebalance", &json!({})).await;
     assert_eq!((status.as_u16(), code(&answer)), (503, "unavailable"));
     let (_, all) = manager.get("/reshard/jobs").await;

@@ -74,7 +74,7 @@ async fn run(
 ) -> Result<Bytes, Failure> {
     let answer = all.run(&change.sql).await?;
     let snapshot = &serving.snapshot;
-    if !change.sql.is_empty() {
+    if change.is_on_several() {
         sequences::spread(core, snapshot, &mut all.members).await?;
     }
     if let Some(epoch) = all.register(core, snapshot, change).await? {

@@ -19,6 +19,8 @@ use super::failure::status;
 use super::{deadline, value};
 use crate::exec::types::Shape;
 use crate::exec::{self, Executor, Rows, locate};
+use crate::ingress::rights_of;
+use crate::route::Rights;
 
 /// A part of a streamed result is sent once it is this long, or when the shard takes its time.
 const BATCH_BYTES: usize = 64 << 10;
@@ -40,10 +42,11 @@ impl Service {
     async fn begin(
         &self,
         request: ExecuteRequest,
-        deadline: Option<Duration>,
+        (deadline, rights): (Option<Duration>, Rights),
     ) -> Result<Reading, Status> {
         let started = Instant::now();
-        let request = statement(request, deadline)?;
+        let mut request = statement(request, deadline)?;
+        request.rights = rights;
         let rows = self.executor.execute(request).await.map_err(status)?;
         let shape = |column: &exec::Column| Shape::or_text(column.type_oid);
         let shapes = rows.columns().iter().map(shape).collect();
@@ -78,8 +81,8 @@ impl RouterService for Service {
         &self,
         request: Request<ExecuteRequest>,
     ) -> Result<Response<ExecuteResponse>, Status> {
-        let deadline = deadline_of(&request);
-        let mut reading = self.begin(request.into_inner(), deadline).await?;
+        let terms = (deadline_of(&request), rights_of(request.extensions().get()));
+        let mut reading = self.begin(request.into_inner(), terms).await?;
         let (mut rows, mut bytes) = (Vec::new(), 0_usize);
         while let Some(row) = reading.next().await? {
             // The row, its field number and its length.
@@ -107,11 +110,11 @@ impl RouterService for Service {
         &self,
         request: Request<ExecuteStreamRequest>,
     ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
-        let deadline = deadline_of(&request);
+        let terms = (deadline_of(&request), rights_of(request.extensions().get()));
         let Some(inner) = request.into_inner().request else {
             return Err(Status::invalid_argument("request is missing"));
         };
-        let reading = self.begin(inner, deadline).await?;
+        let reading = self.begin(inner, terms).await?;
         let parts = stream::unfold(Streaming::Head(reading), Streaming::step);
         Ok(Response::new(Box::pin(parts)))
     }
@@ -120,10 +123,13 @@ impl RouterService for Service {
         &self,
         request: Request<ShardForKeyRequest>,
     ) -> Result<Response<ShardForKeyResponse>, Status> {
+        let rights = rights_of(request.extensions().get());
         let ShardForKeyRequest { key, group } = request.into_inner();
         let key = key.and_then(value::key_text);
         let key = key.ok_or_else(|| Status::invalid_argument("key is missing"))?;
         let group = Some(group.as_str()).filter(|group| !group.is_empty());
+        let checked = rights.check_group(group.unwrap_or(locate::DEFAULT_GROUP));
+        checked.map_err(|refusal| status(refusal.into()))?;
         let serving = self.executor.core().view.load();
         let located = locate::locate(&serving.snapshot, group, &key).map_err(status)?;
         Ok(Response::new(ShardForKeyResponse {
@@ -169,6 +175,7 @@ fn statement(request: ExecuteRequest, deadline: Option<Duration>) -> Result<exec
         group: Some(request.group).filter(|group| !group.is_empty()),
         timeout: timeout.into_iter().chain(deadline).min(),
         consistency,
+        rights: Rights::default(),
     })
 }
 

@@ -4,31 +4,42 @@ use std::time::Duration;
 
 use platform::Kind;
 use platform::http_error::ApiError;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use topology::Consistency;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 
 use crate::exec::{Param, Request};
+use crate::route::Rights;
 
 /// A body as it came; unknown fields are refused, since they would be misspelled ones.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ExecuteRequest)]
 pub(super) struct Body {
+    /// The key that the statement works on: a text or a number.
     #[serde(default, deserialize_with = "given")]
+    #[schema(schema_with = key_schema)]
     shard_key: Option<Box<RawValue>>,
     query: String,
     #[serde(default)]
+    #[schema(value_type = Vec<serde_json::Value>)]
     params: Vec<Box<RawValue>>,
+    /// `strong` or `eventual`.
     #[serde(default)]
+    #[schema(schema_with = consistency_schema)]
     consistency: Consistency,
     #[serde(default)]
     options: Options,
 }
 
 /// `options` of a body.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = ExecuteOptions)]
 struct Options {
+    #[schema(minimum = 1)]
     timeout_ms: Option<u32>,
     group: Option<String>,
     numbers_as_strings: bool,
@@ -36,7 +47,7 @@ struct Options {
 }
 
 /// The form of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RowForm {
     /// An object with the columns' names.
@@ -57,6 +68,20 @@ pub(super) struct Style {
 /// A field that is there, null included: null is no key, and must not count as no field.
 fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(from).map(Some)
+}
+
+fn key_schema() -> Schema {
+    let types = vec![Type::String, Type::Number];
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Array(types))
+        .into()
+}
+
+fn consistency_schema() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .enum_values(Some(["strong", "eventual"]))
+        .into()
 }
 
 impl Body {
@@ -81,6 +106,7 @@ impl Body {
             group,
             timeout: timeout_ms.map(|ms| Duration::from_millis(ms.into())),
             consistency: self.consistency,
+            rights: Rights::default(),
         };
         let style = Style {
             rows,

@@ -2,8 +2,8 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterObjectSchemaStmt, AlterOwnerStmt, AlterSeqStmt, CommentStmt, CreateSchemaStmt,
-    DropBehavior, DropStmt, GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
+    AlterObjectSchemaStmt, AlterOwnerStmt, AlterSeqStmt, CommentStmt, CreateSchemaStmt, DropStmt,
+    GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
 };
 
 use super::super::names;
@@ -32,12 +32,6 @@ const FOREIGN: Objection = Objection {
 const SCHEMA_RENAME: Objection = Objection {
     what: "a new name for a schema, which the tables in it are not registered under",
     hint: "create a schema and set the tables' schema one by one",
-    everywhere: true,
-};
-
-const CASCADE: Objection = Objection {
-    what: "CASCADE, which may drop tables or columns that the statement does not name",
-    hint: "drop the objects that depend on it first, by name",
     everywhere: true,
 };
 
@@ -176,15 +170,6 @@ fn drop(drop: &DropStmt) -> Ddl {
         ObjectType::ObjectTrigger | ObjectType::ObjectRule | ObjectType::ObjectPolicy => {
             let tables = drop.objects.iter().filter_map(owner_of_last);
             ddl.changes.extend(tables);
-        }
-        ObjectType::ObjectSchema
-        | ObjectType::ObjectType
-        | ObjectType::ObjectDomain
-        | ObjectType::ObjectExtension
-        | ObjectType::ObjectCollation
-            if drop.behavior() == DropBehavior::DropCascade =>
-        {
-            ddl.object(CASCADE);
         }
         _ => {}
     }

@@ -326,9 +326,6 @@ const OBJECTED: &[(&str, &str, bool)] = &[
         "a new name for a schema",
         true,
     ),
-    ("drop schema s cascade", "CASCADE", true),
-    ("drop type x cascade", "CASCADE", true),
-    ("drop extension x cascade", "CASCADE", true),
     (
         "create schema s create table t (a int)",
         "CREATE SCHEMA with other objects",

@@ -1,0 +1,174 @@
+//! New tables of sessions that want them unsharded: an application that knows nothing of shards
+//! creates, uses and drops its tables.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+use serde_json::json;
+use tests::Cluster;
+use tests::cluster::Plan;
+use tests::raw::Raw;
+
+use super::{column, done, on_each, refused};
+use crate::suite::{Outcome, Suite, alone, same, shared};
+
+pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    let mut trials = Vec::from(shared!(suite:
+        a_session_may_want_its_new_tables_unsharded,
+        what_a_new_table_needs_says_where_it_is,
+        a_new_table_within_a_transaction_is_there_at_once,
+        a_hint_that_comes_too_late_is_refused,
+    ));
+    trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
+    trials
+}
+
+async fn session(cluster: &Cluster) -> anyhow::Result<Raw> {
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    done(&mut router, "SET sharding.new_tables = 'unsharded'").await?;
+    Ok(router)
+}
+
+async fn shards_with(cluster: &Cluster, table: &str) -> anyhow::Result<Vec<String>> {
+    on_each(
+        cluster,
+        &format!("SELECT to_regclass('{table}') IS NOT NULL"),
+    )
+    .await
+}
+
+async fn a_session_may_want_its_new_tables_unsharded(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    let shown = done(&mut router, "SHOW sharding.new_tables").await?;
+    same!(column(&shown)?, ["unsharded"]);
+    let create = "CREATE TABLE nt_plain (id serial PRIMARY KEY, v text)";
+    done(&mut router, create).await?;
+    same!(shards_with(cluster, "nt_plain").await?, ["t", "f"]);
+    // There is one sequence, so that its values are those of one server.
+    let insert = "INSERT INTO nt_plain (v) VALUES ('a'), ('b') RETURNING id";
+    same!(column(&done(&mut router, insert).await?)?, ["1", "2"]);
+    let read = done(&mut router, "SELECT v FROM nt_plain ORDER BY id").await?;
+    same!(column(&read)?, ["a", "b"]);
+    // Every session reads it, whatever it wants of new tables.
+    let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
+    let read = done(&mut other, "SELECT count(*) FROM nt_plain").await?;
+    same!(column(&read)?, ["2"]);
+    done(&mut router, "DROP TABLE nt_plain").await?;
+    done(&mut router, "CREATE TABLE nt_plain (w int)").await?;
+    same!(
+        column(&done(&mut router, "SELECT w FROM nt_plain").await?)?,
+        [""; 0]
+    );
+    // A temporary table of its name is the session's own, as long as there is one.
+    done(&mut router, "CREATE TEMP TABLE nt_plain (own int)").await?;
+    done(&mut router, "INSERT INTO nt_plain (own) VALUES (1)").await?;
+    done(&mut router, "DROP TABLE nt_plain").await?;
+    same!(
+        column(&done(&mut router, "SELECT w FROM nt_plain").await?)?,
+        [""; 0]
+    );
+    done(&mut router, "RESET sharding.new_tables").await?;
+    done(&mut router, "CREATE TABLE nt_later (a int)").await?;
+    same!(shards_with(cluster, "nt_later").await?, ["t", "t"]);
+    let (code, ..) = refused(&mut router, "SET sharding.new_tables = 'any'").await?;
+    same!(code, "22023");
+    Ok(())
+}
+
+async fn what_a_new_table_needs_says_where_it_is(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    let there = "/* table_kind = unsharded, shard = 'shard-2' */ CREATE TABLE nt_there \
+                 (id int PRIMARY KEY)";
+    done(&mut router, there).await?;
+    done(
+        &mut router,
+        "CREATE TABLE nt_child (id int REFERENCES nt_there)",
+    )
+    .await?;
+    same!(shards_with(cluster, "nt_child").await?, ["f", "t"]);
+    done(&mut router, "INSERT INTO nt_there VALUES (1)").await?;
+    done(&mut router, "INSERT INTO nt_child VALUES (1)").await?;
+    let (code, ..) = refused(&mut router, "INSERT INTO nt_child VALUES (2)").await?;
+    same!(code, "23503");
+    done(
+        &mut router,
+        "CREATE TABLE nt_copy AS SELECT id + 1 AS id FROM nt_there",
+    )
+    .await?;
+    same!(shards_with(cluster, "nt_copy").await?, ["f", "t"]);
+    same!(
+        column(&done(&mut router, "SELECT id FROM nt_copy").await?)?,
+        ["2"]
+    );
+    let script = "CREATE TABLE nt_one (a int); CREATE INDEX nt_one_a ON nt_one (a); \
+                  CREATE TABLE nt_two (b int)";
+    done(&mut router, script).await?;
+    same!(shards_with(cluster, "nt_two").await?, ["t", "f"]);
+    same!(shards_with(cluster, "nt_one_a").await?, ["t", "f"]);
+    for sql in [
+        "CREATE TABLE nt_torn (a int, id int REFERENCES nt_there, b int REFERENCES nt_one)",
+        "CREATE TABLE nt_torn (a int); CREATE TYPE nt_type AS (a int)",
+        "/* table_kind = reference */ CREATE TABLE nt_torn (id int REFERENCES nt_there)",
+    ] {
+        let (code, text, _) = refused(&mut router, sql).await?;
+        same!(code, "0A000", "{sql}: {text}");
+    }
+    same!(shards_with(cluster, "nt_torn").await?, ["f", "f"]);
+    // What belongs to a sharded table is where that is.
+    cluster
+        .create("nt_parts", "k bigint, v int", ("k", "bigint"))
+        .await?;
+    done(
+        &mut router,
+        "CREATE TABLE nt_of_parts () INHERITS (nt_parts)",
+    )
+    .await?;
+    same!(shards_with(cluster, "nt_of_parts").await?, ["t", "t"]);
+    Ok(())
+}
+
+async fn a_new_table_within_a_transaction_is_there_at_once(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    for end in ["ROLLBACK", "COMMIT"] {
+        done(&mut router, "BEGIN").await?;
+        done(&mut router, "CREATE TABLE nt_within (id serial, v int)").await?;
+        done(&mut router, "INSERT INTO nt_within (v) VALUES (7)").await?;
+        let read = done(&mut router, "SELECT v FROM nt_within WHERE id = 1").await?;
+        same!(column(&read)?, ["7"]);
+        done(&mut router, end).await?;
+        let there = if end == "COMMIT" { "t" } else { "f" };
+        same!(shards_with(cluster, "nt_within").await?, [there, "f"]);
+    }
+    Ok(())
+}
+
+async fn a_hint_that_comes_too_late_is_refused(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    done(&mut router, "CREATE TABLE nt_late (k bigint)").await?;
+    done(&mut router, "DROP TABLE nt_late").await?;
+    let sharded = "/* shard_key = k */ CREATE TABLE nt_late (k bigint)";
+    let (code, text, hint) = refused(&mut router, sharded).await?;
+    same!(code, "42710", "{text}");
+    anyhow::ensure!(hint.contains("sharding.forget_table('nt_late')"), "{hint}");
+    done(&mut router, "SELECT sharding.forget_table('nt_late')").await?;
+    done(&mut router, sharded).await?;
+    same!(shards_with(cluster, "nt_late").await?, ["t", "t"]);
+    Ok(())
+}
+
+async fn routers_may_want_new_tables_unsharded() -> Outcome {
+    let cluster = Cluster::start(Plan {
+        shards: 2,
+        router_config: json!({ "sharding": { "new_tables": "unsharded" } }),
+        ..Plan::default()
+    })
+    .await?;
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    done(&mut router, "CREATE TABLE nt_default (id serial, v int)").await?;
+    done(&mut router, "INSERT INTO nt_default (v) VALUES (1)").await?;
+    same!(shards_with(&cluster, "nt_default").await?, ["t", "f"]);
+    let body = json!({ "query": "CREATE TABLE nt_http (a int)" });
+    cluster.router(0)?.execute(&body).await?.expect(200)?;
+    same!(shards_with(&cluster, "nt_http").await?, ["t", "f"]);
+    Ok(())
+}
