@@ -44,7 +44,7 @@ pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
-pub use rows::{parameters_in, returns_rows, with_rows};
+pub use rows::{parameters_in, returns_rows, with_condition, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
     Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Shape, Source, TableRef, Test,

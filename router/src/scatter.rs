@@ -2,7 +2,7 @@
 
 pub mod exec;
 pub mod order;
-mod own;
+pub mod own;
 pub mod plan;
 
 use crate::query::{Class, Data, Statement, TableRef};

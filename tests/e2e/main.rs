@@ -20,6 +20,7 @@ mod harness;
 mod hold;
 mod http;
 mod lifecycle;
+mod logic;
 mod manager;
 mod metrics;
 mod moving;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         faults::trials(&suite),
         differential::trials(&suite),
         scatter::trials(&suite),
+        logic::trials(&suite),
         outage::trials(&suite),
         transactions::trials(&suite),
         access::trials(&suite),

@@ -17,6 +17,7 @@ mod nemesis;
 mod reads;
 mod refusals;
 mod remains;
+mod several;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
@@ -25,6 +26,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         neighbours::trials(suite),
         nemesis::trials(suite),
         reads::trials(suite),
+        several::trials(suite),
         refusals::trials(suite),
     ]
     .into_iter()

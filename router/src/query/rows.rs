@@ -1,7 +1,7 @@
 //! A part of the rows of an INSERT, as a text of its own.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::Token;
+use pg_query::protobuf::{BoolExpr, BoolExprType, Node, Token};
 
 use super::parse;
 
@@ -25,6 +25,40 @@ pub fn with_rows(sql: &str, rows: &[usize], max_bytes: usize) -> Option<String> 
     let kept = lists.filter(|(place, _)| rows.binary_search(place).is_ok());
     select.values_lists = kept.map(|(_, list)| list).collect();
     (select.values_lists.len() == rows.len()).then_some(())?;
+    tree.deparse(pg_query::DeparseOptions::default()).ok()
+}
+
+/// The text of a single INSERT whose query has a further condition; none when it is none.
+#[must_use]
+pub fn with_condition(sql: &str, condition: &str, max_bytes: usize) -> Option<String> {
+    let mut tree = parse::parse(sql, max_bytes).ok()?;
+    let mut other = parse::parse(&format!("SELECT WHERE {condition}"), max_bytes).ok()?;
+    let [raw] = other.stmts.as_mut_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::SelectStmt(holder)) = raw.stmt.as_mut()?.node.as_mut() else {
+        return None;
+    };
+    let condition = holder.where_clause.take()?;
+    let [raw] = tree.stmts.as_mut_slice() else {
+        return None;
+    };
+    let Some(NodeEnum::InsertStmt(insert)) = raw.stmt.as_mut()?.node.as_mut() else {
+        return None;
+    };
+    let NodeEnum::SelectStmt(select) = insert.select_stmt.as_mut()?.node.as_mut()? else {
+        return None;
+    };
+    select.where_clause = Some(match select.where_clause.take() {
+        None => condition,
+        Some(own) => Box::new(Node {
+            node: Some(NodeEnum::BoolExpr(Box::new(BoolExpr {
+                boolop: BoolExprType::AndExpr.into(),
+                args: vec![*condition, *own],
+                ..BoolExpr::default()
+            }))),
+        }),
+    });
     tree.deparse(pg_query::DeparseOptions::default()).ok()
 }
 

@@ -57,14 +57,15 @@ pub(super) struct Pins<'a> {
 }
 
 impl<'a> Pins<'a> {
-    /// As if the key of `anchor` were known, and no other key.
+    /// As if the key of `anchor` were known, and no other key. Nothing but its new rows pins
+    /// `insert`.
     pub(super) fn anchored(
         data: &'a Data,
         columns: Columns<'a>,
         key: &KeyColumns<'a>,
-        anchor: Place,
+        (anchor, insert): (Place, Option<Place>),
     ) -> Result<Self, Refusal> {
-        let mut pins = Self::empty(columns, key, HashSet::default());
+        let mut pins = Self::empty(columns, key, insert.into_iter().collect());
         pins.by_values = false;
         pins.pinned.insert(anchor);
         pins.read(data, key)?;

@@ -1,13 +1,14 @@
 //! A write whose rows lie on several shards: which shards run it, and which rows each of them gets.
 //!
-//! It can be split where the sharded table that it writes to is the only one that it reads, so that
-//! what it does to a row depends on nothing that another shard has.
+//! It can be split where every sharded table that it reads is tied to the one that it writes to by
+//! equal keys, so that what it does to a row depends on nothing that another shard has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use topology::{Key, KeyType, ShardIndex, Snapshot, Token};
 
 use super::resolve::owner;
+use super::spread::{inserts_where_it_reads, is_tied_to_target};
 use super::tables::{Kind, Sharded, Tables};
 use super::values::{Reading, read};
 use super::{KeySource, Parameters, Plan, Refusal, parameter, unnest};
@@ -23,6 +24,8 @@ pub struct Part {
     /// The rows of VALUES that are its own, by their places; none when it runs the statement as it
     /// is.
     pub rows: Option<Vec<usize>>,
+    /// Whether it inserts what it reads, so that it must hold no rows but its own.
+    pub reads: bool,
 }
 
 /// Splits a statement that was refused since it needs rows of several shards, or since it shows no
@@ -38,12 +41,19 @@ pub fn split(
     snapshot: &Snapshot,
     search_path: &[&str],
 ) -> Result<Option<Vec<Part>>, Refusal> {
+    let tables = Tables::new(snapshot, search_path);
+    if let (Class::Insert(data), Plan::Refused(own)) = (&statement.class, plan)
+        && own == refusal
+        && statement.functions.is_empty()
+        && inserts_where_it_reads(data, tables) == Ok(true)
+    {
+        return Ok(Some(on_all(snapshot, true)));
+    }
     let is_for_lack_of_a_key =
         matches!(plan, Plan::NeedsHint { refusal: own, .. } if own == refusal);
     if !is_for_lack_of_a_key && *refusal != Refusal::several_shards() {
         return Ok(None);
     }
-    let tables = Tables::new(snapshot, search_path);
     let (sources, key_type) = match plan {
         Plan::Key {
             sources,
@@ -78,15 +88,15 @@ pub fn split(
             }
             match sources {
                 Some(sources) => by_keys(sources, key_type, params, snapshot).map(Some),
-                None => Ok(Some(on_all(snapshot))),
+                None => Ok(Some(on_all(snapshot, false))),
             }
         }
         _ => Ok(None),
     }
 }
 
-/// The table and the kind of the only write, if its target is the only sharded table and all others
-/// are on every shard.
+/// The table and the kind of the only write, if every other sharded table that is read is tied to its
+/// target by the key, and all others are on every shard.
 fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'a WriteKind)> {
     let [write] = data.writes.as_slice() else {
         return None;
@@ -94,24 +104,24 @@ fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'
     if data.opaque.is_some() || data.locks_rows || write.scope.0 != 0 {
         return None;
     }
-    let mut found = None;
-    for (number, scope) in data.scopes.iter().enumerate() {
-        for (place, entry) in scope.entries.iter().enumerate() {
-            let table = match &entry.source {
-                Source::Table(table) => table,
-                Source::Rows(_) => continue,
-                Source::Opaque => return None,
-            };
-            match tables.kind(table) {
-                Kind::Sharded(sharded) if (number, place) == (0, 0) => found = Some(sharded),
-                Kind::Reference(_) => {}
-                Kind::Sharded(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => {
-                    return None;
-                }
-            }
-        }
+    let mut entries = data.scopes.iter().flat_map(|scope| &scope.entries);
+    if entries.any(|entry| matches!(entry.source, Source::Opaque)) {
+        return None;
     }
-    found.map(|table| (table, &write.kind))
+    let target = data.scopes.first()?.entries.first()?;
+    let Source::Table(table) = &target.source else {
+        return None;
+    };
+    match tables.kind(table) {
+        Kind::Sharded(sharded) if is_tied_to_target(data, tables) == Ok(true) => {
+            Some((sharded, &write.kind))
+        }
+        Kind::Sharded(_)
+        | Kind::Reference(_)
+        | Kind::Home(..)
+        | Kind::System
+        | Kind::Unregistered => None,
+    }
 }
 
 /// The rows of VALUES by their keys.
@@ -151,6 +161,7 @@ fn by_rows(
             index,
             token: Some(token),
             rows: Some(Vec::new()),
+            reads: false,
         });
         part.rows.get_or_insert_default().push(number);
     }
@@ -195,18 +206,20 @@ fn by_keys(
         index,
         token: Some(token),
         rows: None,
+        reads: false,
     };
     Ok(found.into_iter().map(part).collect())
 }
 
 /// Every shard that owns a part of the ring.
-fn on_all(snapshot: &Snapshot) -> Vec<Part> {
+fn on_all(snapshot: &Snapshot, reads: bool) -> Vec<Part> {
     let vnodes = snapshot.ring().vnodes().iter();
     let owners: BTreeSet<ShardIndex> = vnodes.map(|vnode| vnode.owner).collect();
     let part = |index| Part {
         index,
         token: None,
         rows: None,
+        reads,
     };
     owners.into_iter().map(part).collect()
 }

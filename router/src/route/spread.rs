@@ -12,9 +12,9 @@ use topology::{KeyType, Snapshot};
 
 use super::Refusal;
 use super::columns::{Columns, Place};
-use super::pins::{KeyColumns, Pins};
+use super::pins::{KeyColumns, Nulls, Pins};
 use super::tables::{Kind, Sharded, Tables, shown, unregistered};
-use crate::query::{Data, Entry, Scope, ScopeId, Shape, Source};
+use crate::query::{Data, Entry, NewRows, Scope, ScopeId, Shape, Source, WriteKind};
 
 /// How many sub-selects an anchor is looked for in.
 const MAX_DEPTH: usize = 16;
@@ -90,6 +90,63 @@ pub fn spread(data: &Data, snapshot: &Snapshot, search_path: &[&str]) -> Result<
         key_type: search.key.key_type,
         leaves: found,
     })
+}
+
+/// Whether the first entry of a statement is a sharded table, and every other one is tied to it by
+/// equal keys, so that each of its rows meets rows of its own shard only.
+pub(super) fn is_tied_to_target(data: &Data, tables: Tables<'_>) -> Result<bool, Refusal> {
+    let target = Place {
+        scope: ScopeId(0),
+        entry: 0,
+    };
+    let sharded = sharded_tables(data, tables)?;
+    let Some((first, _)) = sharded.iter().find(|(_, place)| *place == target) else {
+        return Ok(false);
+    };
+    let key = KeyColumns::try_of(*first, sharded.iter().map(|(table, _)| *table))?;
+    let columns = Columns::new(data, tables);
+    let mut pins = Pins::anchored(data, columns, &key, (target, None))?;
+    pins.settle()?;
+    Ok(sharded.iter().all(|(_, place)| pins.is_pinned(*place)))
+}
+
+/// Whether an INSERT gives each new row the key of a row that its query reads, and each shard can
+/// answer the query for its own rows: then each of them inserts what it reads.
+pub(super) fn inserts_where_it_reads(data: &Data, tables: Tables<'_>) -> Result<bool, Refusal> {
+    let target = Place {
+        scope: ScopeId(0),
+        entry: 0,
+    };
+    let [write] = data.writes.as_slice() else {
+        return Ok(false);
+    };
+    let WriteKind::Insert(insert) = &write.kind else {
+        return Ok(false);
+    };
+    let (NewRows::Query(query), Some(columns)) = (&insert.rows, &insert.columns) else {
+        return Ok(false);
+    };
+    if write.scope != target.scope || data.opaque.is_some() || data.locks_rows {
+        return Ok(false);
+    }
+    let all = sharded_tables(data, tables)?;
+    let Some((table, _)) = all.iter().find(|(_, place)| *place == target).copied() else {
+        return Ok(false);
+    };
+    let position = columns.iter().position(|name| name == table.column);
+    let Some(position) = position.filter(|_| !insert.updates.iter().any(|it| it == table.column))
+    else {
+        return Ok(false);
+    };
+    let key = KeyColumns::try_of(table, all.iter().map(|(table, _)| *table))?;
+    let others = all.into_iter().filter(|(_, place)| *place != target);
+    let search = Search {
+        data,
+        tables,
+        key,
+        sharded: others.collect(),
+    };
+    search.hands_out_its_key(*query, target, position)
 }
 
 fn sharded_tables<'a>(
@@ -257,7 +314,7 @@ impl<'a> Search<'a> {
         inside: &[Place],
     ) -> Result<Result<Leaf, Refusal>, Refusal> {
         let columns = Columns::new(self.data, self.tables);
-        let mut pins = Pins::anchored(self.data, columns, &self.key, anchor)?;
+        let mut pins = Pins::anchored(self.data, columns, &self.key, (anchor, None))?;
         let mut levels = Vec::new();
         let mut at = Some(id);
         for entry in &path {
@@ -324,6 +381,52 @@ impl<'a> Search<'a> {
             groups_by_key,
             selects_key,
         }))
+    }
+
+    /// Whether a query that stands for itself on each shard has its anchor's key at a position.
+    fn hands_out_its_key(
+        &self,
+        query: ScopeId,
+        target: Place,
+        position: usize,
+    ) -> Result<bool, Refusal> {
+        let is_leaf = self
+            .scope(query)
+            .is_some_and(|scope| scope.shape.branches.is_empty());
+        if !is_leaf {
+            return Ok(false);
+        }
+        let (leaf, placed) = self.leaf(query)?;
+        let shape = &leaf.shape;
+        let takes_together = (shape.gathers && !leaf.groups_by_key)
+            || (shape.distinct && !leaf.selects_key)
+            || shape.looks_around
+            || shape.cuts;
+        if takes_together || placed != self.sharded.len() {
+            return Ok(false);
+        }
+        let mut level = query;
+        let mut anchor = None;
+        for entry in leaf.path {
+            anchor = Some(Place {
+                scope: level,
+                entry,
+            });
+            let below = self.scope(level).and_then(|it| it.entries.get(entry));
+            if let Some(Source::Rows(inner)) = below.map(|entry| &entry.source) {
+                level = *inner;
+            }
+        }
+        let Some(anchor) = anchor else {
+            return Ok(false);
+        };
+        let columns = Columns::new(self.data, self.tables);
+        let mut pins = Pins::anchored(self.data, columns, &self.key, (anchor, Some(target)))?;
+        let Some(cell) = pins.insert_query(target, query, position) else {
+            return Ok(false);
+        };
+        pins.settle()?;
+        Ok(pins.cell(cell) == Some(Nulls::Never))
     }
 
     fn not_together(&self, place: Place, anchor: Place) -> Refusal {

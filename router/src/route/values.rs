@@ -31,7 +31,10 @@ pub(super) fn read(value: &Value, key_type: KeyType) -> Result<Reading, Refusal>
         }
         // A string without a type takes the type of what it is compared with.
         Value::Text(text) => text,
-        Value::Integer(digits) if key_type == KeyType::Bigint => digits,
+        // Beyond bigint it is a numeric, and what it is compared with is converted.
+        Value::Integer(digits) if key_type == KeyType::Bigint && digits.parse::<i64>().is_ok() => {
+            digits
+        }
         Value::Cast(family, text) if usable(Some(*family), key_type).is_some() => text,
         Value::Integer(_) | Value::Cast(..) => return Ok(Reading::Unusable),
     };

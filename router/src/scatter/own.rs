@@ -12,7 +12,7 @@ use topology::{Epoch, KeyType, ShardIndex, Snapshot};
 use wire::quote::literal;
 
 /// What a shard's error says where rows are being moved.
-pub(super) const MOVING: &str = "sharding: rows are being moved";
+pub const MOVING: &str = "sharding: rows are being moved";
 
 /// What a shard's error says that has seen a newer topology.
 pub(super) const NEWER: &str = "sharding: the topology is newer";
@@ -25,7 +25,8 @@ const FENCES: &str = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n 
      AND c.relname OPERATOR(pg_catalog.>=) 'fence_' AND c.relname OPERATOR(pg_catalog.<) 'fence`'";
 
 /// A condition that fails unless every row of a shard is its own.
-pub(super) fn all() -> String {
+#[must_use]
+pub fn all() -> String {
     format!(
         "(SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=) 0 THEN true ELSE \
          pg_catalog.concat({}, pg_catalog.min(c.relname::pg_catalog.text))::pg_catalog.bool END \

@@ -55,12 +55,7 @@ impl Session {
                 .into());
         }
         if self.portals.contains_key(name.as_bytes()) {
-            return Err(Refusal {
-                sqlstate: "42P03",
-                message: format!("cursor \"{name}\" already exists"),
-                hint: None,
-            }
-            .into());
+            return Err(already_exists(name).into());
         }
         arguments.results = match declared.binary {
             true => vec![Format::Binary],
@@ -71,6 +66,15 @@ impl Session {
         let name = Bytes::copy_from_slice(name.as_bytes());
         self.portals.insert(name, Portal::Scattered(cursor));
         Ok(Some(local::complete("DECLARE CURSOR")))
+    }
+
+    /// Refuses a cursor for one shard under the name of one that the router keeps, of which that
+    /// shard knows nothing.
+    pub(super) fn must_be_a_new_cursor(&self, name: &str) -> Result<(), Refusal> {
+        match self.portals.get(name.as_bytes()) {
+            Some(Portal::Scattered(_)) => Err(already_exists(name)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a cursor is for a query that was refused for one shard and can be asked of all.
@@ -196,5 +200,13 @@ impl Session {
             let is_kept = |portal: &Portal| matches!(portal, Portal::Scattered(_));
             self.portals.retain(|_, portal| !is_kept(portal));
         }
+    }
+}
+
+fn already_exists(name: &str) -> Refusal {
+    Refusal {
+        sqlstate: "42P03",
+        message: format!("cursor \"{name}\" already exists"),
+        hint: None,
     }
 }

@@ -198,6 +198,9 @@ impl Session {
             }
             None => Target::Any,
         };
+        if let Class::DeclareCursor { name, .. } = class {
+            self.must_be_a_new_cursor(name)?;
+        }
         self.attach_reader(serving, target, permit).await?;
         if let Class::DeclareCursor { name, .. } = class {
             self.note_cursor(name);

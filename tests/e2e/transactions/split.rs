@@ -20,6 +20,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         keys_of_several_shards_are_updated_and_deleted_together,
         drivers_write_rows_of_several_shards,
         what_reads_other_rows_is_refused,
+        a_write_may_read_rows_of_the_same_keys,
         a_reference_table_is_written_on_every_shard,
     )
     .into()
@@ -225,6 +226,18 @@ async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
         "UPDATE sp_refused SET v = (SELECT max(v) FROM sp_refused)",
         "DELETE FROM sp_refused WHERE v = (SELECT max(v) FROM sp_refused)",
         "DELETE FROM sp_refused a USING sp_refused b WHERE a.v = b.v",
+        "DELETE FROM sp_refused a USING sp_refused b WHERE a.k IN (1, 2, 3, 4, 5, 6, 7, 8, 9) \
+         AND b.k IN (1, 2, 3, 4, 5, 6, 7, 8, 9)",
+        "UPDATE sp_refused a SET v = b.n FROM (SELECT k, count(*) OVER () AS n FROM sp_refused) b \
+         WHERE a.k = b.k",
+        "UPDATE sp_refused a SET v = 1 FROM (SELECT k FROM sp_refused ORDER BY v LIMIT 2) b \
+         WHERE a.k = b.k",
+        "DELETE FROM sp_refused WHERE k NOT IN (SELECT v FROM sp_refused)",
+        "INSERT INTO sp_refused (k, v) SELECT k + 1, v FROM sp_refused",
+        "INSERT INTO sp_refused (k, v) SELECT v, 1 FROM sp_refused",
+        "INSERT INTO sp_refused (k, v) SELECT k, v FROM sp_refused ORDER BY v LIMIT 2",
+        "INSERT INTO sp_refused (k, v) SELECT max(k), 1 FROM sp_refused",
+        "INSERT INTO sp_refused (k, v) SELECT k, row_number() OVER () FROM sp_refused",
         "UPDATE sp_refused SET k = 1",
         "/* shard = 'shard-1' */ DELETE FROM sp_refused",
         "INSERT INTO sp_refused (k, v) VALUES (1, 1), (abs(2), 1), (3, 1)",
@@ -234,6 +247,52 @@ async fn what_reads_other_rows_is_refused(cluster: &Cluster) -> Outcome {
         same!(code, "0A000", "{sql}: {text}");
     }
     Ok(())
+}
+
+async fn a_write_may_read_rows_of_the_same_keys(cluster: &Cluster) -> Outcome {
+    let columns = "k bigint PRIMARY KEY, v int";
+    for table in ["sp_tied", "sp_others"] {
+        cluster.create(table, columns, ("k", "bigint")).await?;
+    }
+    let (here, there) = keys(cluster).await?;
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for table in ["sp_tied", "sp_others"] {
+        let rows = format!("INSERT INTO {table} (k, v) VALUES ({here}, 1), ({there}, 2)");
+        same!(router.query(&rows).await?[0].text(), "INSERT 0 2");
+    }
+    let sums = "(SELECT k, sum(v) + 10 AS v FROM sp_others GROUP BY k)";
+    let pair = format!("({here}, {there})");
+    for (sql, tag) in [
+        (
+            "UPDATE sp_tied SET v = o.v + 5 FROM sp_others o WHERE o.k = sp_tied.k".to_owned(),
+            "UPDATE 2",
+        ),
+        (
+            format!("UPDATE sp_tied t SET v = o.v FROM {sums} o WHERE o.k = t.k"),
+            "UPDATE 2",
+        ),
+        (
+            format!(
+                "UPDATE sp_tied t SET v = v + 1 WHERE k IN {pair} AND EXISTS \
+                 (SELECT FROM sp_others o WHERE o.k = t.k AND o.v = 2)"
+            ),
+            "UPDATE 1",
+        ),
+        (
+            "DELETE FROM sp_tied USING sp_others o WHERE o.k = sp_tied.k AND o.v = 1".to_owned(),
+            "DELETE 1",
+        ),
+        (
+            "DELETE FROM sp_tied WHERE k IN (SELECT k FROM sp_others WHERE v = 1)".to_owned(),
+            "DELETE 0",
+        ),
+    ] {
+        let answer = router.query(&sql).await?;
+        same!(answer[0].text(), tag, "{sql}: {answer:?}");
+    }
+    let rest = router.query("SELECT v FROM sp_tied").await?;
+    same!(column(&rest)?, ["13"]);
+    nothing_is_prepared(cluster).await
 }
 
 async fn a_reference_table_is_written_on_every_shard(cluster: &Cluster) -> Outcome {

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use proto::manager::v1::CreateTableRequest;
 use tokio::time::Instant;
 use topology::{Epoch, GroupName, KeyType, Placement, ShardId, Snapshot, TableName};
-use wire::quote::{literal, qualified};
+use wire::quote::{ident, literal, qualified};
 
 use super::Failure;
 use super::participant::{Participant, Row};
@@ -310,7 +310,8 @@ fn request_of(found: &Found, placement: Placement) -> CreateTableRequest {
         Placement::Sharded { group, shard_key } => CreateTableRequest {
             name,
             kind: "sharded".to_owned(),
-            shard_key,
+            // The manager reads it as SQL would, and folds what is not quoted.
+            shard_key: ident(&shard_key),
             key_type: found.key_type.map(|it| it.to_string()).unwrap_or_default(),
             group: group.to_string(),
             shard_id: String::new(),

@@ -105,8 +105,15 @@ impl Session {
         if self.company.is_some() {
             self.seek_cursor_of(&prepared).await?;
         }
+        let declared = match prepared.statement().map(|it| &it.class) {
+            Some(Class::DeclareCursor { name, .. }) => Some(name),
+            _ => None,
+        };
+        if let Some(name) = declared {
+            self.must_be_a_new_cursor(name)?;
+        }
         self.attach_reader(&serving, target, permit).await?;
-        if let Some(Class::DeclareCursor { name, .. }) = prepared.statement().map(|it| &it.class) {
+        if let Some(name) = declared {
             self.note_cursor(name);
         }
         self.run_deferred()?;

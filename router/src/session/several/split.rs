@@ -19,6 +19,7 @@ use crate::exec::collect::{self, Collected};
 use crate::moving;
 use crate::query::{self, Statement};
 use crate::route::{self, Copies, Parameters, Part, Plan, Refusal, Target};
+use crate::scatter::own;
 use crate::session::attach::Stopped;
 use crate::session::prepared::Prepared;
 use crate::session::state::{Preamble, Transaction};
@@ -85,6 +86,7 @@ impl Session {
         let piece = |part: Part| {
             let text = match &part.rows {
                 Some(rows) => query::with_rows(sql, rows, max_bytes)?,
+                None if part.reads => query::with_condition(sql, &own::all(), max_bytes)?,
                 None => sql.to_owned(),
             };
             Some(Piece {
@@ -250,8 +252,11 @@ impl Session {
             return Err(Error::Moving(moving::Error::Moved { code }).into());
         }
         if let Some(error) = &outcome.error {
-            self.client.outbound.extend_from_slice(error);
             self.transaction = Transaction::Failed;
+            if String::from_utf8_lossy(error).contains(own::MOVING) {
+                return Err(moving_rows().into());
+            }
+            self.client.outbound.extend_from_slice(error);
             return Err(Stopped::Answered);
         }
         Ok(outcome)
@@ -473,5 +478,15 @@ fn too_much() -> Refusal {
             "a write on several shards returns more than {MAX_RETURNED_BYTES} bytes of rows"
         ),
         hint: Some("leave RETURNING out, or write fewer rows at a time".to_owned()),
+    }
+}
+
+fn moving_rows() -> Refusal {
+    Refusal {
+        sqlstate: "40001",
+        message: "rows are being moved, so that shards hold copies which a query for new rows \
+                  would read"
+            .to_owned(),
+        hint: Some("give the key of the rows, or run it again after the job".to_owned()),
     }
 }
