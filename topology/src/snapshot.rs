@@ -103,6 +103,25 @@ impl Snapshot {
         self.epoch
     }
 
+    /// Whether every statement that `older` routes goes to the same shards by this one: nothing
+    /// has changed but that there may be more tables and groups.
+    #[must_use]
+    pub fn routes_like(&self, older: &Self) -> bool {
+        let same_groups = || {
+            let mut groups = older.groups.iter();
+            groups.all(|(name, group)| self.groups.get(name) == Some(group))
+        };
+        let same_tables = || {
+            let mut tables = older.tables.iter();
+            tables.all(|(name, table)| self.tables.get(name) == Some(table))
+        };
+        self.shards == older.shards
+            && self.holds == older.holds
+            && same_groups()
+            && same_tables()
+            && self.ring == older.ring
+    }
+
     /// All shards, sorted by id.
     #[must_use]
     pub fn shards(&self) -> &[Shard] {

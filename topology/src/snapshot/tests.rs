@@ -215,3 +215,39 @@ fn a_hold_covers_its_ranges_and_nothing_else() {
     );
     assert_eq!(snapshot.holds().len(), 2);
 }
+
+#[test]
+fn further_tables_change_no_route_and_everything_else_may() {
+    let parts = || {
+        let mut parts = Parts::default();
+        for (name, tokens) in [("a", &[10, 30][..]), ("b", &[20])] {
+            parts.put_shard(shard(name));
+            parts.put_vnodes(vnodes(name, tokens));
+        }
+        parts.put_table(table(Placement::Reference));
+        parts
+    };
+    let older = Snapshot::try_new(Epoch(1), parts()).unwrap();
+    let changed = |change: &dyn Fn(&mut Parts)| {
+        let mut parts = parts();
+        change(&mut parts);
+        Snapshot::try_new(Epoch(2), parts).unwrap()
+    };
+    let further = Table {
+        name: TableName::try_from_parts("public", "further").unwrap(),
+        placement: Placement::Reference,
+    };
+    let more = changed(&|parts| parts.put_table(further.clone()));
+    assert!(more.routes_like(&older) && changed(&|_| ()).routes_like(&older));
+    assert!(!older.routes_like(&more), "a table is gone");
+    let elsewhere = Placement::Unsharded { shard_id: id("b") };
+    let others: [&dyn Fn(&mut Parts); 4] = [
+        &|parts| parts.put_vnodes(vnodes("a", &[10])),
+        &|parts| parts.put_shard(shard("c")),
+        &|parts| parts.holds.push(hold("h", 1, 2)),
+        &|parts| parts.put_table(table(elsewhere.clone())),
+    ];
+    for other in others {
+        assert!(!changed(other).routes_like(&older));
+    }
+}

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use topology::Epoch;
+use topology::Snapshot;
 use wire::Format;
 use wire::backend::encode;
 use wire::frontend::Bind;
 
 use super::{Company, End};
+use crate::barrier::Leave;
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::collect::{self, Collected};
@@ -39,7 +40,8 @@ pub(in crate::session) struct Split {
     bound: Option<Bound>,
     /// Whether it hands out rows.
     returns: bool,
-    epoch: Epoch,
+    /// The topology by which it was split.
+    snapshot: Arc<Snapshot>,
 }
 
 /// What one shard runs.
@@ -104,7 +106,7 @@ impl Session {
             copies: None,
             bound: None,
             returns: query::returns_rows(sql, max_bytes),
-            epoch: snapshot.epoch(),
+            snapshot: Arc::clone(&serving.snapshot),
         }))
     }
 
@@ -178,12 +180,29 @@ impl Session {
         merge(split, answers)
     }
 
-    /// Places of shards mean nothing in another topology.
+    /// Places of shards mean nothing in a topology that has changed in more than further tables.
     fn check_epoch(&mut self, serving: &Serving, split: &Split) -> Result<(), Error> {
-        if serving.snapshot.epoch() == split.epoch {
+        let (newest, own) = (&serving.snapshot, &split.snapshot);
+        if newest.epoch() == own.epoch() || newest.routes_like(own) {
             return Ok(());
         }
-        self.routed = split.epoch;
+        self.routed = own.epoch();
+        Err(Error::Moving(moving::Error::Outdated))
+    }
+
+    /// The right to send what was split by a topology.
+    fn leave_by(&mut self, by: &Snapshot) -> Result<Leave, Error> {
+        let view = &self.front.core.view;
+        if let Some(leave) = view.leave(by.epoch()) {
+            return Ok(leave);
+        }
+        let newest = view.load();
+        if newest.snapshot.routes_like(by)
+            && let Some(leave) = view.leave(newest.snapshot.epoch())
+        {
+            return Ok(leave);
+        }
+        self.routed = by.epoch();
         Err(Error::Moving(moving::Error::Outdated))
     }
 
@@ -223,7 +242,7 @@ impl Session {
         self.attach(serving, target).await?;
         let mut message = BytesMut::new();
         wire::frontend::encode::query(&mut message, sql.as_bytes())?;
-        let collected = self.converse(message, split.epoch).await?;
+        let collected = self.converse(message, &split.snapshot).await?;
         if let Some(error) = &collected.error {
             self.client.outbound.extend_from_slice(error);
             self.transaction = Transaction::Failed;
@@ -241,13 +260,13 @@ impl Session {
         self.flight.note_writes(true);
         self.attach(serving, piece.target).await?;
         let message = piece.message(split.bound.as_ref(), false)?;
-        let outcome = self.converse(message, split.epoch).await?;
+        let outcome = self.converse(message, &split.snapshot).await?;
         if let Some(said) = &outcome.guarded
             && self.is_implicit()
             && split.bound.is_none()
             && said.is_passing()
         {
-            self.routed = split.epoch;
+            self.routed = split.snapshot.epoch();
             let code = said.code();
             return Err(Error::Moving(moving::Error::Moved { code }).into());
         }
@@ -263,17 +282,14 @@ impl Session {
     }
 
     /// Sends a whole request on the session's backend and keeps what comes, up to ReadyForQuery.
-    async fn converse(&mut self, message: BytesMut, epoch: Epoch) -> Result<Collected, Stopped> {
+    async fn converse(&mut self, message: BytesMut, by: &Snapshot) -> Result<Collected, Stopped> {
         // What opens the transaction goes first.
         let waits = !self.outbound.is_empty() || !self.expected.is_empty();
         let unsynced = self.attachment.as_ref().is_some_and(|it| it.unsynced);
         if waits || unsynced {
             self.settle_current(false).await?;
         }
-        let Some(leave) = self.front.core.view.leave(epoch) else {
-            self.routed = epoch;
-            return Err(Error::Moving(moving::Error::Outdated).into());
-        };
+        let leave = self.leave_by(by)?;
         let limit = self.clock.query_limit();
         let grace = self.front.core.config.sharding.connect_timeout;
         let Some(attachment) = &mut self.attachment else {
@@ -327,7 +343,7 @@ impl Session {
         self.flight.note_writes(false);
         self.attach(serving, first.target).await?;
         let message = first.message(Some(bound), true)?;
-        let collected = self.converse(message, split.epoch).await?;
+        let collected = self.converse(message, &split.snapshot).await?;
         if let Some(error) = &collected.error {
             self.client.outbound.extend_from_slice(error);
             self.transaction = Transaction::Failed;
@@ -345,7 +361,7 @@ impl Split {
             copies: None,
             bound: None,
             returns: false,
-            epoch: serving.snapshot.epoch(),
+            snapshot: Arc::clone(&serving.snapshot),
         }
     }
 
@@ -376,7 +392,7 @@ fn of_copies(copies: Copies, sql: &str, serving: &Serving) -> Result<Split, Refu
         copies: Some(copies),
         bound: None,
         returns: query::returns_rows(sql, query::MAX_STATEMENT_BYTES),
-        epoch: serving.snapshot.epoch(),
+        snapshot: Arc::clone(&serving.snapshot),
     })
 }
 
