@@ -11,7 +11,7 @@ use platform::bearer::{self, Verifier};
 use platform::probe::{Readiness, health_router, metrics_router};
 use platform::rates::Limiter;
 use platform::serve::{self, Limits, Listener};
-use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls};
+use platform::{Shutdown, TaskGroup, http_error, lifecycle, telemetry, tls, trace};
 use topology::access;
 use topology::store::{EtcdStore, MeteredStore, Store, etcd};
 use topology::watch::{Backoff, Follower};
@@ -25,6 +25,7 @@ use crate::forward::Forwarder;
 use crate::leader::{self, Candidate, Identity};
 use crate::metrics::Metrics;
 use crate::reshard::api::Jobs;
+use crate::reshard::copy::keeper::Keepers;
 use crate::reshard::schema::Tools;
 use crate::reshard::session::Sessions;
 use crate::service::{self, Service};
@@ -54,7 +55,7 @@ pub enum Error {
     Telemetry(#[from] telemetry::Error),
     /// Traces.
     #[error("observability.enable_tracing")]
-    Trace(#[from] platform::trace::Error),
+    Trace(#[from] trace::Error),
     /// The TLS files.
     #[error(transparent)]
     Tls(#[from] tls::Error),
@@ -122,8 +123,16 @@ struct Running {
 /// # Errors
 /// What kept it from starting.
 pub async fn run(config: Config, path: PathBuf) -> Result<(), Error> {
-    let logging = watched::log(&config.observability)?;
-    let _unsent = watched::trace(&config.observability)?;
+    let shown = &config.observability;
+    let file = shown.log_file.as_deref();
+    let log = telemetry::Config::new(&shown.log_level, shown.log_format, file);
+    let logging = telemetry::init(&log)?;
+    let _open_files = platform::descriptors::raise();
+    let _unsent = trace::start_if(
+        shown.enable_tracing,
+        "sharding-manager",
+        env!("CARGO_PKG_VERSION"),
+    )?;
     let hangup = lifecycle::hangup()?;
     let running = start(&config, logging.clone()).await?;
     let stop_following = running.stops.background.clone();
@@ -171,12 +180,12 @@ async fn start(config: &Config, logging: telemetry::Handle) -> Result<Running, E
 
     let service = Service::new(service);
     let version = env!("CARGO_PKG_VERSION");
-    let http = rest::router(service.clone(), metrics.clone())
+    let http = rest::router(service.clone(), &metrics)
         .layer(Extension(logging))
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
     let http = config.cors.apply(http);
-    let grpc = grpc::router(service, metrics.clone(), health)?;
+    let grpc = grpc::router(service, &metrics, health)?;
     let scrape = metrics_router(metrics.registry)
         .merge(health_router(version, running.readiness.clone()))
         .fallback(http_error::not_found);
@@ -239,7 +248,9 @@ async fn operations(
         tasks: tasks.clone(),
         settings: job_settings(config),
         metrics: metrics.reshard.clone(),
+        keepers: Keepers::default(),
     });
+    drop(tasks.spawn("kept snapshots", kept_snapshots(&context, running)));
     metrics.reshard.wal_limit(context.settings.max_wal_retained);
     let recovery = recovering(&context, &leader, metrics)?;
     drop(tasks.spawn("recovery", recovery.run(shutdown.clone())));
@@ -268,6 +279,19 @@ async fn operations(
         stopping: running.stops.serving.clone(),
         tasks: tasks.clone(),
     })
+}
+
+/// What keeps the snapshots of copies that any manager runs.
+fn kept_snapshots(
+    context: &reshard::driver::Context,
+    running: &Running,
+) -> impl Future<Output = ()> + Send + use<> {
+    reshard::copy::keeper::tend(
+        context.keepers.clone(),
+        context.sessions.config().clone(),
+        (Arc::clone(&context.store), context.topology.clone()),
+        running.stops.background.clone(),
+    )
 }
 
 /// What ends what routers have prepared and left.

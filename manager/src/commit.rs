@@ -355,7 +355,7 @@ impl Writer {
         };
         let snapshot = after(&mut loaded.parts, epoch, &change.ops)?;
         let mut compares = vec![
-            Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
+            leads(term),
             Compare::ModRevision(keys::HEAD.to_owned(), loaded.head_mod_revision),
             position.unchanged(),
         ];
@@ -485,6 +485,11 @@ fn blank_entry(
         changes: Vec::new(),
         previous: Some(position.hash()),
     }
+}
+
+/// That the leader of this term leads still: without it nothing is written.
+pub(crate) fn leads(term: Term) -> Compare {
+    Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0))
 }
 
 /// The topology with a change, so that nothing is written that could not be read.

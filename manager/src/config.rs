@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use platform::config::{Section, Violations, with_files};
+use platform::config::{Field, Section, Violations, describe, with_files};
 use platform::cors::Origins;
 use platform::rates::Limits;
+use platform::telemetry::Format;
 use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
@@ -95,6 +96,7 @@ pub struct Observability {
     pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
+    pub log_format: Format,
     /// A file that is logged to beside standard output.
     pub log_file: Option<String>,
 }
@@ -125,6 +127,12 @@ impl Config {
         with_files(ENV_PREFIX, env, |env| {
             platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
         })
+    }
+
+    /// Every field, with its type and default.
+    #[must_use]
+    pub fn fields() -> Vec<Field> {
+        describe(|root| Self::read(root, &BTreeMap::new()))
     }
 
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
@@ -220,6 +228,7 @@ impl Observability {
         if let Err(error) = platform::telemetry::check_level(&log_level) {
             section.violation("log_level", error.to_string());
         }
+        let log_format = section.choice("log_format", &Format::WORDS, Format::default());
         let log_file = section.optional_text("log_file");
         section.finish();
         Self {
@@ -227,6 +236,7 @@ impl Observability {
             metrics_tls,
             enable_tracing,
             log_level,
+            log_format,
             log_file,
         }
     }

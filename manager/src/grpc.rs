@@ -5,6 +5,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response as HttpResponse;
 use axum::routing::any;
 use platform::access::gate::{self, Guard};
+use platform::metrics::requests::count_grpc;
 use platform::routes::methods as routes;
 use platform::{Kind, http_error, rates};
 use proto::manager::v1;
@@ -26,7 +27,7 @@ use crate::caller::Caller;
 use crate::error::Error;
 use crate::forward::{Answer, EPOCH};
 use crate::grpc::methods::METHODS;
-use crate::metrics::{Metrics, count_grpc};
+use crate::metrics::Metrics;
 use crate::service::Service;
 
 mod audit;
@@ -67,7 +68,7 @@ pub struct InvalidDescriptors(#[from] tonic_reflection::server::Error);
 /// When the built-in descriptors are damaged.
 pub fn router(
     service: Service,
-    metrics: Metrics,
+    metrics: &Metrics,
     health: HealthServer<impl Health>,
 ) -> Result<Router, InvalidDescriptors> {
     let reflection = || {
@@ -95,8 +96,7 @@ pub fn router(
         .merge(routes::router(named(schema), METHODS, &gate, &limiter))
         .merge(routes::router(named(reshard), METHODS, &gate, &limiter))
         .merge(routes::router(named(audit), METHODS, &gate, &limiter))
-        .merge(routes::router(named(auth), METHODS, &gate, &limiter))
-        .route_layer(from_fn_with_state(metrics, count_grpc));
+        .merge(routes::router(named(auth), METHODS, &gate, &limiter));
     let v1 = reflection().build_v1()?;
     // Older clients ask for the alpha version only.
     let v1alpha = reflection().build_v1alpha()?;
@@ -109,6 +109,7 @@ pub fn router(
     let guarded = guarded
         .merge(reflection)
         .route_layer(from_fn_with_state(limiter, rates::limit))
+        .route_layer(from_fn_with_state(metrics.requests.of("grpc"), count_grpc))
         .route_layer(from_fn_with_state(recorder, refusals::watch));
     let open = Router::new().route_service(&path_of(&health), health);
     Ok(guarded.merge(open).fallback(any(unknown)))

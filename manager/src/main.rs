@@ -25,6 +25,9 @@ struct Arguments {
     /// Ask the manager of this configuration, on this machine, whether it serves
     #[arg(long)]
     health: bool,
+    /// Print every field of the configuration, a line of JSON each
+    #[arg(long, conflicts_with_all = ["health", "check"])]
+    fields: bool,
 }
 
 #[tokio::main]
@@ -34,6 +37,10 @@ struct Arguments {
 )]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.fields {
+        platform::config::print_fields(&Config::fields());
+        return ExitCode::SUCCESS;
+    }
     let config = match Config::load(&arguments.config, &environment()) {
         Ok(config) => config,
         Err(violations) => {

@@ -8,11 +8,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use platform::metrics::requests::count_http;
 use platform::{body, headers, http_error, rates};
 
 use crate::audit::refusals;
 use crate::error::Error;
-use crate::metrics::{Metrics, count_rest};
+use crate::metrics::Metrics;
 use crate::service::Service;
 
 mod audit;
@@ -38,7 +39,7 @@ const MAX_BODY_BYTES: usize = 256 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the operations: the table of [`routes`], behind what counts and notes requests.
-pub fn router(service: Service, metrics: Metrics) -> Router {
+pub fn router(service: Service, metrics: &Metrics) -> Router {
     let bodies = body::Limits {
         max_bytes: MAX_BODY_BYTES,
         timeout: BODY_TIMEOUT,
@@ -46,8 +47,8 @@ pub fn router(service: Service, metrics: Metrics) -> Router {
     let (gate, limiter) = (service.gate(), service.limiter());
     platform::routes::router(routes::routes(), &gate, &limiter, bodies)
         .method_not_allowed_fallback(http_error::method_not_allowed)
-        .route_layer(from_fn_with_state(metrics, count_rest))
         .route_layer(from_fn_with_state(limiter, rates::limit))
+        .route_layer(from_fn_with_state(metrics.requests.of("rest"), count_http))
         .route_layer(from_fn_with_state(service.refusals(), refusals::watch))
         .layer(from_fn(headers::secure))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

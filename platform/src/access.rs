@@ -19,6 +19,10 @@ mod tests;
 /// What the holder of an API key is called by: this and the key's id.
 pub const KEY_ACTOR: &str = "key:";
 
+/// What somebody is called by whose token an identity provider made: this and its subject. No
+/// account's name has a colon.
+pub const PROVIDER_ACTOR: &str = "idp:";
+
 /// What somebody may do. There are two ladders, and a role of one gives nothing on the other.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
@@ -146,7 +150,8 @@ pub enum Credential {
 /// Who was let in; found among a request's extensions, and among those of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// As the audit log names them: the subject of a token, or `key:` and the id of a key.
+    /// As the audit log names them: the subject of a token, after `idp:` where an identity
+    /// provider made it, or `key:` and the id of a key.
     pub actor: String,
     /// What they may do.
     pub roles: BTreeSet<Role>,

@@ -171,6 +171,10 @@ impl Verifier {
             return Err(Rejected::Malformed);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Rejected::Malformed)?;
+        // What a token says must be understood, is not (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err(Rejected::Untrusted);
+        }
         // The algorithm decides which keys are tried: a public key is never taken for a secret.
         let claims = match (header.alg, &self.0.theirs) {
             (Algorithm::HS256, _) => self.verify_ours(token)?,
@@ -181,18 +185,24 @@ impl Verifier {
                     ..rules.clone()
                 };
                 let claims = decode(token, &key.ok_or(Rejected::Untrusted)?, &rules)?;
-                // What only we say of a token is not theirs to say.
-                Claims {
-                    sid: None,
-                    version: None,
-                    token_use: None,
-                    ..claims
-                }
+                claims.check()?;
+                return Ok(claims.of_a_provider());
             }
             _ => return Err(Rejected::Untrusted),
         };
         claims.check()?;
         Ok(claims)
+    }
+
+    /// Whether a token that was good is still, by its time.
+    ///
+    /// # Errors
+    /// When its time is over.
+    pub fn recheck(&self, claims: &Claims) -> Result<(), Rejected> {
+        if claims.exp.saturating_add(self.0.ours.leeway) < now() {
+            return Err(Rejected::Expired);
+        }
+        Ok(())
     }
 
     fn verify_ours(&self, token: &str) -> Result<Claims, Rejected> {

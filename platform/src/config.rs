@@ -17,9 +17,12 @@ use serde_json::{Map, Value};
 
 use crate::Secret;
 
+mod described;
 mod expand;
 mod files;
 
+use described::Notes;
+pub use described::{Field, describe, print as print_fields};
 use expand::{Overrides, Variables};
 pub use files::with_files;
 
@@ -62,6 +65,7 @@ pub struct Section {
     path: String,
     fields: Map<String, Value>,
     report: Rc<RefCell<Vec<Violation>>>,
+    notes: Notes,
 }
 
 /// Shows the names of the fields alone: a value may be a secret.
@@ -151,6 +155,7 @@ fn parse_named<T>(
         path: String::new(),
         fields,
         report: Rc::clone(&report),
+        notes: None,
     };
     let built = build(&mut root);
     root.finish();
@@ -206,13 +211,15 @@ impl Section {
             path: self.path_of(name),
             fields,
             report: Rc::clone(&self.report),
+            notes: self.notes.clone(),
         }
     }
 
     /// A list of objects; empty when it is absent. The caller finishes each.
     pub fn sections(&mut self, name: &str) -> Vec<Self> {
+        self.note(name, "list of objects", Some("[]".to_owned()));
         let items = match self.fields.remove(name) {
-            None => Vec::new(),
+            None => return self.any_of(name).into_iter().collect(),
             Some(Value::Array(items)) => items,
             Some(_) => {
                 self.violation(name, "must be a list of objects");
@@ -227,6 +234,7 @@ impl Section {
                     path: self.path_of(&name),
                     fields,
                     report: Rc::clone(&self.report),
+                    notes: None,
                 }),
                 _ => self.violation(&name, "must be an object"),
             }
@@ -243,6 +251,7 @@ impl Section {
 
     /// A text, if it is there.
     pub fn optional_text(&mut self, name: &str) -> Option<String> {
+        self.note(name, "text", None);
         match self.fields.remove(name)? {
             Value::String(text) => Some(text),
             _ => {
@@ -254,6 +263,7 @@ impl Section {
 
     /// A text or its default.
     pub fn text(&mut self, name: &str, default: &str) -> String {
+        self.note(name, "text", Some(default.to_owned()));
         self.optional_text(name)
             .unwrap_or_else(|| default.to_owned())
     }
@@ -267,6 +277,7 @@ impl Section {
 
     /// A list of texts or its default; one text with commas counts as a list.
     pub fn texts(&mut self, name: &str, default: &[&str]) -> Vec<String> {
+        self.note(name, "list of texts", Some(described::list(default)));
         match self.fields.remove(name) {
             None => default.iter().map(|&text| text.to_owned()).collect(),
             Some(Value::String(text)) => text
@@ -294,6 +305,7 @@ impl Section {
 
     /// A boolean or its default.
     pub fn boolean(&mut self, name: &str, default: bool) -> bool {
+        self.note(name, "boolean", Some(default.to_string()));
         match self.fields.remove(name) {
             None => default,
             Some(Value::Bool(value)) => value,
@@ -308,6 +320,12 @@ impl Section {
 
     /// A whole number within bounds, or its default.
     pub fn number(&mut self, name: &str, default: u64, min: u64, max: u64) -> u64 {
+        let (first, last) = (described::grouped(min), described::grouped(max));
+        self.note(
+            name,
+            format_args!("{first} to {last}"),
+            Some(default.to_string()),
+        );
         let value = match self.fields.remove(name) {
             None => return default,
             Some(Value::Number(number)) => number.as_u64(),
@@ -325,6 +343,7 @@ impl Section {
 
     /// A TCP port or its default.
     pub fn port(&mut self, name: &str, default: u16) -> u16 {
+        self.note(name, "port", Some(default.to_string()));
         let value = self.number(name, default.into(), 0, u16::MAX.into());
         u16::try_from(value).unwrap_or(default)
     }
@@ -338,6 +357,8 @@ impl Section {
     /// A time such as `"5s"` or `"250ms"` of at most ten years, or its default; zero only if
     /// `zero_ok`.
     pub fn duration(&mut self, name: &str, default: Duration, zero_ok: bool) -> Duration {
+        let kind = if zero_ok { "time or `0s`" } else { "time" };
+        self.note(name, kind, Some(described::time(default)));
         let parsed = match self.fields.remove(name) {
             None => return default,
             Some(Value::String(text)) => humantime::parse_duration(&text).ok(),
@@ -355,6 +376,7 @@ impl Section {
 
     /// A size such as `"64MiB"` or a number of bytes, or its default.
     pub fn size(&mut self, name: &str, default: u64) -> u64 {
+        self.note(name, "size", Some(described::size(default)));
         let parsed = match self.fields.remove(name) {
             None => return default,
             Some(Value::Number(number)) => number.as_u64(),
@@ -372,6 +394,8 @@ impl Section {
 
     /// One of some words, or its default.
     pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
+        let (kind, of_default) = described::words(words, &default);
+        self.note(name, kind, of_default);
         let Some(given) = self.fields.remove(name) else {
             return default;
         };

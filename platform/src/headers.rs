@@ -4,10 +4,10 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -29,6 +29,17 @@ pub async fn secure(request: Request, next: Next) -> Response {
         response.headers_mut().entry(name).or_insert(value);
     }
     response
+}
+
+/// For how long a browser is to ask this host by https alone: a year. Subdomains are others'
+/// matter.
+const STAY_SECURED: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Marks an answer that went out under TLS, so that a browser does not ask in clear again.
+pub fn stay_secured(headers: &mut HeaderMap) {
+    headers
+        .entry(STRICT_TRANSPORT_SECURITY)
+        .or_insert(STAY_SECURED);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod bearer;
 pub mod body;
 pub mod config;
 pub mod cors;
+pub mod descriptors;
 pub mod failpoint;
 pub mod headers;
 pub mod http_error;

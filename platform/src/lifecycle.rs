@@ -88,17 +88,15 @@ impl TaskGroup {
         F::Output: Send + 'static,
     {
         let entry = Running::enter(Arc::clone(&self.running), name);
-        let task = async move {
-            let _entry = entry;
-            // What the panic leaves behind is dropped with the task; nobody sees it again.
-            match AssertUnwindSafe(future).catch_unwind().await {
-                Ok(output) => output,
-                Err(panic) => {
-                    tracing::error!(task = name, "task panicked");
-                    std::panic::resume_unwind(panic)
-                }
-            }
-        };
+        // What the panic leaves behind is dropped with the task; nobody sees it again. An async
+        // block around the future would take twice its memory.
+        let task = AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            drop(entry);
+            ended.unwrap_or_else(|panic| {
+                tracing::error!(task = name, "task panicked");
+                std::panic::resume_unwind(panic)
+            })
+        });
         self.tracker.spawn_on(task.in_current_span(), runtime)
     }
 
@@ -176,6 +174,15 @@ pub async fn terminated() -> std::io::Result<()> {
 /// When the signal cannot be handled.
 pub fn hangup() -> std::io::Result<tokio::signal::unix::Signal> {
     tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+}
+
+/// Waits for the next SIGHUP; false when there is nothing more to wait for, since the process ends.
+pub async fn hung_up(hangup: &mut tokio::signal::unix::Signal, shutdown: &Shutdown) -> bool {
+    tokio::select! {
+        biased; // A process that ends reads nothing more.
+        () = shutdown.requested() => false,
+        received = hangup.recv() => received.is_some(),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! Each module registers its own metrics; nothing here knows their names.
 
+mod memory_limit;
 mod on_scrape;
+pub mod requests;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
@@ -39,6 +41,7 @@ pub fn new_registry(service: &str) -> Registry {
     registry
         .register(Box::new(ProcessCollector::for_self()))
         .expect("a new registry holds no process figures");
+    memory_limit::register(&registry).expect("a new registry holds no limit of memory");
     registry
 }
 
@@ -77,6 +80,7 @@ mod tests {
         );
         assert!(text.contains("process_open_fds"), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
+        assert!(text.contains("process_memory_limit_bytes"), "{text}");
     }
 
     #[test]

@@ -16,9 +16,11 @@ use http::{HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::access::Identity;
 use crate::access::gate::API_KEY;
 use crate::config::Section;
 use crate::serve::PeerAddr;
+use crate::serve::places::Places;
 use crate::{Kind, http_error};
 
 /// Buckets that are remembered; clients beyond that share one.
@@ -26,6 +28,10 @@ const MAX_BUCKETS: usize = 50_000;
 
 /// How often buckets that are full again are forgotten to make room.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Credentials that are remembered, and for how long after they were accepted.
+const MAX_KNOWN: usize = 50_000;
+const KNOWN_FOR: Duration = Duration::from_mins(15);
 
 /// The bucket of all clients for which there is no room.
 const SHARED: u64 = 0;
@@ -44,11 +50,14 @@ pub struct Rate {
 pub struct Limits {
     /// Requests of an address, and of a credential.
     pub requests: Rate,
-    /// Requests of an address that are answered with 401; once they are used up it waits with all.
+    /// Requests of an address that are answered with 401; once they are used up it waits with all,
+    /// but for credentials that were accepted a while ago: behind a load balancer many have one
+    /// address.
     pub rejections: Rate,
     /// Requests of an address at the door: logins and the like, right or wrong.
     pub door: Rate,
-    /// Requests that are worked on at a time, of all clients; further ones are refused.
+    /// Requests that are worked on at a time, of all clients; further ones are refused. Of one
+    /// address half of them, so that none can keep all others out.
     pub at_a_time: usize,
 }
 
@@ -106,6 +115,8 @@ struct Inner {
     rejections: Buckets,
     door: Buckets,
     slots: Semaphore,
+    shares: Arc<Places>,
+    known: Mutex<HashMap<u64, Instant>>,
     /// Keyed at random, so that nobody can aim for another one's bucket.
     hasher: RandomState,
 }
@@ -119,8 +130,29 @@ impl Limiter {
             rejections: Buckets::new(limits.rejections),
             door: Buckets::new(limits.door),
             slots: Semaphore::new(limits.at_a_time.min(Semaphore::MAX_PERMITS)),
+            shares: Places::new(limits.at_a_time.div_ceil(2)),
+            known: Mutex::default(),
             hasher: RandomState::new(),
         }))
+    }
+
+    /// Whether a credential was accepted a while ago.
+    fn knows(&self, credential: u64) -> bool {
+        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let accepted = known.get(&credential);
+        accepted.is_some_and(|at| at.elapsed() < KNOWN_FOR)
+    }
+
+    fn note(&self, credential: u64, is_accepted: bool) {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_accepted {
+            known.remove(&credential);
+            return;
+        }
+        if known.len() >= MAX_KNOWN && !known.contains_key(&credential) {
+            known.clear();
+        }
+        known.insert(credential, Instant::now());
     }
 
     fn key(&self, of: impl Hash) -> u64 {
@@ -143,20 +175,29 @@ pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next)
     let credential = request.headers().get(AUTHORIZATION);
     let credential = credential.or_else(|| request.headers().get(API_KEY));
     let credential = credential.map(|value| limiter.key(value.as_bytes()));
+    let is_known = credential.is_some_and(|credential| limiter.knows(credential));
     let wait = rejections
         .wait(address)
+        .filter(|_| !is_known)
         .or_else(|| requests.spend(address))
         .or_else(|| requests.spend(credential?));
     if let Some(wait) = wait {
         return refused(http_error::is_grpc(request.headers()), wait);
     }
     // Held until the answer's head: how long its body takes is the client's business.
-    let Ok(_slot) = limiter.0.slots.try_acquire() else {
+    let share = limiter.0.shares.take(peer.ip());
+    let (Some(_share), Ok(_slot)) = (share, limiter.0.slots.try_acquire()) else {
         return refused(http_error::is_grpc(request.headers()), Duration::ZERO);
     };
     let response = next.run(request).await;
-    if is_rejection(&response) {
+    let is_rejected = is_rejection(&response);
+    if is_rejected {
         rejections.spend(address);
+    }
+    // Where no credential is looked at, none is accepted.
+    let is_accepted = response.extensions().get::<Identity>().is_some();
+    if let Some(credential) = credential.filter(|_| is_rejected || is_accepted) {
+        limiter.note(credential, is_accepted);
     }
     response
 }
@@ -189,8 +230,35 @@ fn is_rejection(response: &Response) -> bool {
     response.status() == StatusCode::UNAUTHORIZED || status.is_some_and(|status| status == "16")
 }
 
-/// Whoever has one IPv6 address has all of its /64.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+/// How often somebody may try in vain, told apart by whatever they are known by; clones count
+/// together.
+#[derive(Debug, Clone)]
+pub struct Tries(Arc<(Buckets, RandomState)>);
+
+impl Tries {
+    /// Nobody has tried yet.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        Self(Arc::new((Buckets::new(rate), RandomState::new())))
+    }
+
+    /// How long somebody has to wait until their next try, where they have to.
+    #[must_use]
+    pub fn wait(&self, who: impl Hash) -> Option<Duration> {
+        let (buckets, hasher) = &*self.0;
+        buckets.wait(hasher.hash_one(who))
+    }
+
+    /// Notes that somebody tried in vain.
+    pub fn failed(&self, who: impl Hash) {
+        let (buckets, hasher) = &*self.0;
+        buckets.spend(hasher.hash_one(who));
+    }
+}
+
+/// Whom an address stands for: whoever has one IPv6 address has all of its /64.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -274,13 +342,15 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
     use axum::body::Body;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
+    use axum::{Extension, Router};
+    use futures_util::FutureExt as _;
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::bearer::Claims;
 
     const RATE: Rate = Rate {
         per_second: 2,
@@ -335,9 +405,9 @@ mod tests {
                 .get(AUTHORIZATION)
                 .is_some_and(|token| token != "wrong");
             if is_known {
-                StatusCode::OK
+                Ok(Extension(Identity::of_claims(Claims::default())))
             } else {
-                StatusCode::UNAUTHORIZED
+                Err(StatusCode::UNAUTHORIZED)
             }
         };
         let limiter = Limiter::new(Limits {
@@ -369,6 +439,50 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_tries_in_vain_too_often_waits_and_nobody_else_does() {
+        let tries = Tries::new(RATE);
+        for _ in 0..3 {
+            assert_eq!(tries.wait(("10.0.0.1", "ann")), None);
+            tries.failed(("10.0.0.1", "ann"));
+        }
+        let wait = tries.wait(("10.0.0.1", "ann"));
+        assert_eq!(wait, Some(Duration::from_millis(500)));
+        assert_eq!(tries.wait(("10.0.0.1", "bob")), None);
+        assert_eq!(tries.wait(("10.0.0.2", "ann")), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(tries.wait(("10.0.0.1", "ann")), None);
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_have_all_requests_at_a_time() {
+        let limits = Limits {
+            at_a_time: 4,
+            ..Limits::NONE
+        };
+        let app = Router::new()
+            .route("/", get(std::future::pending::<StatusCode>))
+            .route("/quick", get(async || StatusCode::OK))
+            .layer(from_fn_with_state(Limiter::new(limits), limit));
+        let request = |path: &str, peer: &str| {
+            let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let peer = PeerAddr(peer.parse().unwrap());
+            request.extensions_mut().insert(peer);
+            app.clone().oneshot(request)
+        };
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut slow = Box::pin(request("/", "10.0.0.1:1"));
+            assert!((&mut slow).now_or_never().is_none());
+            held.push(slow);
+        }
+        let of = async |peer: &str| request("/quick", peer).await.unwrap().status().as_u16();
+        assert_eq!(of("10.0.0.1:9").await, 429);
+        assert_eq!(of("10.0.0.2:1").await, 200);
+        held.clear();
+        assert_eq!(of("10.0.0.1:9").await, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn wrong_credentials_are_limited_more() {
         let app = app(Rate {
             per_second: 1,
@@ -376,8 +490,12 @@ mod tests {
         });
         assert_eq!(status(&app, "10.0.0.1:1", "wrong").await.0, 401);
         assert_eq!(status(&app, "10.0.0.1:1", "right").await, (429, true));
+        assert_eq!(status(&app, "10.0.0.1:1", "wrong").await.0, 429);
         assert_eq!(status(&app, "10.0.0.2:1", "right").await.0, 200);
-        tokio::time::advance(Duration::from_secs(2)).await;
+        // Who was let in before is let in on, and nobody else of this address.
         assert_eq!(status(&app, "10.0.0.1:1", "right").await.0, 200);
+        assert_eq!(status(&app, "10.0.0.1:1", "new").await.0, 429);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(status(&app, "10.0.0.1:1", "new").await.0, 200);
     }
 }

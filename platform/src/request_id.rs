@@ -65,6 +65,7 @@ pub async fn assign(mut request: Request, next: Next) -> Response {
         method = %request.method(),
         path = request.uri().path(),
         trace_id = tracing::field::Empty,
+        actor = tracing::field::Empty,
     );
     let traced = trace::of_request(request.method(), request.uri().path(), request.headers());
     let here = traced.as_ref().map(trace::Span::here);

@@ -22,7 +22,7 @@ mod activity;
 mod answer;
 mod connection;
 mod guard;
-mod places;
+pub(crate) mod places;
 mod stall;
 
 use places::{Place, Places};

@@ -29,6 +29,25 @@ pub enum Format {
     Auto,
 }
 
+impl Format {
+    /// The words of a configuration.
+    pub const WORDS: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("json", Self::Json),
+        ("text", Self::Text),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Auto => "auto",
+        }
+    }
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -38,6 +57,18 @@ pub struct Config {
     pub format: Format,
     /// A file that they are written to beside standard output.
     pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// As a program's configuration says.
+    #[must_use]
+    pub fn new(level: &str, format: Format, file: Option<&str>) -> Self {
+        Self {
+            level: level.to_owned(),
+            format,
+            file: file.map(PathBuf::from),
+        }
+    }
 }
 
 impl Default for Config {

@@ -21,7 +21,7 @@ mod parent;
 mod sampler;
 mod serving;
 
-pub use export::{Error, Unsent, start};
+pub use export::{Error, Unsent, start_if};
 pub use parent::{Parent, commented, without_comment};
 pub use serving::{answered, of_request};
 

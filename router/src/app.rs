@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use axum::Extension;
 use platform::access::gate::Gate;
 use platform::bearer::{KeySet, Verifier};
+use platform::metrics::requests::Requests;
 use platform::probe::Readiness;
-use platform::rates::Limiter;
+use platform::rates::{Limiter, Tries};
 use platform::serve::{Limits, Listener};
 use platform::tls::{Acceptor, Alpn};
-use platform::{Shutdown, TaskGroup, telemetry};
+use platform::{Shutdown, TaskGroup, telemetry, trace};
 use tokio::net::TcpListener;
 use topology::access;
 use topology::store::etcd::EtcdStore;
@@ -35,7 +36,7 @@ use crate::moving::Moving;
 use crate::peers::Peers;
 use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
-use crate::session::{Forwarder, Front, Roll, Statements, cancel};
+use crate::session::{Forwarder, Front, Lobby, Roll, Statements, cancel};
 use crate::threads::Threads;
 use crate::twopc::TwoPhase;
 use crate::view::Keeper;
@@ -61,8 +62,12 @@ const MAX_REQUEST: Duration = Duration::from_secs(3600);
 /// # Errors
 /// What keeps it from starting.
 pub async fn run(config: Config, path: &Path) -> anyhow::Result<()> {
-    let logging = watched::log(&config.observability)?;
-    let _unsent = watched::trace(&config.observability).context("observability.enable_tracing")?;
+    let shown = &config.observability;
+    let file = shown.log_file.as_deref();
+    let log = telemetry::Config::new(&shown.log_level, shown.log_format, file);
+    let logging = telemetry::init(&log)?;
+    let _unsent = trace::start_if(shown.enable_tracing, "sharding-router", VERSION)
+        .context("observability.enable_tracing")?;
     tracing::info!(version = VERSION, config = %path.display(), "starting");
     warn_about(&config);
     let registry = platform::metrics::new_registry("router");
@@ -140,6 +145,24 @@ struct Parts {
     keepers: Keepers,
 }
 
+/// The least room for clients that are about to log in: those that are one too many are to be told.
+const MIN_LOGINS: u32 = 256;
+
+/// How many clients may be about to log in: as many as may be logged in, where the process may have
+/// so many sockets, and a quarter of those that it may have else.
+fn room_for_logins(config: &Config, descriptors: Option<u64>) -> usize {
+    let wanted = u64::from(config.pgwire.max_client_connections.max(MIN_LOGINS));
+    let room = descriptors.map_or(wanted, |most| wanted.min(most / 4));
+    if room < wanted {
+        tracing::warn!(
+            open_files = descriptors,
+            sessions = wanted,
+            "the limit of open files is low for pgwire.max_client_connections"
+        );
+    }
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
 /// What the pools of all servers share.
 fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Config {
     pool::Config {
@@ -160,7 +183,11 @@ fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Conf
 }
 
 /// What stands before the HTTP and gRPC fronts, and what keeps it up to date.
-fn doors(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<(Doors, Keepers)> {
+fn doors(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    requests: Requests,
+) -> anyhow::Result<(Doors, Keepers)> {
     let (follower, grants) = access::Follower::new(Arc::clone(store));
     let (gate, key_set) = if config.security.enable_rbac {
         let verifier = Verifier::try_new(&config.security.tokens)?;
@@ -177,6 +204,7 @@ fn doors(config: &Config, store: &Arc<dyn Store>) -> anyhow::Result<(Doors, Keep
             body_timeout: config.http.read_timeout,
             ..ingress::Limits::default()
         },
+        requests,
     };
     Ok((doors, Keepers { follower, key_set }))
 }
@@ -233,6 +261,7 @@ impl Parts {
         let address = config.pgwire.advertise_address.clone();
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
+        metrics.client_limit(config.pgwire.max_client_connections);
         let pools = pool::metrics::Metrics::register(registry)?;
         let presence = Presence::new(peers.incarnation(), barrier.clone());
         let pool = pool_config(config, files, presence);
@@ -248,7 +277,8 @@ impl Parts {
         let users = users(config)?;
         let tls = files.acceptor.clone();
         let managers = managers(config, files, Arc::clone(&store));
-        let (doors, keepers) = doors(config, &store)?;
+        let requests = Requests::register(registry, "router")?;
+        let (doors, keepers) = doors(config, &store, requests)?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
@@ -274,6 +304,8 @@ impl Parts {
             reload: Reload::new(path, config.clone(), tls.clone(), logging.clone()),
             forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),
+            lobby: Lobby::new(room_for_logins(config, platform::descriptors::raise())),
+            tries: Tries::new(config.limits.rejections),
         });
         Ok(Self {
             core,

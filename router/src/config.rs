@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use platform::Secret;
-use platform::config::{Section, Violations, with_files};
+use platform::config::{Field, Section, Violations, describe, with_files};
 use platform::cors::Origins;
 use platform::rates::{self, Rate};
+use platform::telemetry::Format;
 use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
@@ -83,6 +84,7 @@ pub struct Observability {
     pub metrics_tls: bool,
     pub enable_tracing: bool,
     pub log_level: String,
+    pub log_format: Format,
     /// A file that is logged to beside standard output.
     pub log_file: Option<String>,
     /// How long a request may take a shard without being logged.
@@ -115,6 +117,12 @@ impl Config {
         with_files(ENV_PREFIX, env, |env| {
             platform::config::parse(text, ENV_PREFIX, env, |root| Self::read(root, env))
         })
+    }
+
+    /// Every field, with its type and default.
+    #[must_use]
+    pub fn fields() -> Vec<Field> {
+        describe(|root| Self::read(root, &BTreeMap::new()))
     }
 
     fn read(root: &mut Section, env: &BTreeMap<String, String>) -> Self {
@@ -198,9 +206,13 @@ impl Observability {
         let metrics_tls = section.boolean("metrics_tls", false);
         let enable_tracing = section.boolean("enable_tracing", false);
         let mut log_level = section.text("log_level", "info");
-        if let Some(level) = env.get("LOG_LEVEL") {
+        if let Some(level) = env.get("LOG_LEVEL").filter(|level| !level.is_empty()) {
             log_level.clone_from(level);
         }
+        if let Err(error) = platform::telemetry::check_level(&log_level) {
+            section.violation("log_level", error.to_string());
+        }
+        let log_format = section.choice("log_format", &Format::WORDS, Format::default());
         let log_file = section.optional_text("log_file");
         let slow_query = section.duration("slow_query", Duration::from_secs(5), false);
         section.finish();
@@ -209,6 +221,7 @@ impl Observability {
             metrics_tls,
             enable_tracing,
             log_level,
+            log_format,
             log_file,
             slow_query,
         }

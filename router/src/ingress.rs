@@ -6,7 +6,9 @@ use std::time::Duration;
 use platform::access::gate::Gate;
 use platform::access::{Identity, Role};
 use platform::cors::Origins;
+use platform::metrics::requests::Requests;
 use platform::rates::{self, Limiter};
+use prometheus::Registry;
 
 use crate::route::Rights;
 
@@ -47,17 +49,24 @@ pub struct Doors {
     pub cors: Origins,
     /// With how much.
     pub limits: Limits,
+    /// What counts them.
+    pub requests: Requests,
 }
 
 impl Doors {
     /// Lets everybody in, as often as they like.
+    ///
+    /// # Panics
+    /// Never: its registry is its own.
     #[must_use]
     pub fn open() -> Self {
+        let requests = Requests::register(&Registry::new(), "router");
         Self {
             gate: Gate::open(),
             limiter: Limiter::new(rates::Limits::NONE),
             cors: Origins::default(),
             limits: Limits::default(),
+            requests: requests.expect("a new registry holds no such name"),
         }
     }
 }

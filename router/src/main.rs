@@ -17,13 +17,14 @@ const BAD_CONFIG: u8 = 78;
 /// `EX_USAGE` of sysexits.h.
 const BAD_USAGE: u8 = 64;
 
-const USAGE: &str = "usage: router [--config FILE] [--check | --health]
+const USAGE: &str = "usage: router [--config FILE] [--check | --health | --fields]
 
 Routes SQL to PostgreSQL shards by their shard key.
 
   --config FILE   the configuration; default: $CONFIG_PATH, or configs/router.json
   --check         say what is wrong with the configuration, and end
   --health        ask the router of this configuration, on this machine, whether it serves
+  --fields        print every field of the configuration, a line of JSON each
   --version       print the version
   --help          print this";
 
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
     let path = match words {
         [] => PathBuf::from(default()),
         ["--config", path] => PathBuf::from(path),
+        ["--fields"] => {
+            platform::config::print_fields(&Config::fields());
+            return ExitCode::SUCCESS;
+        }
         ["--version"] => {
             println!("router {}", router::app::VERSION);
             return ExitCode::SUCCESS;

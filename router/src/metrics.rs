@@ -30,6 +30,7 @@ pub struct Metrics {
     health: IntGaugeVec,
     catalog_version: IntGauge,
     clients: IntGaugeVec,
+    max_clients: IntGaugeVec,
     routes: Arc<Routes>,
     hot: Arc<Hot>,
     /// The shards that were probed last.
@@ -73,6 +74,11 @@ impl Metrics {
                 "clients that are connected",
                 "front",
             )?,
+            max_clients: gauges(
+                "router_client_connections_max",
+                "clients that may be connected",
+                "front",
+            )?,
             routes: Arc::default(),
             hot: Arc::default(),
             probed: Arc::default(),
@@ -82,6 +88,7 @@ impl Metrics {
         registry.register(Box::new(metrics.health.clone()))?;
         registry.register(Box::new(metrics.catalog_version.clone()))?;
         registry.register(Box::new(metrics.clients.clone()))?;
+        registry.register(Box::new(metrics.max_clients.clone()))?;
         for front in ["pgwire", "console"] {
             let _zero = metrics.clients.with_label_values(&[front]);
         }
@@ -122,7 +129,7 @@ impl Metrics {
 
     /// A statement goes to a shard. On the path of every query.
     pub fn routed(&self, snapshot: &Snapshot, target: Target) {
-        self.decided(Decision::of(target));
+        self.decided(Decision::Sent(route_of(target)));
         if let Target::Shard {
             token: Some(token), ..
         } = target
@@ -173,6 +180,13 @@ impl Metrics {
     pub fn epoch(&self, epoch: Epoch) {
         self.catalog_version
             .set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
+    }
+
+    /// How many clients of PostgreSQL may be connected.
+    pub fn client_limit(&self, limit: u32) {
+        self.max_clients
+            .with_label_values(&["pgwire"])
+            .set(i64::from(limit));
     }
 
     /// A client of this front.

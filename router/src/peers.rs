@@ -11,7 +11,6 @@ use std::time::Duration;
 use platform::Shutdown;
 use platform::telemetry::error_chain;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use topology::records::{self, Incarnation, RouterRecord};
 use topology::store::{Committed, Compare, Error, LeaseId, Op, Revision, Store, Txn};
 use topology::{Epoch, keys};
@@ -153,34 +152,32 @@ impl Peers {
     /// Registers, and stays registered until shutdown or until the lease is lost.
     async fn stay_known(&mut self, shutdown: &Shutdown, failing: &mut bool) -> Result<(), Error> {
         let lease = self.store.grant(LEASE_TTL).await?;
-        let mut told = self.claim(lease).await?;
+        let told = self.claim(lease).await?;
         tracing::info!(id = %self.id(), address = self.address, "known to the other routers");
         *failing = false;
-        let mut renewal = Instant::now() + RENEWAL;
-        let mut rewriting = None;
+        let store = Arc::clone(&self.store);
+        // Neither waits for the other: the managers wait for what is told, and the lease does not.
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => store.revoke(lease).await,
+            lost = self.tell(told) => Err(lost),
+            lost = renew(store.as_ref(), lease) => Err(lost),
+        }
+    }
+
+    /// Tells what is applied whenever it changes; returns once the lease is lost.
+    async fn tell(&mut self, mut told: Told) -> Error {
         loop {
-            tokio::select! {
-                biased;
-                () = shutdown.requested() => return self.store.revoke(lease).await,
-                // The managers wait for it.
-                _changed = self.applied.changed(), if rewriting.is_none() => {
-                    rewriting = Some(Instant::now());
-                }
-                () = sleep_until(rewriting), if rewriting.is_some() => {
-                    rewriting = match self.rewrite(&mut told).await {
-                        Ok(()) => None,
-                        Err(Error::LeaseExpired) => return Err(Error::LeaseExpired),
-                        // It may have been written, and is written again.
-                        Err(_) => Some(Instant::now() + REWRITING),
-                    };
-                }
-                () = tokio::time::sleep_until(renewal) => {
-                    renewal = Instant::now() + RENEWAL;
-                    // After any other error the lease may live: there is nothing better than to
-                    // try again.
-                    if let Err(Error::LeaseExpired) = self.store.keep_alive(lease).await {
-                        return Err(Error::LeaseExpired);
-                    }
+            if self.applied.changed().await.is_err() {
+                // Nothing is applied any more: the router shuts down.
+                std::future::pending::<()>().await;
+            }
+            loop {
+                match self.rewrite(&mut told).await {
+                    Ok(()) => break,
+                    Err(Error::LeaseExpired) => return Error::LeaseExpired,
+                    // It may have been written, and is written again.
+                    Err(_) => tokio::time::sleep(REWRITING).await,
                 }
             }
         }
@@ -245,9 +242,14 @@ impl Peers {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    if let Some(at) = at {
-        tokio::time::sleep_until(at).await;
+/// Keeps a lease alive; returns once it is lost.
+async fn renew(store: &dyn Store, lease: LeaseId) -> Error {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        // After any other error the lease may live: there is nothing better than to try again.
+        if let Err(Error::LeaseExpired) = store.keep_alive(lease).await {
+            return Error::LeaseExpired;
+        }
     }
 }
 
@@ -262,6 +264,7 @@ async fn pause(shutdown: &Shutdown) {
 mod tests {
     use super::*;
     use platform::TaskGroup;
+    use tokio::time::Instant;
     use topology::store::MemoryStore;
 
     #[test]

@@ -36,14 +36,14 @@ mod value;
 mod varying;
 
 pub use class::{Class, CopyStatement, CursorUse, Setting};
-pub use cursor::{Declared, Fetched, declared, fetched};
+pub use cursor::{Declared, Fetched, Skip, declared, fetched};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
 pub use functions::{Reach, UnsafeCall, is_aggregate};
 pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
-pub use prepare::{SqlExecute, SqlPrepare, executed_name, prepared_body};
+pub use prepare::{SqlExecute, SqlPrepare, before_execute, executed_name, prepared_body};
 pub use rows::{parameters_in, returns_rows, with_condition, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
@@ -73,6 +73,14 @@ pub struct Statement {
     pub functions: Vec<UnsafeCall>,
     /// What its comments say about where it runs.
     pub hints: Hints,
+}
+
+impl Statement {
+    /// Its own text, of the query string that it was found in.
+    #[must_use]
+    pub fn text<'s>(&self, sql: &'s str) -> &'s str {
+        sql.get(self.location.clone()).unwrap_or(sql)
+    }
 }
 
 /// Analyses a query string of at most [`MAX_STATEMENT_BYTES`].

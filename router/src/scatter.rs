@@ -1,6 +1,7 @@
 //! Queries over the rows of several shards: planned, asked of each shard, and put together.
 
 pub mod exec;
+pub mod explained;
 pub mod order;
 pub mod own;
 pub mod plan;

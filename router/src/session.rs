@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use platform::rates::Tries;
 use platform::{Shutdown, trace};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::frontend::tag;
@@ -35,6 +36,7 @@ mod cursors;
 mod effects;
 mod encryption;
 mod expect;
+mod explaining;
 mod extended;
 mod form;
 mod forward;
@@ -43,6 +45,7 @@ mod greeting;
 mod hints;
 mod hold;
 mod housekeeping;
+mod lobby;
 mod local;
 mod login;
 mod naming;
@@ -54,6 +57,7 @@ mod release;
 mod replica;
 mod roll;
 mod scatter;
+mod script;
 mod several;
 mod shape;
 mod sharding;
@@ -63,6 +67,7 @@ mod traced;
 mod waiting;
 
 pub use forward::Forwarder;
+pub use lobby::{Lobby, Visit};
 pub use login::{Admitted, LoginError, log_in};
 pub use operator::Operator;
 pub use prepared::Statements;
@@ -108,6 +113,10 @@ pub struct Front {
     pub forwarder: Forwarder,
     /// One for each session that may be.
     pub slots: Arc<Semaphore>,
+    /// Who has not logged in yet.
+    pub lobby: Lobby,
+    /// Logins that failed, by address and user.
+    pub tries: Tries,
 }
 
 impl Front {
@@ -145,8 +154,10 @@ pub struct Session {
     /// By which topology the statement was routed that was refused last.
     routed: topology::Epoch,
     batch: Batch,
+    /// Whether a statement is run that stands in a query string with others.
+    scripted: bool,
     /// The trace of the batch, where it is traced.
-    trace: Option<trace::Span>,
+    trace: Option<Box<trace::Span>>,
     /// How long the present request has taken shards, at most.
     took: Duration,
     /// What a batch sent to a shard last.

@@ -40,7 +40,7 @@ pub struct Global {
     /// The context that says what flags and environment do not [default: the one in force]
     #[arg(long, global = true, env = "SHARDCTL_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
-    /// Metrics ports of routers and managers, for `doctor` and `top` [default: 9090 and 9091 where they are]
+    /// Metrics ports of routers and managers, for `doctor` and `top`; under TLS with --ca [default: 9090 and 9091 where they are]
     #[arg(
         long,
         global = true,

@@ -4,6 +4,7 @@
 use std::error::Error as _;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::manager::v1::audit_service_client::AuditServiceClient;
@@ -22,6 +23,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::args::Global;
 use crate::error::Error;
+use crate::renewal::Renewal;
 use crate::token;
 
 /// Connecting takes a fraction of this where a manager runs; a longer wait only delays the next.
@@ -35,6 +37,8 @@ const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub struct Managers {
     managers: Vec<Manager>,
     bearer: Bearer,
+    /// Keeps a token in force, in place of `bearer`.
+    renewal: Option<Arc<Renewal>>,
     timeout: Duration,
 }
 
@@ -96,6 +100,20 @@ pub struct Services {
 #[derive(Debug, Clone)]
 pub struct Bearer {
     header: Option<MetadataValue<Ascii>>,
+}
+
+impl Bearer {
+    /// Shows nothing.
+    pub(crate) fn nobody() -> Self {
+        Self { header: None }
+    }
+
+    fn of(token: &str) -> Result<Self, Error> {
+        let header = format!("Bearer {}", token.trim()).parse();
+        Ok(Self {
+            header: Some(header.map_err(|_| Error::BadToken)?),
+        })
+    }
 }
 
 impl Interceptor for Bearer {
@@ -165,13 +183,32 @@ impl Managers {
             Some(token) => Some(token),
             None => kept()?.filter(|token| !token.is_empty()),
         };
-        let header = token.map(|token| format!("Bearer {}", token.trim()).parse());
-        let header = header.transpose().map_err(|_| Error::BadToken)?;
+        let bearer = token.map_or_else(|| Ok(Bearer::nobody()), |token| Bearer::of(&token))?;
         Ok(Self {
             managers,
-            bearer: Bearer { header },
+            bearer,
+            renewal: None,
             timeout,
         })
+    }
+
+    /// The same, with a token that is kept in force.
+    #[must_use]
+    pub fn renewing(self, renewal: Option<Renewal>) -> Self {
+        Self {
+            renewal: renewal.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// The same, asked by nobody in particular: for who is about to prove who they are.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        Self {
+            bearer: Bearer::nobody(),
+            renewal: None,
+            ..self.clone()
+        }
     }
 
     /// Each manager alone.
@@ -191,15 +228,33 @@ impl Managers {
     /// it said that it is unavailable, or the request changes nothing.
     ///
     /// # Errors
-    /// The manager's refusal, or that none could be asked.
+    /// The manager's refusal, that none could be asked, or that the token could not be renewed.
     pub async fn ask<T, F, Fut>(&self, ask: &Ask, send: F) -> Result<T, Error>
+    where
+        F: Fn(Services) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let bearer = match &self.renewal {
+            Some(renewal) => Bearer::of(&renewal.token(self).await?)?,
+            None => self.bearer.clone(),
+        };
+        self.ask_as(&bearer, ask, send).await
+    }
+
+    /// The same with this token.
+    pub(crate) async fn ask_as<T, F, Fut>(
+        &self,
+        bearer: &Bearer,
+        ask: &Ask,
+        send: F,
+    ) -> Result<T, Error>
     where
         F: Fn(Services) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let mut tried = Vec::new();
         for manager in &self.managers {
-            let reason = match self.attempt(manager, &send).await {
+            let reason = match self.attempt(manager, bearer, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(Lost::NotSent(reason)) => reason,
                 Err(Lost::MaybeSent(reason)) if ask.changes => {
@@ -216,7 +271,12 @@ impl Managers {
         Err(Error::Unavailable { tried })
     }
 
-    async fn attempt<T, F, Fut>(&self, manager: &Manager, send: &F) -> Result<T, Lost>
+    async fn attempt<T, F, Fut>(
+        &self,
+        manager: &Manager,
+        bearer: &Bearer,
+        send: &F,
+    ) -> Result<T, Lost>
     where
         F: Fn(Services) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -227,7 +287,7 @@ impl Managers {
             Ok(Err(error)) => return Err(Lost::NotSent(root_cause(&error))),
             Err(_) => return Err(Lost::NotSent(no_answer(self.timeout))),
         };
-        let sending = send(Services::new(&channel, &self.bearer));
+        let sending = send(Services::new(&channel, bearer));
         match tokio::time::timeout(self.timeout, sending).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             // tonic makes a status of its own when the connection breaks, and gives it a source.
@@ -318,6 +378,7 @@ fn refused(ask: &Ask, status: &Status) -> Error {
             message,
             code,
             see: ask.see,
+            meant: None,
         },
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{Global, Output};
 use crate::error::Error;
 use crate::near;
+use crate::renewal::Tokens;
 
 /// Where the managers are when nothing says it.
 const DEFAULT_MANAGER: &str = "http://127.0.0.1:50052";
@@ -51,6 +52,12 @@ pub struct Context {
     /// What `login` kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// What gives the next token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// When the token ends, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ends_at: Option<u64>,
 }
 
 /// The file.
@@ -103,7 +110,8 @@ impl Contexts {
             .read_to_string(&mut text)
             .map_err(bad(path))?;
         let read: Self = serde_json::from_str(&text).map_err(bad(path))?;
-        let holds_token = read.contexts.values().any(|it| it.token.is_some());
+        let mut contexts = read.contexts.values();
+        let holds_token = contexts.any(|it| it.token.is_some() || it.refresh_token.is_some());
         if holds_token && mode & 0o077 != 0 {
             return Err(bad(path)("it holds tokens, and others can read it"));
         }
@@ -158,6 +166,8 @@ pub struct Place {
     pub path: PathBuf,
     /// The context's name.
     pub name: String,
+    /// The tokens that it keeps, where nothing else says which token to send.
+    pub tokens: Option<Tokens>,
 }
 
 /// Fills in what neither a flag nor the environment says: from the context, then with what holds
@@ -171,13 +181,21 @@ pub fn settle(global: &mut Global) -> Result<Option<Place>, Error> {
     let all = all.unwrap_or_default();
     let named = global.context.clone().filter(|name| !name.is_empty());
     let name = named.or_else(|| all.current.clone());
+    let is_given = global.token.is_some() || global.token_file.is_some();
+    let mut tokens = None;
     if let Some(name) = &name {
-        fill(global, all.find(name)?)?;
+        let context = all.find(name)?;
+        fill(global, context)?;
+        if !is_given && context.token_file.is_none() {
+            tokens = Tokens::of(context);
+        }
     }
     if global.manager.is_empty() {
         global.manager.push(DEFAULT_MANAGER.to_owned());
     }
-    Ok(path.zip(name).map(|(path, name)| Place { path, name }))
+    Ok(path
+        .zip(name)
+        .map(|(path, name)| Place { path, name, tokens }))
 }
 
 fn fill(global: &mut Global, context: &Context) -> Result<(), Error> {
@@ -229,19 +247,23 @@ impl From<&Global> for Context {
             key: global.key.clone(),
             token_file: global.token_file.clone(),
             token: None,
+            refresh_token: None,
+            token_ends_at: None,
         }
     }
 }
 
-/// Keeps a token in a context, or forgets it.
+/// Keeps tokens in a context, or forgets them.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn keep_token(place: &Place, token: Option<String>) -> Result<(), Error> {
+pub fn keep_tokens(place: &Place, tokens: Option<&Tokens>) -> Result<(), Error> {
     let mut all = Contexts::load(&place.path)?;
     let unknown = all.unknown(&place.name);
     let context = all.contexts.get_mut(&place.name).ok_or(unknown)?;
-    context.token = token;
+    context.token = tokens.map(|tokens| tokens.access.clone());
+    context.refresh_token = tokens.map(|tokens| tokens.refresh.clone());
+    context.token_ends_at = tokens.map(|tokens| tokens.ends_at);
     all.save(&place.path)
 }
 

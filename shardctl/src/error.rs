@@ -77,6 +77,8 @@ pub enum Error {
         code: Code,
         /// The command that shows the present state.
         see: &'static str,
+        /// The name that is spelt nearly as one that was given.
+        meant: Option<String>,
     },
     /// The manager's answer lacks what it must hold.
     #[error("the manager's answer to {action} holds no {missing}")]
@@ -206,6 +208,9 @@ impl Error {
             )),
             Self::NoHome => Some("name a file with SHARDCTL_CONFIG".to_owned()),
             Self::NoContext {
+                meant: Some(meant), ..
+            }
+            | Self::Refused {
                 meant: Some(meant), ..
             } => Some(format!("did you mean {meant}?")),
             Self::NoContext { meant: None, .. } | Self::NoCurrentContext => {

@@ -13,10 +13,13 @@ pub mod error;
 pub mod grid;
 pub mod metrics;
 pub mod password;
+pub mod renewal;
 pub mod report;
 pub mod run;
+pub mod scrape;
 pub mod token;
 pub mod top;
 
 mod help;
+mod names;
 mod near;

@@ -1,17 +1,6 @@
-//! Reads `/metrics` of routers and managers: a plain HTTP request, and Prometheus's text form.
+//! Pure: what routers and managers say at `/metrics`, in Prometheus's text form.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-/// A program with 1,000 shards shows less.
-const MAX_BYTES: u64 = 32 << 20;
-
-/// A program that runs answers in milliseconds.
-pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// One value.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,35 +101,6 @@ fn labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
         labels.insert(name.to_owned(), value);
         rest = characters.as_str();
     }
-}
-
-/// Asks a program for its metrics.
-///
-/// # Errors
-/// Why they cannot be read, in words.
-pub async fn read(address: &str) -> Result<Samples, String> {
-    let asked = timeout(LIMIT, ask(address)).await;
-    let late = |_| format!("no answer within {}", humantime::format_duration(LIMIT));
-    let text = asked.map_err(late)?.map_err(|error| error.to_string())?;
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.lines().next().unwrap_or_default();
-    if !status.contains(" 200") {
-        return Err(match status {
-            "" => "it does not speak HTTP; metrics under TLS are not read".to_owned(),
-            status => format!("it answers {status}"),
-        });
-    }
-    Ok(Samples::parse(body))
-}
-
-/// By HTTP/1.0, so that the answer is not in chunks.
-async fn ask(address: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = Vec::new();
-    stream.take(MAX_BYTES).read_to_end(&mut bytes).await?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

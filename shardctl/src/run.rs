@@ -14,7 +14,10 @@ use crate::args::{
 use crate::client::{Ask, Managers};
 use crate::context::{Place, settle};
 use crate::error::Error;
+use crate::names::Names;
+use crate::renewal::Renewal;
 use crate::report::{self, Report};
+use crate::scrape::Scraper;
 
 mod access;
 mod audit;
@@ -24,6 +27,7 @@ mod doctor;
 mod pages;
 mod reshard;
 mod schema;
+mod suggest;
 mod top;
 mod users;
 
@@ -69,13 +73,30 @@ async fn asked(command: Command, mut global: Global) -> Result<Outcome, Error> {
     if let Command::Version { client: true } = command {
         return Ok(done(&version_of(Vec::new()), output));
     }
+    let renewal = context.as_ref().and_then(|place| {
+        let tokens = place.tokens.clone()?;
+        Some(Renewal::new(place.clone(), tokens))
+    });
     let session = Session {
-        managers: Managers::try_new(&global, default)?,
+        managers: Managers::try_new(&global, default)?.renewing(renewal),
         output,
+        scraper: Scraper::try_new(&global)?,
         metrics: global.metrics.clone(),
         token_file: global.token_file.clone(),
         context,
     };
+    let names = Names::of(&command);
+    match carried_out(&session, command, &global).await {
+        Err(error) => Err(session.suggest(error, &names).await),
+        done => done,
+    }
+}
+
+async fn carried_out(
+    session: &Session,
+    command: Command,
+    global: &Global,
+) -> Result<Outcome, Error> {
     match command {
         Command::Setup(login) => session.setup(login).await,
         Command::Login(login) => session.login(login).await,
@@ -86,7 +107,7 @@ async fn asked(command: Command, mut global: Global) -> Result<Outcome, Error> {
         Command::Status => session.status().await,
         Command::Doctor(place) => session.doctor(place).await,
         Command::Top(flags) => session.top(flags).await,
-        Command::Context(command) => context::run(command, &global),
+        Command::Context(command) => context::run(command, global),
         Command::Completion { shell } => Ok(pages::completion(shell)),
         Command::Man { to } => pages::man(&to),
         Command::Shards(command) => session.shards(command).await,
@@ -157,6 +178,8 @@ struct Session {
     output: Output,
     /// Where the token is kept.
     token_file: Option<PathBuf>,
+    /// Reads metrics.
+    scraper: Scraper,
     /// Metrics ports that were named.
     metrics: Vec<String>,
     /// The context in force, which keeps the token where no file does.

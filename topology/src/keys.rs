@@ -65,6 +65,8 @@ pub const JOBS: &str = "/sharding/v1/reshard/jobs/";
 pub const LEGS: &str = "/sharding/v1/reshard/legs/";
 /// Prefix of how far jobs are, rewritten while they run.
 pub const PROGRESS: &str = "/sharding/v1/reshard/progress/";
+/// Prefix of the copies that run, for managers that keep their snapshots.
+pub const COPIES: &str = "/sharding/v1/reshard/copies/";
 /// Prefix of resharding plans that can be run by their id, each under a lease.
 pub const PLANS: &str = "/sharding/v1/reshard/plans/";
 
@@ -194,6 +196,12 @@ pub fn leg(job: &str, number: u16) -> String {
 #[must_use]
 pub fn progress(job: &str) -> String {
     format!("{PROGRESS}{}", escape(job))
+}
+
+/// The copy of a leg, by its tag.
+#[must_use]
+pub fn copy(tag: &str) -> String {
+    format!("{COPIES}{}", escape(tag))
 }
 
 /// The record of a resharding plan.

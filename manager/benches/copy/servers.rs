@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use manager::reshard::copy::{Order, Target, copy_leg};
+use manager::reshard::copy::{Attempt, Order, Target, copy_leg};
 use manager::reshard::flow::{Bounds, MovedTable, Ranges};
 use manager::reshard::guard::install::{Initial, install, uninstall};
 use manager::reshard::guard::{Guarded, Patience, term};
@@ -198,6 +198,7 @@ impl Servers {
             }],
             tables: vec![table.moved()],
             workers,
+            attempt: Attempt::begin(),
         };
         let copied = copy_leg(order, &self.tasks, Arc::default(), Arc::default());
         copied.await.unwrap().rows

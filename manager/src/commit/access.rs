@@ -11,7 +11,7 @@ use topology::records::decode;
 use topology::store::{Compare, Op, Revision, Txn};
 use topology::{Term, keys};
 
-use super::{Attempt, Draft, Error, Writer, blank_entry, change_of};
+use super::{Attempt, Draft, Error, Writer, blank_entry, change_of, leads};
 use crate::audit::{self, Author, Position};
 use crate::control::access::{self, Command, State, Write};
 
@@ -71,10 +71,7 @@ impl Writer {
             changes,
             ..blank_entry((term, &request.author), (epoch, position), now)
         };
-        let mut compares = vec![
-            Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
-            position.unchanged(),
-        ];
+        let mut compares = vec![leads(term), position.unchanged()];
         let absent = change.absent.into_iter();
         compares.extend(absent.map(|key| Compare::CreateRevision(key, Revision(0))));
         ops.extend(position.added(&entry));

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 use topology::records::encode;
-use topology::store::{Compare, Op, Revision, Txn};
+use topology::store::{Compare, Op, Txn};
 use topology::{Term, keys};
 
-use super::{Attempt, Draft, Error, Known, Writer, blank_entry};
+use super::{Attempt, Draft, Error, Known, Writer, blank_entry, leads};
 use crate::audit::{self, Author, Position, Retention, Verdict, chain};
 
 /// Who cuts the log off, as its entries name it.
@@ -108,8 +108,4 @@ impl Writer {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.take()
     }
-}
-
-fn leads(term: Term) -> Compare {
-    Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0))
 }

@@ -7,7 +7,7 @@ use topology::records::{User, decode};
 use topology::store::{Compare, Revision, Txn};
 use topology::{Term, keys};
 
-use super::{Attempt, Draft, Error, Writer, blank_entry, change_of};
+use super::{Attempt, Draft, Error, Writer, blank_entry, change_of, leads};
 use crate::audit::{self, Author, Position};
 use crate::control::user::{self, Action, Command};
 
@@ -56,7 +56,7 @@ impl Writer {
             ..blank_entry((term, &request.author), (epoch, position), now)
         };
         let compares = vec![
-            Compare::CreateRevision(keys::LEADER.to_owned(), Revision(term.0)),
+            leads(term),
             Compare::ModRevision(key, seen),
             position.unchanged(),
         ];

@@ -67,7 +67,8 @@ impl ReshardService for Api {
         &self,
         request: Request<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let jobs = self.0.watch_job(&request.get_ref().id).await?;
+        let (caller, message) = caller_of(request);
+        let jobs = self.0.watch_job(&caller, &message.id).await?;
         let answer = |job: Result<v1::Job, Error>| {
             let job = Some(job?);
             Ok(v1::WatchJobResponse { job })

@@ -3,8 +3,8 @@
 //! which also writes down that it is in. Rows pass through as the server wrote them: only their key
 //! is read.
 //!
-//! The snapshot dies with the connection that exported it, so a copy that ends early starts over,
-//! after its rows were removed.
+//! The snapshot dies with the last session that has it. As long as a manager has one (`keeper`), a
+//! copy that ended early goes on where it was; otherwise it starts over, after its rows were removed.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -26,7 +26,9 @@ use super::progress::Progress;
 use super::session::Class;
 use crate::shards::Config;
 
+mod book;
 pub mod governor;
+pub mod keeper;
 mod lane;
 pub(super) mod part;
 mod pump;
@@ -125,6 +127,28 @@ pub struct Order {
     pub tables: Vec<MovedTable>,
     /// How many ranges are copied at a time.
     pub workers: NonZeroUsize,
+    /// Which copy it is.
+    pub attempt: Attempt,
+}
+
+/// One copy from one snapshot, whoever does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Tells its entries in the mirrors' books from those of others.
+    pub id: String,
+    /// Whether it was begun before, and what the mirrors have of it counts.
+    pub is_resumed: bool,
+}
+
+impl Attempt {
+    /// A copy that nobody has begun.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            id: uuid::Uuid::now_v7().simple().to_string(),
+            is_resumed: false,
+        }
+    }
 }
 
 impl Order {
@@ -150,6 +174,8 @@ pub struct Copied {
     pub bytes: u64,
     /// In how many ranges.
     pub ranges: usize,
+    /// Rows that the mirrors had before.
+    pub kept: u64,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -157,8 +183,6 @@ pub struct Copied {
 /// What the workers share.
 struct Shared {
     order: Order,
-    /// Tells this copy's entries in the mirrors' books from those of an earlier one.
-    attempt: String,
     parts: Vec<Part>,
     ranges: Vec<Range>,
     next: AtomicUsize,
@@ -174,7 +198,8 @@ impl Shared {
     }
 }
 
-/// Copies; the rows must not be on the mirrors. Dropping the future closes all connections.
+/// Copies; of the rows, those may be on the mirrors that their books have of this copy. Dropping
+/// the future closes all connections.
 ///
 /// # Errors
 /// [`Error`] says where and why.
@@ -189,23 +214,25 @@ pub async fn copy_leg(
     let mut keeper = order.view().open("copy-keeper").await?;
     part::lock(&mut keeper, &order.tables).await?;
     let parts = part::all(&mut keeper, &order.tables).await?;
-    let ranges = part::ranges(&parts, order.workers);
+    let mut books = Vec::with_capacity(order.targets.len());
+    for target in &order.targets {
+        books.push(book::open(&order, target).await?);
+    }
+    let left = book::left(&parts, order.workers, &books);
+    progress.rows_copied.set(left.rows);
+    progress.bytes_copied.set(left.bytes);
     progress
         .rows_total
         .set(part::rows_expected(&parts, &order.targets));
     progress
         .blocks_total
         .set(parts.iter().map(|part| part.blocks).sum());
-    progress.blocks_copied.set(0);
-    for target in &order.targets {
-        open_book(&order, &target.shard).await?;
-    }
-    let count = order.workers.get().min(ranges.len());
+    progress.blocks_copied.set(left.blocks);
+    let count = order.workers.get().min(left.ranges.len());
     let shared = Arc::new(Shared {
         order,
-        attempt: uuid::Uuid::now_v7().simple().to_string(),
         parts,
-        ranges,
+        ranges: left.ranges,
         next: AtomicUsize::new(0),
         progress,
         throttle,
@@ -218,6 +245,7 @@ pub async fn copy_leg(
         rows: 0,
         bytes: 0,
         ranges: shared.ranges.len(),
+        kept: left.rows,
         elapsed: Duration::ZERO,
     };
     while let Some(done) = workers.next().await {
@@ -230,21 +258,6 @@ pub async fn copy_leg(
     keeper.query("keep the tables locked", "SELECT 1").await?;
     total.elapsed = start.elapsed();
     Ok(total)
-}
-
-/// Makes ready the table in which a mirror writes down what is in.
-async fn open_book(order: &Order, shard: &Shard) -> Result<(), link::Error> {
-    let sql = format!(
-        "BEGIN; SELECT vg.enter({}); \
-         CREATE TABLE IF NOT EXISTS vg.copy_progress (tag text, attempt text, relation text, \
-         range int, rows bigint NOT NULL, PRIMARY KEY (tag, attempt, relation, range)); \
-         DELETE FROM vg.copy_progress WHERE tag = '{}'; COMMIT",
-        order.term,
-        order.leg.tag()
-    );
-    let mut link = lane::writer(order, shard).await?;
-    link.query("open the book of the copy", &sql).await?;
-    Ok(())
 }
 
 /// A task that ends with its handle.

@@ -15,6 +15,7 @@ use topology::store::{Revision, Store};
 
 use self::hands::Hands;
 use super::copy::governor::Limits;
+use super::copy::keeper::Keepers;
 use super::ids::{JobId, LegId};
 use super::leg::Leg;
 use super::machine::{Event, Goal, Machine, Phase, Step};
@@ -31,6 +32,7 @@ mod ending;
 mod hands;
 mod prepare;
 mod record;
+mod resume;
 mod streams;
 mod verify;
 mod wal;
@@ -54,6 +56,8 @@ pub struct Context {
     pub settings: Settings,
     /// What is told of it in numbers.
     pub metrics: Metrics,
+    /// The snapshots of copies that this manager keeps.
+    pub keepers: Keepers,
 }
 
 /// What is not for each job to say.

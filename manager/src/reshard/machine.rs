@@ -153,7 +153,7 @@ pub enum Step {
     Preflight,
     /// Makes the mirror's tables, the guards and the publications.
     Prepare,
-    /// Drops the stream and removes the moving rows from the mirror.
+    /// Drops the stream and removes the moving rows from the mirror, unless the copy can go on.
     Discard,
     /// Copies the rows of one snapshot, from which a stream can go on.
     Copy,

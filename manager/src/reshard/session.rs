@@ -233,6 +233,15 @@ impl Sessions {
         let prefix = application_name(leg, "");
         end(&session, "starts_with(application_name, $1)", &prefix).await
     }
+
+    /// Ends all sessions that keep a leg's snapshot on a shard, whichever manager they are of.
+    ///
+    /// # Errors
+    /// When the shard cannot be asked, or backends do not end.
+    pub async fn end_keepers(&self, shard: &Shard, leg: &LegId) -> Result<u64, Error> {
+        let session = self.open(shard, leg, "end-keepers").await?;
+        end(&session, "application_name = $1", &keeper_name(leg)).await
+    }
 }
 
 /// Ends the other sessions that a condition on their name holds for, and waits until they are
@@ -267,6 +276,13 @@ async fn end(session: &Session, condition: &str, name: &str) -> Result<u64, Erro
 #[must_use]
 pub fn application_name(leg: &LegId, purpose: &str) -> String {
     format!("sharding-reshard/{}/{purpose}", leg.tag())
+}
+
+/// The name of a session that keeps a leg's snapshot: it outlives its leader, other than those that
+/// are named by [`application_name`].
+#[must_use]
+pub fn keeper_name(leg: &LegId) -> String {
+    format!("sharding-keep/{}", leg.tag())
 }
 
 /// The settings as the `options` of a start-up message.

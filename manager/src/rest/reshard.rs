@@ -125,12 +125,13 @@ pub(super) async fn ask(
     Ok(Json(job.message.into()))
 }
 
-/// The job as server-sent events, from now until it is over.
+/// The job as server-sent events, from now until it is over or its reader may not see it any more.
 pub(super) async fn events(
     State(service): State<Service>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
-    let jobs = service.watch_job(&id).await?;
+    let jobs = service.watch_job(&caller, &id).await?;
     let events = jobs.map(|job| {
         let event = match job {
             Ok(job) => Event::default().event("job").json_data(Job::from(job)),

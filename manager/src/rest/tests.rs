@@ -111,8 +111,8 @@ async fn start(stands: bool, gate: Gate) -> Manager {
     });
     let metrics = Metrics::try_new().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let grpc = crate::grpc::router(service.clone(), metrics.clone(), health).unwrap();
-    let app = super::router(service, metrics);
+    let grpc = crate::grpc::router(service.clone(), &metrics, health).unwrap();
+    let app = super::router(service, &metrics);
     Manager {
         store,
         app,

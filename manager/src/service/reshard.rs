@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
+use platform::access::Identity;
 use proto::manager::v1;
 use proto::manager::v1::plan_request::Operation;
 use proto::manager::v1::reshard_service_client::ReshardServiceClient;
@@ -201,12 +202,14 @@ impl Service {
         })
     }
 
-    /// The job as it is, and again whenever it changed, until it is over or this manager stops.
+    /// The job as it is, and again whenever it changed, until it is over, the caller's credential
+    /// has ended or this manager stops. An error is the last that is shown.
     ///
     /// # Errors
     /// When there is none of this id, or it cannot be read.
     pub async fn watch_job(
         &self,
+        caller: &Caller,
         id: &str,
     ) -> Result<impl Stream<Item = Result<v1::Job, Error>> + Send + use<>, Error> {
         let id = job_id(id)?;
@@ -214,9 +217,11 @@ impl Service {
         let shown = Ok(describe::job(&first));
         let watched = Watched {
             service: self.clone(),
+            reader: caller.identity.clone(),
             last: first,
         };
-        let rest = stream::unfold(watched, Watched::next);
+        let next = |watched: Option<Watched>| async { watched?.next().await };
+        let rest = stream::unfold(Some(watched), next);
         Ok(stream::once(async { shown }).chain(rest))
     }
 }
@@ -224,27 +229,34 @@ impl Service {
 /// A job that is watched, as it was shown last.
 struct Watched {
     service: Service,
+    /// Who reads; none where everybody may.
+    reader: Option<Identity>,
     last: JobView,
 }
 
 impl Watched {
     /// The next change. What cannot be read at the moment is asked for again: whoever watches a
     /// job means to see its end.
-    async fn next(mut self) -> Option<(Result<v1::Job, Error>, Self)> {
+    async fn next(mut self) -> Option<(Result<v1::Job, Error>, Option<Self>)> {
         while !self.last.is_over() {
             tokio::select! {
                 biased; // A process that ends keeps nobody waiting.
                 () = self.service.0.stopping.requested() => return None,
                 () = tokio::time::sleep(WATCH_INTERVAL) => {}
             }
+            if let Some(reader) = &self.reader
+                && let Err(rejected) = self.service.0.auth.gate.recheck(reader)
+            {
+                return Some((Err(rejected.into()), None));
+            }
             match self.service.0.jobs.find(&self.last.id).await {
                 Ok(job) if job != self.last => {
                     let shown = describe::job(&job);
                     self.last = job;
-                    return Some((Ok(shown), self));
+                    return Some((Ok(shown), Some(self)));
                 }
                 Ok(_) | Err(api::Error::Store(_) | api::Error::Unavailable { .. }) => {}
-                Err(error) => return Some((Err(error.into()), self)),
+                Err(error) => return Some((Err(error.into()), None)),
             }
         }
         None

@@ -8,15 +8,19 @@
     reason = "a test that finds no trace ends, and what was explored is worth being told"
 )]
 
+mod copying;
 mod fate;
 mod system;
 
+use copying::{Copying, Safeguard};
 use fate::Fate;
 use stateright::{Checker, Model};
 use system::{Action, Protection, World};
 
 /// Histories of a simulation.
 const SEEDS: u64 = 100;
+
+const ONCE: &str = "the mirror has each row once, as its owner has it";
 
 const LOST: &str = "the owner has every acknowledged write";
 
@@ -123,4 +127,30 @@ fn with_the_position_read_before_the_fence_a_write_is_lost() {
 #[test]
 fn with_guards_dropped_before_the_routers_know_a_write_is_lost() {
     loses_a_write_without(Protection::Horizon);
+}
+
+fn copying(without: Option<Safeguard>) -> Copying {
+    Copying { without, writes: 2 }
+}
+
+#[test]
+fn a_copy_that_outlives_its_leaders_has_each_row_once() {
+    let checker = copying(None).checker().spawn_bfs().join();
+    println!("{} distinct states", checker.unique_state_count());
+    checker.assert_properties();
+}
+
+#[test]
+fn a_copy_without_one_of_its_safeguards_is_wrong() {
+    for without in [
+        Safeguard::Book,
+        Safeguard::Term,
+        Safeguard::Snapshot,
+        Safeguard::Discard,
+    ] {
+        let checker = copying(Some(without)).checker().spawn_bfs().join();
+        let trace = checker.discovery(ONCE);
+        let trace = trace.unwrap_or_else(|| panic!("without {without:?} every row was there"));
+        println!("without {without:?}: {:?}", trace.into_actions());
+    }
 }

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manager::reshard::copy::{Copied, Error, Order, Rates, Target, Throttle, copy_leg};
+use manager::reshard::copy::keeper::Keeper;
+use manager::reshard::copy::{Attempt, Copied, Error, Order, Rates, Target, Throttle, copy_leg};
 use manager::reshard::flow::MovedTable;
 use manager::reshard::progress::Progress;
 use manager::reshard::session::Class;
@@ -63,6 +64,7 @@ impl Shards {
             ],
             tables: tables.to_vec(),
             workers: NonZeroUsize::new(3).unwrap(),
+            attempt: Attempt::begin(),
         }
     }
 
@@ -191,7 +193,7 @@ async fn a_copy_in_many_ranges_has_every_row_of_the_snapshot_once() {
         let fields: Vec<&str> = found.trim().split('|').collect();
         assert_eq!((fields[0], fields[2]), (fields[1], "t"));
         count.insert(name, fields[0].parse::<u64>().unwrap());
-        let sql = "SELECT sum(rows) FROM vg.copy_progress";
+        let sql = "SELECT sum(rows) FROM vg.copied";
         assert_eq!(mirror.psql(sql).await.trim(), fields[0]);
     }
     assert_eq!(count.values().sum::<u64>(), copied.rows);
@@ -228,6 +230,94 @@ async fn ranges_whose_connections_break_are_tried_again_and_stored_once() {
         .check("SELECT id FROM big ORDER BY id", KeyType::Bigint)
         .await;
     assert!(moved > 30_000);
+}
+
+#[tokio::test]
+async fn a_copy_that_was_broken_off_goes_on_in_the_snapshot_that_somebody_keeps() {
+    // Without a unique key nothing but the books tells that a row is there already.
+    let shards = Shards::start("CREATE TABLE big (id bigint NOT NULL, pad text)").await;
+    let sql = "INSERT INTO big SELECT i, repeat('x', 900) FROM generate_series(1, 80000) i";
+    shards.owner.psql(sql).await;
+    let holder = shards.holder().await;
+    let tables = [moved("big", "id", KeyType::Bigint)];
+    let mut order = shards.order(holder.snapshot(), &tables);
+    let config = setup::config(Auth::Trust);
+    let (leg, attempt) = (order.leg.clone(), order.attempt.id.clone());
+    let at = (&leg, &shards.owner.shard);
+    let opened = Keeper::open(&config, at, &attempt, holder.snapshot(), &tables);
+    let mut keeper = opened.await.unwrap();
+    let layout = keeper.layout(&tables).await.unwrap();
+    let throttle = Arc::new(Throttle::new(Rates {
+        rows: Some(40_000),
+        bytes: None,
+    }));
+    let progress = Arc::new(Progress::default());
+    let copying = copy_leg(order.clone(), &shards.tasks, progress, throttle);
+    let stored = async {
+        let exists = "SELECT to_regclass('vg.copied') IS NOT NULL";
+        let count = "SELECT count(*) FROM vg.copied";
+        let mirror = &shards.mirrors[0];
+        while mirror.psql(exists).await.trim() != "t" || mirror.psql(count).await.trim() == "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        done = copying => panic!("{done:?} before it was broken off"),
+        () = stored => {}
+    }
+    drop(holder);
+    // Clients go on: rows get other places, or are gone.
+    let sql = "UPDATE big SET pad = 'new' WHERE id % 3 = 0; DELETE FROM big WHERE id % 7 = 0; \
+               INSERT INTO big SELECT i, 'late' FROM generate_series(80001, 81000) i";
+    shards.owner.psql(sql).await;
+    assert_eq!(keeper.layout(&tables).await.unwrap(), layout);
+    order.snapshot = keeper.export().await.unwrap();
+    order.attempt.is_resumed = true;
+    let progress = Arc::new(Progress::default());
+    let copied = copy_leg(order, &shards.tasks, Arc::clone(&progress), Arc::default())
+        .await
+        .unwrap();
+    assert!(copied.kept > 0 && copied.rows > 0, "{copied:?}");
+    let token = |id: i64| token_of(&Key::Bigint(id)).0;
+    let ids = |belongs: fn(u32) -> bool| {
+        let ids = (1..=80_000).filter(|id| belongs(token(*id)));
+        ids.map(|id| format!("{id}\n")).collect::<String>()
+    };
+    let wanted = [
+        ids(|token| token <= 0x4000_0000),
+        ids(|token| (0x8000_0001..=0xc000_0000).contains(&token)),
+    ];
+    let mut rows = 0;
+    for (mirror, wanted) in shards.mirrors.iter().zip(&wanted) {
+        let found = mirror.psql("SELECT id FROM big ORDER BY id").await;
+        assert!(found.trim() == wanted.trim(), "rows twice, or missing");
+        let changed = "SELECT count(*) FROM big WHERE length(pad) <> 900";
+        assert_eq!(mirror.psql(changed).await.trim(), "0");
+        rows += u64::try_from(wanted.lines().count()).unwrap();
+    }
+    assert_eq!(copied.kept + copied.rows, rows);
+    assert_eq!(progress.read().rows_copied, rows);
+    assert_eq!(
+        progress.blocks_copied.value(),
+        progress.blocks_total.value()
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_rewritten_while_nobody_keeps_it_is_known_by_its_layout() {
+    let shards = Shards::start("CREATE TABLE t (id bigint PRIMARY KEY, v int)").await;
+    let tables = [moved("t", "id", KeyType::Bigint)];
+    let holder = shards.holder().await;
+    let (config, leg) = (setup::config(Auth::Trust), setup::leg());
+    let at = (&leg, &shards.owner.shard);
+    let layout = async || {
+        let opened = Keeper::open(&config, at, "1", holder.snapshot(), &tables);
+        opened.await.unwrap().layout(&tables).await.unwrap()
+    };
+    let before = layout().await;
+    assert_eq!(layout().await, before);
+    shards.owner.psql("VACUUM FULL t").await;
+    assert_ne!(layout().await, before);
 }
 
 #[tokio::test]

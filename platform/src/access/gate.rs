@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::grants::{Grants, PREFIX};
-use super::{Identity, Need};
+use super::{Credential, Identity, Need};
 use crate::bearer::{self, Rejected, Verifier};
 use crate::{Kind, http_error};
 
@@ -92,6 +92,25 @@ impl Gate {
         }
         Ok(Some(Identity::of_claims(claims)))
     }
+
+    /// Whether somebody who was let in once is good still: what goes on after its request was let
+    /// in asks again and again.
+    ///
+    /// # Errors
+    /// That their token or key has ended meanwhile, by its time or by a revocation.
+    pub fn recheck(&self, identity: &Identity) -> Result<(), Rejected> {
+        let Some(checks) = &self.0 else {
+            return Ok(());
+        };
+        let grants = checks.grants.load();
+        match &identity.credential {
+            Credential::Token(claims) => {
+                checks.verifier.recheck(claims)?;
+                grants.check(claims)
+            }
+            Credential::Key(id) => grants.recheck(id),
+        }
+    }
 }
 
 /// The gate before one route.
@@ -114,6 +133,8 @@ pub async fn check(State(guard): State<Guard>, mut request: Request, next: Next)
         Ok(None) => return next.run(request).await,
         Err(rejected) => return rejection(request.headers(), rejected),
     };
+    // The span is that of the request, whose lines say from here on who sent it.
+    tracing::Span::current().record("actor", identity.actor.as_str());
     let mut response = if identity.fulfils(guard.need) {
         request.extensions_mut().insert(identity.clone());
         next.run(request).await

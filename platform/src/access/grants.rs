@@ -87,6 +87,15 @@ pub struct Key {
     pub expires_at: Option<u64>,
 }
 
+impl Key {
+    fn check_time(&self) -> Result<(), Rejected> {
+        if self.expires_at.is_some_and(|end| end <= now()) {
+            return Err(Rejected::Expired);
+        }
+        Ok(())
+    }
+}
+
 /// Keys and revocations at a moment.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
@@ -134,6 +143,14 @@ impl Grants {
         }
     }
 
+    /// Checks the key of somebody who was let in by it.
+    ///
+    /// # Errors
+    /// When it was revoked, or its time is over.
+    pub fn recheck(&self, id: &str) -> Result<(), Rejected> {
+        self.keys.get(id).ok_or(Rejected::Revoked)?.check_time()
+    }
+
     /// Who holds a key.
     ///
     /// # Errors
@@ -149,9 +166,7 @@ impl Grants {
         if !bool::from(known.hash.ct_eq(&given)) {
             return Err(Rejected::UnknownKey);
         }
-        if known.expires_at.is_some_and(|end| end <= now()) {
-            return Err(Rejected::Expired);
-        }
+        known.check_time()?;
         Ok(Identity {
             actor: format!("{KEY_ACTOR}{id}"),
             roles: known.roles.clone(),

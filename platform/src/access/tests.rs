@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use http::StatusCode;
 use tower::ServiceExt as _;
@@ -17,6 +17,8 @@ use super::grants::{Grants, Key, NewKey, id_of};
 use super::*;
 use crate::Secret;
 use crate::bearer::{Claims, Rejected, Verifier, now, sign};
+use crate::captured_log::CapturedLog;
+use crate::request_id::assign;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -146,4 +148,20 @@ async fn a_refusal_says_who_it_was() {
 async fn an_open_gate_lets_everybody_in() {
     let app = app(Gate::open(), Need::Role(Role::Admin));
     assert_eq!(status(&app, &[]).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_line_of_a_request_says_who_sent_it() {
+    let log = CapturedLog::begin();
+    let gate = Gate::of_tokens(Verifier::hs256(&secret()));
+    let guarded = app(gate, Need::Identity).layer(from_fn(assign));
+    let token = sign(&secret(), &Claims::new("ann", MINUTE));
+    status(&guarded, &[("authorization", &format!("Bearer {token}"))]).await;
+    status(&guarded, &[]).await;
+    let text = log.text();
+    let answered = text.lines().filter(|it| it.contains("request answered"));
+    let named: Vec<bool> = answered
+        .map(|it| it.contains("\"actor\":\"ann\""))
+        .collect();
+    assert_eq!(named, [true, false], "{text}");
 }

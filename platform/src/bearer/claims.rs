@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Rejected, now};
-use crate::access::{KEY_ACTOR, Role};
+use crate::access::{KEY_ACTOR, PROVIDER_ACTOR, Role};
 
 /// Longest subject, in bytes: it stands in logs and in the audit log.
 const MAX_SUBJECT_BYTES: usize = 256;
@@ -36,12 +36,41 @@ impl Names {
     }
 }
 
+/// A time as tokens have it: seconds since 1970, which need not be whole (RFC 7519, section 2).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumericDate {
+    Whole(u64),
+    Parts(f64),
+}
+
+impl NumericDate {
+    fn seconds<E: serde::de::Error>(self) -> Result<u64, E> {
+        match self {
+            Self::Whole(seconds) => Ok(seconds),
+            Self::Parts(seconds) => Duration::try_from_secs_f64(seconds)
+                .map(|time| time.as_secs())
+                .map_err(|_| E::custom("a time must be seconds since 1970")),
+        }
+    }
+}
+
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    NumericDate::deserialize(from)?.seconds()
+}
+
+fn perhaps_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let date = Option::<NumericDate>::deserialize(from)?;
+    date.map(NumericDate::seconds).transpose()
+}
+
 /// What a valid token says.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Claims {
     /// Who calls.
     pub sub: String,
     /// Until when the token is valid, in seconds since 1970.
+    #[serde(deserialize_with = "seconds")]
     pub exp: u64,
     /// Who made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +79,11 @@ pub struct Claims {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aud: Option<Names>,
     /// When it was made, in seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "perhaps_seconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub iat: Option<u64>,
     /// Its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,11 +140,28 @@ impl Claims {
             .collect()
     }
 
+    /// The claims of a token that an identity provider made. Whoever is called there as somebody is
+    /// called here is not the same, and neither are ids of tokens: both get a prefix that ours never
+    /// have. What only we say of a token is not theirs to say.
+    pub(super) fn of_a_provider(self) -> Self {
+        let named = |text: String| format!("{PROVIDER_ACTOR}{text}");
+        Self {
+            sub: named(self.sub),
+            jti: self.jti.map(named),
+            sid: None,
+            version: None,
+            token_use: None,
+            ..self
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), Rejected> {
-        // Nobody calls themselves what the audit log calls the holder of a key.
+        // Nobody calls themselves what the audit log calls the holder of a key, or somebody whom
+        // another one vouches for.
         let is_subject = (1..=MAX_SUBJECT_BYTES).contains(&self.sub.len())
             && !self.sub.contains(char::is_control)
-            && !self.sub.starts_with(KEY_ACTOR);
+            && !self.sub.starts_with(KEY_ACTOR)
+            && !self.sub.starts_with(PROVIDER_ACTOR);
         let named = [&self.role, &self.roles].into_iter().flatten();
         let are_few = named
             .map(Names::as_slice)

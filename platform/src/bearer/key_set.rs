@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize as _;
 use tokio::time::sleep;
 
 use crate::Shutdown;
 use crate::telemetry::error_chain;
 
 /// How often the file is looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A longer file is not read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -59,6 +60,12 @@ impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("KeySet").field(&self.path).finish()
     }
+}
+
+/// The file.
+#[derive(serde::Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
 }
 
 struct Key {
@@ -125,11 +132,13 @@ fn read(path: &Path) -> Result<Vec<Key>, InvalidKeySet> {
         path: path.to_owned(),
         source,
     })?;
-    let set: JwkSet = serde_json::from_slice(&text).map_err(|source| InvalidKeySet::Malformed {
+    let set: Set = serde_json::from_slice(&text).map_err(|source| InvalidKeySet::Malformed {
         path: path.to_owned(),
         source,
     })?;
-    let keys: Vec<Key> = set.keys.iter().filter_map(usable).collect();
+    // A key of a kind that is not known here does no harm to the others (RFC 7517, section 5).
+    let known = set.keys.iter().filter_map(|key| Jwk::deserialize(key).ok());
+    let keys: Vec<Key> = known.filter_map(|key| usable(&key)).collect();
     if keys.is_empty() {
         let path = path.to_owned();
         return Err(InvalidKeySet::Empty { path });

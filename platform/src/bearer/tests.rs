@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::access::Identity;
+use crate::access::grants::Grants;
 
 /// `{"alg":"none"}` and `{"alg":"RS256"}`, as a token's first part.
 const NONE_HEADER: &str = "eyJhbGciOiJub25lIn0";
@@ -36,6 +38,22 @@ fn a_good_token_says_who_calls() {
     assert!((now() + 50..=now() + 60).contains(&claims.exp));
     let more = json!({"sub": "ann", "exp": now() + 60, "nbf": now() - 60, "role": "x"});
     assert_eq!(verify_claims(&more).unwrap().sub, "ann");
+}
+
+#[test]
+fn times_need_not_be_whole_seconds() {
+    let at = |seconds: f64| {
+        let claims = json!({"sub": "ann", "exp": seconds, "iat": 1_000_000_000.25});
+        verify_claims(&claims)
+    };
+    let claims = at(4_000_000_000.75).unwrap();
+    assert_eq!(
+        (claims.exp, claims.iat),
+        (4_000_000_000, Some(1_000_000_000))
+    );
+    assert_eq!(at(1_000_000_000.75), Err(Rejected::Expired));
+    assert!(at(-1.5).is_err());
+    assert!(at(1e300).is_err());
 }
 
 #[test]
@@ -97,6 +115,18 @@ fn other_algorithms_are_refused_whoever_signed() {
 }
 
 #[test]
+fn what_a_token_says_must_be_understood_is_not() {
+    let key = EncodingKey::from_secret(secret().expose().as_bytes());
+    let header = Header {
+        crit: Some(vec!["exp".to_owned()]),
+        ..Header::new(Algorithm::HS256)
+    };
+    let claims = json!({"sub": "ann", "exp": now() + 60});
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    assert_eq!(verify(&token), Err(Rejected::Untrusted));
+}
+
+#[test]
 fn a_token_needs_its_claims() {
     for claims in [
         json!({"sub": "ann"}),
@@ -104,6 +134,7 @@ fn a_token_needs_its_claims() {
         json!({"sub": "ann", "exp": "tomorrow"}),
         json!({"sub": 7, "exp": now() + 60}),
         json!({"sub": "key:0123456789abcdef", "exp": now() + 60}),
+        json!({"sub": "idp:ann", "exp": now() + 60}),
         json!({"sub": "ann\nbob", "exp": now() + 60}),
         json!([]),
     ] {
@@ -220,6 +251,35 @@ fn private_key() -> Vec<u8> {
 }
 
 #[test]
+fn whoever_a_provider_calls_by_the_name_of_an_account_is_somebody_else() {
+    let theirs = Claims {
+        jti: Some("t1".to_owned()),
+        version: Some(0),
+        ..Claims::new("ann", MINUTE)
+    };
+    let theirs = theirs.of_a_provider();
+    let ours = Claims {
+        jti: Some("t1".to_owned()),
+        version: Some(0),
+        ..Claims::new("ann", MINUTE)
+    };
+    assert_eq!(Identity::of_claims(theirs.clone()).actor, "idp:ann");
+    let grants = |revoked: &str, floor: u64| Grants {
+        revoked: [revoked.to_owned()].into(),
+        floors: [("ann".to_owned(), floor)].into(),
+        ..Grants::none()
+    };
+    // The end of the account's sessions, or of one of its tokens, is not the end of theirs.
+    for ended in [grants("t1", 0), grants("-", 1)] {
+        assert_eq!(ended.check(&ours), Err(Rejected::Revoked));
+        assert_eq!(ended.check(&theirs), Ok(()));
+    }
+    let ended = grants(theirs.jti.as_deref().unwrap(), 0);
+    assert_eq!(ended.check(&theirs), Err(Rejected::Revoked));
+    assert_eq!(ended.check(&ours), Ok(()));
+}
+
+#[test]
 fn tokens_of_an_identity_provider_are_checked_by_its_key_set_and_no_public_key_is_a_secret() {
     use jsonwebtoken::jwk::{Jwk, JwkSet};
     let ec = private_key();
@@ -250,7 +310,7 @@ fn tokens_of_an_identity_provider_are_checked_by_its_key_set_and_no_public_key_i
     };
     for id in [None, Some("k1")] {
         let claims = verifier.verify(&token(id, "https://idp")).unwrap();
-        assert_eq!(claims.sub, "ann");
+        assert_eq!(claims.sub, "idp:ann");
     }
     for wrong in [
         token(Some("k2"), "https://idp"),

@@ -27,7 +27,7 @@ use super::activity::{Activity, Running};
 use super::answer::{self, Answer};
 use super::stall::WriteTimeout;
 use super::{Held, Limits, PeerAddr};
-use crate::{Shutdown, TaskGroup, tls};
+use crate::{Shutdown, TaskGroup, headers, tls};
 
 /// HTTP/2 clients are asked for a sign of life this often, and cut when none comes.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -82,12 +82,16 @@ impl Connection {
         is_write_blocked: Arc<AtomicBool>,
     ) {
         let activity = Arc::new(Activity::new(is_write_blocked));
+        let is_secured = self.shared.tls.is_some();
         let service = service_fn(|mut request: Request<Incoming>| {
             let running = Running::begin(&activity);
             request.extensions_mut().insert(PeerAddr(self.peer));
             let app = self.shared.app.clone();
             async move {
-                let response = app.oneshot(request).await?;
+                let mut response = app.oneshot(request).await?;
+                if is_secured {
+                    headers::stay_secured(response.headers_mut());
+                }
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, running)))
             }
         });

@@ -1,34 +1,35 @@
-//! How many connections each address holds, so that none can keep all others out.
+//! How many connections, or running requests, each address holds, so that none can keep all others
+//! out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The connections that are open, by the network that they come from.
+/// What is open, by the network that it comes from.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     most: usize,
     held: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Held by a connection for as long as it is open.
+/// Held by a connection or a request for as long as it is open.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Arc<Places>,
     network: IpAddr,
 }
 
 impl Places {
     /// Places of which each network has so many.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
             held: Mutex::default(),
         })
     }
 
-    /// A place for a connection; none when its network holds as many as it may.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// A place for one more; none when its network holds as many as it may.
+    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let network = crate::rates::network(address);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(network).or_insert(0);

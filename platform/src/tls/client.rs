@@ -131,6 +131,14 @@ impl Connector {
         Self::speaking(b"postgresql", files)
     }
 
+    /// Reads the files, for HTTP/1.1; none where no TLS is wanted.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn for_http(files: &ClientConfig) -> Result<Option<Self>, Error> {
+        Self::speaking(b"http/1.1", files)
+    }
+
     fn speaking(protocol: &'static [u8], files: &ClientConfig) -> Result<Option<Self>, Error> {
         if files.mode == Mode::Disable {
             return Ok(None);

@@ -56,13 +56,27 @@ impl Drop for Unsent {
     }
 }
 
+/// As [`start`] by the environment of the process, where that is wanted. Spans that wait are sent when
+/// the value is dropped.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_if(
+    wanted: bool,
+    service: &'static str,
+    version: &'static str,
+) -> Result<Option<Unsent>, Error> {
+    let started = wanted.then(|| start(service, version, |name| std::env::var(name).ok()));
+    started.transpose()
+}
+
 /// Begins to trace as `service`, unless `OTEL_SERVICE_NAME` gives another name. To be called within
 /// a runtime, which sends the spans. `variable` reads the environment.
 ///
 /// # Errors
 /// When the environment names a receiver that cannot be spoken to; one that is not there is found
 /// out later, and logged.
-pub fn start(
+fn start(
     service: &'static str,
     version: &'static str,
     variable: impl Fn(&str) -> Option<String>,

@@ -67,3 +67,11 @@ fn the_address_for_other_routers_is_the_best_that_is_known() {
         "{violations}"
     );
 }
+
+#[test]
+fn a_level_of_logs_that_is_none_is_a_violation() {
+    let said = parse(r#"{ "observability": { "log_level": "inof" } }"#).unwrap_err();
+    assert!(said.contains("observability.log_level"), "{said}");
+    let said = parse(r#"{ "observability": { "log_format": "xml" } }"#).unwrap_err();
+    assert!(said.contains("must be one of auto, json, text"), "{said}");
+}

@@ -157,7 +157,7 @@ fn ground(config: &Config) -> Vec<Setting> {
 }
 
 /// What a router shows of itself.
-fn shown(observability: &Observability) -> [Setting; 6] {
+fn shown(observability: &Observability) -> [Setting; 7] {
     [
         fixed("observability.metrics_port", &observability.metrics_port),
         fixed("observability.metrics_tls", &observability.metrics_tls),
@@ -166,6 +166,10 @@ fn shown(observability: &Observability) -> [Setting; 6] {
             &observability.enable_tracing,
         ),
         changeable("observability.log_level", &observability.log_level),
+        fixed(
+            "observability.log_format",
+            &observability.log_format.as_str(),
+        ),
         fixed(
             "observability.log_file",
             &observability.log_file.as_deref().unwrap_or_default(),

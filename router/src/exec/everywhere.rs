@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use topology::{Epoch, Snapshot};
 use wire::frame::HEADER_BYTES;
+use wire::quote;
 
 use crate::core::Core;
 use crate::error::Error;
@@ -18,6 +19,7 @@ use crate::exec::cancel;
 use crate::exec::exchange::error_of;
 use crate::metrics::Decision;
 use crate::pool::Pool;
+use crate::pool::metrics::Route;
 use crate::pool::settings::Settings;
 use crate::query::{self, Class, Ddl, Manner, Placing, Registration, Statement, TableRef};
 use crate::route::{self, Refusal};
@@ -25,6 +27,7 @@ use crate::view::Serving;
 
 mod in_turn;
 mod participant;
+mod references;
 mod register;
 mod sequences;
 mod servers;
@@ -74,6 +77,8 @@ pub struct Change {
     about_new_tables: bool,
     /// Tables that are registered before anything is committed.
     registrations: Vec<Registration>,
+    /// Tables, as SQL, that may have got foreign keys.
+    referring: Vec<String>,
 }
 
 impl Change {
@@ -85,6 +90,7 @@ impl Change {
             manner: Manner::Together,
             about_new_tables: false,
             registrations: vec![registration],
+            referring: Vec::new(),
         }
     }
 
@@ -113,13 +119,12 @@ impl Change {
         Ok(Self {
             sql: sql.to_owned(),
             manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
-            about_new_tables: are_about_new_tables(ddls),
+            about_new_tables: are_about_new_tables(ddls.clone()),
             registrations,
+            referring: ddls.flat_map(referring).collect(),
         })
     }
-}
 
-impl Change {
     /// Whether what it makes is on more than one shard, so that sequences must not give the same
     /// values.
     fn is_on_several(&self) -> bool {
@@ -142,6 +147,28 @@ fn are_about_new_tables<'a>(ddls: impl Iterator<Item = &'a Ddl> + Clone) -> bool
     };
     let mut ddls = ddls;
     ddls.all(|ddl| !ddl.changes.is_empty() && ddl.changes.iter().all(is_made))
+}
+
+/// The tables that a change may give foreign keys to.
+fn referring(ddl: &Ddl) -> Vec<String> {
+    let mentions = |change: &query::Change| matches!(change, query::Change::Mention(_));
+    let may = matches!(ddl.tag, "CREATE TABLE" | "ALTER TABLE") && !ddl.temporary;
+    if !may || !ddl.changes.iter().any(mentions) {
+        return Vec::new();
+    }
+    let refers = |change: &&query::Change| {
+        matches!(
+            change,
+            query::Change::Create { .. } | query::Change::Alter(_)
+        )
+    };
+    let tables = ddl.changes.iter().filter(refers).map(query::Change::table);
+    tables
+        .map(|table| match &table.schema {
+            Some(schema) => quote::qualified(schema, &table.name),
+            None => quote::ident(&table.name),
+        })
+        .collect()
 }
 
 fn ddl_of(statement: &Statement) -> Option<&Ddl> {
@@ -184,7 +211,7 @@ pub async fn run_within(
     if pools.is_empty() {
         return Err(Error::NoShard.into());
     }
-    core.metrics.decided(Decision::Everywhere);
+    core.metrics.decided(Decision::Sent(Route::Everywhere));
     let change = &at_home(change, &mut pools)?;
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };
@@ -333,10 +360,19 @@ impl Participants {
         snapshot: &Snapshot,
         change: &Change,
     ) -> Result<Option<Epoch>, Failure> {
-        let mut newest = None;
+        let mut fitting = Vec::with_capacity(change.registrations.len());
         for wanted in &change.registrations {
-            let epoch = register::register(core, &mut self.members, wanted, snapshot).await?;
-            newest = newest.max(epoch);
+            fitting.push(register::look(&mut self.members, wanted, snapshot).await?);
+        }
+        let mut referring = change.referring.clone();
+        referring.extend(change.registrations.iter().map(|it| it.table.clone()));
+        if let Some(first) = self.members.first_mut() {
+            let made: Vec<_> = fitting.iter().map(register::Fitting::place).collect();
+            references::check(first, &referring, &made, snapshot).await?;
+        }
+        let mut newest = None;
+        for table in fitting {
+            newest = newest.max(register::register(core, table).await?);
         }
         Ok(newest)
     }

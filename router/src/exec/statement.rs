@@ -270,10 +270,9 @@ impl Executor {
         let limit = request
             .timeout
             .unwrap_or(self.core.config.http.write_timeout);
-        let text = request.sql.get(statement.location.clone());
         let values = |types: &[u32]| values_of(&request.params, types);
         let wanted = scatter_exec::Request {
-            text: text.unwrap_or(&request.sql),
+            text: statement.text(&request.sql),
             data,
             search_path: &DEFAULT_SEARCH_PATH,
             arguments: &Arguments::default(),

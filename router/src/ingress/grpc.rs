@@ -7,6 +7,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use platform::access::gate::{self, Guard};
 use platform::access::{Need, Role};
+use platform::metrics::requests::count_grpc;
 use platform::probe::Readiness;
 use platform::routes::methods::{self, Method};
 use platform::{Kind, rates};
@@ -66,6 +67,7 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
     methods::router(named, METHODS, &doors.gate, limiter)
         .merge(reflection)
         .route_layer(from_fn_with_state(limiter.clone(), rates::limit))
+        .route_layer(from_fn_with_state(doors.requests.of("grpc"), count_grpc))
         .route_service(&paths_of(&health), health)
         .fallback(unknown)
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use platform::access::{Identity, Need, Role};
 use platform::http_error::{Json, Query, method_not_allowed, not_found};
+use platform::metrics::requests::count_http;
 use platform::probe::{Readiness, health_router};
 use platform::routes::Route;
 use platform::routes::document::{Form, document};
@@ -43,6 +44,7 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
     let app = platform::routes::router(routes(), &doors.gate, &doors.limiter, body)
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))
         .layer(from_fn_with_state(doors.limiter.clone(), rates::limit))
+        .route_layer(from_fn_with_state(doors.requests.of("http"), count_http))
         .with_state(executor)
         .merge(health_router(VERSION, readiness))
         .fallback(not_found)

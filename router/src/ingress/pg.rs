@@ -90,9 +90,19 @@ async fn admit(
         tracing::debug!(%error, "a client was gone before it was served");
         return None;
     }
+    let visit = front.lobby.enter(stream.peer_addr().ok()?.ip());
     let time = front.core.config.pgwire.login_timeout;
     let login = log_in(front, stream, tls.as_ref());
-    match tokio::time::timeout(time, login).await {
+    let login = tokio::time::timeout(time, login);
+    let admitted = tokio::select! {
+        biased; // Whoever has logged in by now may stay.
+        admitted = login => admitted,
+        () = visit.over() => {
+            tracing::debug!("a client that had not logged in was sent away");
+            return None;
+        }
+    };
+    match admitted {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(error)) => {
             tracing::debug!(%error, "no session");

@@ -5,55 +5,36 @@ use crate::hold;
 use crate::pool::{self, metrics::Route};
 use crate::route::{Refusal, Target};
 
-/// Where a statement was sent.
+/// What became of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// To the shard of its keys.
-    Key,
-    /// To a table's home, or the shard of a hint.
-    Home,
-    /// To any shard.
-    Any,
-    /// To every shard.
-    Everywhere,
-    /// To several shards, whose rows are merged.
-    Scatter,
-    /// To a replica.
+    /// It was sent to primaries.
+    Sent(Route),
+    /// It was sent to a replica.
     Replica,
-    /// Nowhere: the router answered.
+    /// It was sent nowhere: the router answered.
     Local,
 }
 
 impl Decision {
     pub(super) const ALL: [Self; 7] = [
-        Self::Key,
-        Self::Home,
-        Self::Any,
-        Self::Everywhere,
-        Self::Scatter,
+        Self::Sent(Route::Key),
+        Self::Sent(Route::Home),
+        Self::Sent(Route::Any),
+        Self::Sent(Route::Everywhere),
+        Self::Sent(Route::Scatter),
         Self::Replica,
         Self::Local,
     ];
 
-    /// What a target means.
-    #[must_use]
-    pub fn of(target: Target) -> Self {
-        match target {
-            Target::Shard { token: Some(_), .. } => Self::Key,
-            Target::Shard { token: None, .. } => Self::Home,
-            Target::Any => Self::Any,
-            Target::Everywhere => Self::Everywhere,
-        }
-    }
-
     /// Its place in [`Self::ALL`].
     pub(super) fn number(self) -> usize {
         match self {
-            Self::Key => 0,
-            Self::Home => 1,
-            Self::Any => 2,
-            Self::Everywhere => 3,
-            Self::Scatter => 4,
+            Self::Sent(Route::Key) => 0,
+            Self::Sent(Route::Home) => 1,
+            Self::Sent(Route::Any) => 2,
+            Self::Sent(Route::Everywhere) => 3,
+            Self::Sent(Route::Scatter) => 4,
             Self::Replica => 5,
             Self::Local => 6,
         }
@@ -61,11 +42,7 @@ impl Decision {
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Key => "key",
-            Self::Home => "home",
-            Self::Any => "any",
-            Self::Everywhere => "everywhere",
-            Self::Scatter => "scatter",
+            Self::Sent(route) => route.as_str(),
             Self::Replica => "replica",
             Self::Local => "local",
         }

@@ -87,6 +87,11 @@ impl<'a> Builder<'a> {
         self.data.opaque.get_or_insert(reason);
     }
 
+    /// Notes a column that says where a row is; the first stays.
+    pub(super) fn tells_place(&mut self, column: &'static str) {
+        self.data.place.get_or_insert(column);
+    }
+
     pub(super) fn locks_rows(&mut self) {
         self.data.locks_rows = true;
     }

@@ -23,10 +23,21 @@ pub struct Declared {
 /// A FETCH or MOVE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fetched {
+    /// What is passed over before.
+    pub skip: Skip,
     /// How many rows forward; none is all.
     pub rows: Option<u64>,
     /// MOVE.
     pub moves: bool,
+}
+
+/// What a FETCH passes over before it hands rows out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// So many rows from where the cursor is.
+    Rows(u64),
+    /// All before the row of this number, counted from 1.
+    Before(u64),
 }
 
 /// The DECLARE CURSOR that a text is.
@@ -57,12 +68,18 @@ pub fn fetched(sql: &str) -> Option<Fetched> {
     let Some(NodeEnum::FetchStmt(fetch)) = only(sql) else {
         return None;
     };
-    let forward = fetch.direction() == FetchDirection::FetchForward;
-    let rows = match fetch.how_many {
-        i64::MAX => None,
-        rows => Some(u64::try_from(rows).ok().filter(|rows| *rows > 0)?),
+    let count = u64::try_from(fetch.how_many)
+        .ok()
+        .filter(|rows| *rows > 0)?;
+    let (skip, rows) = match fetch.direction() {
+        FetchDirection::FetchForward if fetch.how_many == i64::MAX => (Skip::Rows(0), None),
+        FetchDirection::FetchForward => (Skip::Rows(0), Some(count)),
+        FetchDirection::FetchRelative => (Skip::Rows(count - 1), Some(1)),
+        FetchDirection::FetchAbsolute => (Skip::Before(count), Some(1)),
+        FetchDirection::FetchBackward | FetchDirection::Undefined => return None,
     };
-    forward.then_some(Fetched {
+    Some(Fetched {
+        skip,
         rows,
         moves: fetch.ismove,
     })
@@ -91,7 +108,10 @@ mod tests {
         for sql in [
             "FETCH PRIOR FROM c",
             "FETCH BACKWARD 2 FROM c",
-            "FETCH ABSOLUTE 3 FROM c",
+            "FETCH BACKWARD ALL FROM c",
+            "FETCH RELATIVE -1 FROM c",
+            "FETCH RELATIVE 0 FROM c",
+            "FETCH ABSOLUTE -1 FROM c",
             "FETCH 0 FROM c",
             "FETCH -1 FROM c",
             "FETCH LAST FROM c",
@@ -100,6 +120,16 @@ mod tests {
             assert_eq!(fetched(sql), None, "{sql}");
         }
         assert!(fetched("MOVE 5 IN c").unwrap().moves);
+        let skip = |sql| fetched(sql).map(|it| (it.skip, it.rows));
+        assert_eq!(
+            skip("FETCH RELATIVE 3 FROM c"),
+            Some((Skip::Rows(2), Some(1)))
+        );
+        assert_eq!(
+            skip("FETCH ABSOLUTE 3 FROM c"),
+            Some((Skip::Before(3), Some(1)))
+        );
+        assert_eq!(skip("FETCH FIRST FROM c"), Some((Skip::Before(1), Some(1))));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, SubLink, TypeName, WindowDef, XmlExpr};
 
 use super::builder::{Builder, Place};
-use super::{ScopeId, functions};
+use super::{ScopeId, functions, names};
 
 const UNKNOWN: &str = "an expression that is not understood";
 
@@ -17,12 +17,16 @@ impl<'a> Builder<'a> {
         match inner {
             NodeEnum::AConst(_)
             | NodeEnum::ParamRef(_)
-            | NodeEnum::ColumnRef(_)
             | NodeEnum::SetToDefault(_)
             | NodeEnum::SqlvalueFunction(_)
             | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::AStar(_)
             | NodeEnum::String(_) => {}
+            NodeEnum::ColumnRef(it) => {
+                if let Some(column) = names::place(it) {
+                    self.tells_place(column);
+                }
+            }
             NodeEnum::AExpr(it) => {
                 self.optional(it.lexpr.as_deref(), at);
                 self.optional(it.rexpr.as_deref(), at);
@@ -115,7 +119,17 @@ impl<'a> Builder<'a> {
     }
 
     fn cast(&mut self, arg: Option<&'a Node>, type_name: Option<&'a TypeName>, at: Place) {
-        self.optional(arg, at);
+        let is_table_name = |it: &TypeName| {
+            let name = it.names.last().and_then(names::text);
+            name == Some("regclass") && it.array_bounds.is_empty()
+        };
+        match arg.map(|arg| &arg.node) {
+            // The name of a row's table is the same on every shard.
+            Some(Some(NodeEnum::ColumnRef(column)))
+                if names::place(column) == Some("tableoid")
+                    && type_name.is_some_and(is_table_name) => {}
+            _ => self.optional(arg, at),
+        }
         if let Some(type_name) = type_name {
             self.each(&type_name.typmods, at);
         }

@@ -99,6 +99,15 @@ pub(super) fn is_equality(operator: &[Node]) -> bool {
     )
 }
 
+/// The columns in which PostgreSQL says where it keeps a row, and who wrote it.
+const PLACES: [&str; 6] = ["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+
+/// Which of them a column is.
+pub(super) fn place(column: &protobuf::ColumnRef) -> Option<&'static str> {
+    let name = column.fields.last().and_then(text)?;
+    PLACES.into_iter().find(|place| *place == name)
+}
+
 /// The function that makes rows of arrays.
 pub(super) const UNNEST: &str = "unnest";
 

@@ -13,15 +13,28 @@ use super::parse::{self, MAX_STATEMENT_BYTES};
 /// none where there is no call, or one anywhere else.
 #[must_use]
 pub fn new_ids(sql: &str) -> Option<Vec<Range<usize>>> {
-    // Most texts have no call, and are not to pay for those that have one.
-    let is_there = |name: &[u8]| memchr::memmem::find(sql.as_bytes(), name).is_some();
-    (is_there(b"next_id") || is_there(b"NEXT_ID")).then_some(())?;
+    may_have_one(sql.as_bytes()).then_some(())?;
     let calls = calls(sql)?;
     let wanted = values(sql)?;
     let same = calls.len() == wanted.len()
         && calls.iter().all(|call| wanted.contains(&call.start))
         && !calls.is_empty();
     same.then_some(calls)
+}
+
+/// Whether the name of the function is in a text, in letters of any case. Most texts have no call,
+/// and are not to pay for those that have one: few have an underscore behind such a word.
+fn may_have_one(text: &[u8]) -> bool {
+    const BEFORE: &[u8] = b"next";
+    const BEHIND: &[u8] = b"_id";
+    memchr::memchr_iter(b'_', text).any(|at| {
+        let is = |place: Option<&[u8]>, word: &[u8]| {
+            place.is_some_and(|place| place.eq_ignore_ascii_case(word))
+        };
+        let before = at.checked_sub(BEFORE.len());
+        is(before.and_then(|from| text.get(from..at)), BEFORE)
+            && is(text.get(at..at + BEHIND.len()), BEHIND)
+    })
 }
 
 /// The text with an id in each place.

@@ -50,19 +50,31 @@ pub fn prepared_body(sql: &str) -> Option<Range<usize>> {
 #[must_use]
 pub fn executed_name(sql: &str) -> Option<Range<usize>> {
     let mut words = words(sql)?;
+    executed(&mut words)?;
+    match words.next()? {
+        // Its escapes may be told of in the words behind it.
+        (Token::Uident, _) => None,
+        (_, place) => Some(place),
+    }
+}
+
+/// What stands in a text that is one EXPLAIN of an EXECUTE before the latter.
+#[must_use]
+pub fn before_execute(sql: &str) -> Option<&str> {
+    let execute = executed(&mut words(sql)?)?;
+    sql.get(..execute.start)
+}
+
+/// The place of the word EXECUTE.
+fn executed(words: &mut impl Iterator<Item = (Token, Range<usize>)>) -> Option<Range<usize>> {
     let mut depth = 0_usize;
     loop {
         match words.next()? {
             (Token::Ascii40, _) => depth += 1,
             (Token::Ascii41, _) => depth = depth.checked_sub(1)?,
-            (Token::Execute, _) if depth == 0 => break,
+            (Token::Execute, place) if depth == 0 => return Some(place),
             _ => {}
         }
-    }
-    match words.next()? {
-        // Its escapes may be told of in the words behind it.
-        (Token::Uident, _) => None,
-        (_, place) => Some(place),
     }
 }
 

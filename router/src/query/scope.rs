@@ -23,6 +23,9 @@ pub struct Data {
     pub locks_rows: bool,
     /// A construct that was not looked into, so that the rest can't be relied on.
     pub opaque: Option<&'static str>,
+    /// A column that says where PostgreSQL keeps a row, as `ctid` does: on another shard another row
+    /// is there.
+    pub place: Option<&'static str>,
 }
 
 /// A table as written; without a schema it is found by the search path.

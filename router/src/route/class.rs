@@ -89,9 +89,9 @@ fn class(class: &Class, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refus
     Err(refusal)
 }
 
-const BY_SQL: &str = "it is beside other statements or comes as a prepared statement itself";
+const BY_SQL: &str = "it comes as a prepared statement itself";
 
-const ALONE: &str = "send it alone as a simple query, or use the prepared statements of the driver";
+const ALONE: &str = "send it as a simple query, or use the prepared statements of the driver";
 
 const DIRECT: &str = "connect to the shard itself";
 

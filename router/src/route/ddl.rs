@@ -5,7 +5,7 @@ use topology::{KeyType, ShardIndex, TableName};
 
 use super::tables::{Kind, Sharded, Tables, shown};
 use super::{Plan, Refusal, temporary};
-use crate::query::{Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn};
+use crate::query::{Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn, Objection};
 
 /// Plans a schema change under the hints of its comments.
 pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refusal> {
@@ -13,33 +13,43 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         return Ok(plan);
     }
     check_hints(ddl, hints, tables)?;
+    let makes = |change: &Change| {
+        let is_new = ddl.makes_table() && matches!(change, Change::Create { .. });
+        is_new && tables.registered(change.table()).is_none()
+    };
     let mut reach = Reached::default();
     for change in &ddl.changes {
-        let is_new = ddl.makes_table() && matches!(change, Change::Create { .. });
-        if !is_new || tables.registered(change.table()).is_some() {
+        if !makes(change) {
             reach.add(change, tables);
         }
         check(change, tables)?;
     }
-    let home = reach.home(ddl.tag)?;
-    let is_new = ddl
-        .changes
-        .first()
-        .is_some_and(|change| ddl.makes_table() && tables.registered(change.table()).is_none());
+    let home = reach.home(ddl)?;
     if let Some(what) = ddl.draws {
         check_reference(ddl, what, tables)?;
     }
-    let objection = ddl
-        .objections
-        .iter()
-        .find(|found| found.everywhere || home.is_none());
-    if let Some(objection) = objection {
-        let message = format!("{} is not supported by the router", objection.what);
-        return Err(Refusal::unsupported(message).hint(objection.hint));
+    // Where only new tables are touched, what they are registered as decides.
+    let is_apart = home.is_none() && (reach.spread.is_some() || !ddl.changes.iter().any(makes));
+    for objection in &ddl.objections {
+        if objection.everywhere || is_apart {
+            return Err(objected(objection));
+        }
     }
     // Where a new table is to be is known once it is known what it is registered as.
-    let known = home.filter(|_| !is_new);
+    let known = home.filter(|_| !ddl.changes.iter().any(makes));
     Ok(known.map_or(Plan::Everywhere, Plan::Home))
+}
+
+/// Refuses what can be done on a home shard only, where a new table is on every shard.
+pub(super) fn refuse_spread(ddl: &Ddl) -> Result<(), Refusal> {
+    ddl.objections
+        .first()
+        .map_or(Ok(()), |found| Err(objected(found)))
+}
+
+fn objected(objection: &Objection) -> Refusal {
+    let message = format!("{} is not supported by the router", objection.what);
+    Refusal::unsupported(message).hint(objection.hint)
 }
 
 /// A table that was dropped stays registered: created anew, it is what it was.
@@ -119,7 +129,7 @@ impl<'a> Reached<'a> {
     }
 
     /// The home shard; none when the change goes everywhere.
-    fn home(&self, tag: &str) -> Result<Option<ShardIndex>, Refusal> {
+    fn home(&self, ddl: &Ddl) -> Result<Option<ShardIndex>, Refusal> {
         let Some((first, home)) = self.homes.first() else {
             return Ok(None);
         };
@@ -129,13 +139,18 @@ impl<'a> Reached<'a> {
             .or(self.spread.clone());
         match other {
             None => Ok(Some(*home)),
-            Some(other) => Err(Refusal::unsupported(format!(
-                "{tag} names tables \"{}\" and \"{other}\", which are not on the same shards",
-                shown(first)
-            ))
-            .hint("register both tables with the same home shard, or change them one by one")),
+            Some(other) => Err(apart(ddl, &shown(first).to_string(), &other)),
         }
     }
+}
+
+/// Two tables of one change that are not on the same shards.
+pub(super) fn apart(ddl: &Ddl, one: &str, other: &str) -> Refusal {
+    Refusal::unsupported(format!(
+        "{} names tables \"{one}\" and \"{other}\", which are not on the same shards",
+        ddl.tag
+    ))
+    .hint("register both tables with the same home shard, or change them one by one")
 }
 
 fn check(change: &Change, tables: Tables<'_>) -> Result<(), Refusal> {

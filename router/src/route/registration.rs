@@ -5,6 +5,7 @@ use topology::{ShardIndex, Snapshot};
 use wire::quote;
 
 use super::Refusal;
+use super::ddl::{apart, refuse_spread};
 use super::tables::{Kind, Tables, shown};
 use crate::query::{Change, Class, Ddl, NewTables, Placing, Registration, Statement};
 
@@ -58,6 +59,7 @@ pub fn registration(
         }
         (None, None) => {
             needs.refuse_homes(ddl, &table.name)?;
+            refuse_spread(ddl)?;
             return Ok(None);
         }
         (Some("sharded"), None) => return Err(contradicting("no shard_key")),
@@ -65,6 +67,9 @@ pub fn registration(
         (Some(_), None) => return Err(contradicting("another kind or a shard")),
     };
     let placing = needs.placed(placing, ddl, &table.name, setting.snapshot)?;
+    if !matches!(placing, Placing::Unsharded { .. }) {
+        refuse_spread(ddl)?;
+    }
     if hints.table_group.is_some() && !matches!(placing, Placing::Sharded { .. }) {
         return Err(contradicting("a table_group"));
     }
@@ -144,14 +149,6 @@ impl Needs {
     }
 }
 
-fn apart(ddl: &Ddl, one: &str, other: &str) -> Refusal {
-    Refusal::unsupported(format!(
-        "{} names tables \"{one}\" and \"{other}\", which are not on the same shards",
-        ddl.tag
-    ))
-    .hint("register both tables with the same home shard, or change them one by one")
-}
-
 fn contradicting(with: &str) -> Refusal {
     Refusal {
         sqlstate: "42601",
@@ -222,6 +219,14 @@ mod tests {
             assert_eq!(of(sql), Ok(Some(registration)), "{sql}");
         }
         for sql in [
+            "create table t as select 1 k",
+            "/* shard_key = k */ create table t as select 1 k",
+            "/* table_kind = reference */ select 1 k into t",
+        ] {
+            let refusal = of(sql).unwrap_err();
+            assert!(refusal.message.contains("rows of a query"), "{sql}");
+        }
+        for sql in [
             "create table t (k int)",
             "/* shard_key = k */ drop table t",
             "/* shard_key = 5 */ select 1",
@@ -250,6 +255,10 @@ mod tests {
             ("create table t (k int references countries)", None),
             ("create table t (k int references settings)", Some("b")),
             ("create table t as select * from jobs", Some("c")),
+            (
+                "create table t as select g from generate_series(1, 9) g",
+                None,
+            ),
             ("select * into t from settings, countries", Some("b")),
         ] {
             assert_eq!(unsharded(sql), Ok(shard.map(str::to_owned)), "{sql}");

@@ -42,8 +42,11 @@ pub fn split(
     search_path: &[&str],
 ) -> Result<Option<Vec<Part>>, Refusal> {
     let tables = Tables::new(snapshot, search_path);
-    if let (Class::Insert(data), Plan::Refused(own)) = (&statement.class, plan)
-        && own == refusal
+    // Either it shows no key at all, or the keys that its query reads are of several shards.
+    let is_of_several = matches!(plan, Plan::Refused(own) if own == refusal)
+        || *refusal == Refusal::several_shards();
+    if let Class::Insert(data) = &statement.class
+        && is_of_several
         && statement.functions.is_empty()
         && inserts_where_it_reads(data, tables) == Ok(true)
     {

@@ -153,6 +153,10 @@ fn sharded_tables<'a>(
     data: &Data,
     tables: Tables<'a>,
 ) -> Result<Vec<(Sharded<'a>, Place)>, Refusal> {
+    if let Some(column) = data.place {
+        let message = format!("{column} is another row's on each shard");
+        return Err(refused(message).hint("name rows by their columns, the shard key among them"));
+    }
     let mut sharded = Vec::new();
     for (scope, level) in (0..).map(ScopeId).zip(&data.scopes) {
         for (entry, read) in level.entries.iter().enumerate() {

@@ -179,6 +179,7 @@ pub(super) fn unregistered(table: &TableRef) -> Refusal {
     };
     Refusal::unsupported(format!("table \"{name}\"{NOT_REGISTERED}")).hint(
         "register it: SELECT sharding.shard_table('table', 'column'), POST /api/v1/tables or \
-         \"shardctl tables add\"; a view can't be read through the router, its query can",
+         \"shardctl tables add\"; under SET sharding.new_tables = 'unsharded' CREATE TABLE does so; a \
+         view can't be read through the router, its query can",
     )
 }

@@ -18,13 +18,15 @@ use crate::exec::error_of;
 use crate::hold;
 use crate::metrics::Decision;
 use crate::moving;
+use crate::pool::metrics::Route;
 use crate::query::TableRef;
-use crate::route::Refusal;
+use crate::route::{Parameter, Parameters, Refusal};
 use crate::scatter::plan::around::Copying;
-use crate::scatter::plan::{Names, either, plan};
+use crate::scatter::plan::{by_outputs, either};
 use crate::view::Serving;
 
 mod ask;
+mod exact;
 mod explain;
 mod leases;
 mod lent;
@@ -101,6 +103,18 @@ impl Arguments {
             [all] => *all,
             each => each.get(at).copied().unwrap_or_default(),
         }
+    }
+}
+
+impl Parameters for Arguments {
+    fn get(&self, index: u16) -> Option<Parameter<'_>> {
+        let index = usize::from(index);
+        let (format, value) = self.values.get(index)?;
+        Some(Parameter {
+            value: value.as_deref(),
+            binary: *format == Format::Binary,
+            type_oid: self.types.get(index).copied().unwrap_or(0),
+        })
     }
 }
 
@@ -188,7 +202,7 @@ pub async fn begin(
     mut leases: Leases,
     request: Request<'_>,
 ) -> Result<Answer, Failure> {
-    core.metrics.decided(Decision::Scatter);
+    core.metrics.decided(Decision::Sent(Route::Scatter));
     leases.until = request.until;
     let begun = begin_on(core, serving, &mut leases, request).await;
     match begun {
@@ -229,6 +243,7 @@ async fn begin_on(
         arguments,
         program,
         described,
+        around: None,
     };
     loop {
         let outcome = work.run(leases).await;
@@ -239,7 +254,7 @@ async fn begin_on(
             return outcome;
         }
         // No table has a column of a name in GROUP BY: it is an output's.
-        let other = plan(request.text, request.data, snapshot, Names::Outputs)?;
+        let other = by_outputs(request.text, request.data, snapshot)?;
         if other == work.program {
             return outcome;
         }

@@ -4,23 +4,29 @@
 //! Whether a shard can answer for its own rows is found out by [`crate::route::spread`]; here the
 //! texts are written. They have holes for what only execution knows (see [`sql`]).
 
-use pg_query::NodeEnum;
-use pg_query::protobuf::{LimitOption, Node, SelectStmt, SortByDir, SortByNulls, a_const};
+use pg_query::protobuf::{LimitOption, Node, SelectStmt, SortByDir, SortByNulls};
 use topology::{KeyType, Snapshot};
 
-use crate::query::{self, Data};
+use crate::query::Data;
 use crate::route::Refusal;
 use crate::route::spread::{self, Leaf, Spread};
 
 pub mod around;
+mod bound;
 mod gather;
+mod nested;
+mod sets;
 pub mod sql;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+pub use bound::Bound;
+use bound::bound;
 use gather::{Gathered, Stopped, is_volatile};
 use sql::{Hole, Sql};
+use strays::check_aggregates;
 use tree::{not_understood, refused};
 use wire::quote::ident;
 
@@ -32,6 +38,30 @@ pub enum Names {
     Columns,
     /// An output.
     Outputs,
+}
+
+/// How a query is read where its text alone leaves it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// What names in GROUP BY stand for.
+    pub names: Names,
+    /// Whether a column that is neither grouped by nor aggregated is taken to be decided by what is
+    /// grouped by, as those of a table are by its primary key.
+    pub decides: bool,
+}
+
+impl Manner {
+    /// All of them, the likelier ones first.
+    const ALL: [Self; 4] = [
+        Self::of(Names::Columns, false),
+        Self::of(Names::Outputs, false),
+        Self::of(Names::Columns, true),
+        Self::of(Names::Outputs, true),
+    ];
+
+    const fn of(names: Names, decides: bool) -> Self {
+        Self { names, decides }
+    }
 }
 
 /// How a query is answered.
@@ -75,6 +105,13 @@ pub enum Finish {
         /// Partial columns that sum up for an average.
         sums: Vec<usize>,
     },
+    /// A query over what another one makes of the shards' rows gives the answer.
+    Around {
+        /// The other one.
+        inner: Box<Program>,
+        /// The query; its hole is for the rows of the other one.
+        outer: Sql,
+    },
 }
 
 /// The direction of one column of an order.
@@ -89,7 +126,7 @@ pub struct Order {
 impl Program {
     /// What it does, for people: each shard's query, and what becomes of the answers.
     #[must_use]
-    pub fn describe(&self) -> Vec<String> {
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
         let plain = |sql: &Sql| {
             sql.fill(|hole| match hole {
                 Hole::Own(_) => "<rows of its own>".to_owned(),
@@ -110,11 +147,34 @@ impl Program {
             }
             Finish::Distinct { .. } => "one shard makes equal rows one".to_owned(),
             Finish::Last { sql, .. } => format!("one shard is asked: {}", plain(sql)),
+            Finish::Around { inner, outer } => {
+                let mut facts = inner.facts().into_iter();
+                let then = facts.find(|(name, _)| *name == "Then");
+                let then = then.map(|(_, text)| text).unwrap_or_default();
+                format!("{then}; of that one shard is asked: {}", plain(outer))
+            }
         };
-        vec![
-            format!("Each shard: {}", plain(&self.shards)),
-            format!("Then: {finish}"),
-        ]
+        vec![("Each Shard", plain(&self.shards)), ("Then", finish)]
+    }
+
+    /// The program whose query the shards are asked.
+    #[must_use]
+    pub fn asked(&self) -> &Self {
+        match &self.finish {
+            Finish::Around { inner, .. } => inner.asked(),
+            Finish::Rows { .. } | Finish::Distinct { .. } | Finish::Last { .. } => self,
+        }
+    }
+
+    /// The same as lines.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let facts = self.facts().into_iter();
+        let line = |(name, value): (&str, String)| match name {
+            "Each Shard" => format!("Each shard: {value}"),
+            name => format!("{name}: {value}"),
+        };
+        facts.map(line).collect()
     }
 }
 
@@ -140,17 +200,6 @@ pub enum Output {
     Named(String),
 }
 
-/// A LIMIT or OFFSET.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// None.
-    Open,
-    /// A number.
-    Number(i64),
-    /// A parameter, counted from 0.
-    Parameter(u16),
-}
-
 /// Plans a query, the text of which is one statement: a SELECT, or a COPY or EXPLAIN of one.
 ///
 /// # Errors
@@ -159,13 +208,19 @@ pub fn plan(
     text: &str,
     data: &Data,
     (snapshot, search_path): (&Snapshot, &[&str]),
-    names: Names,
+    manner: Manner,
 ) -> Result<Program, Refusal> {
     if text.contains(sql::MARK) {
         return Err(not_understood());
     }
     tree::check_numbers(text)?;
-    let spread = spread::spread(data, snapshot, search_path)?;
+    let spread = match spread::spread(data, snapshot, search_path) {
+        Ok(spread) => spread,
+        Err(refusal) => {
+            let nested = nested::plan(text, (snapshot, search_path), manner)?;
+            return nested.ok_or(refusal);
+        }
+    };
     let select = tree::parse(text)?;
     if select.into_clause.is_some() || !select.values_lists.is_empty() {
         return Err(not_understood());
@@ -173,7 +228,7 @@ pub fn plan(
     let Spread { key_type, leaves } = &spread;
     let own_text = tree::text(select.clone())?;
     let (mut shards, finish) = match leaves.as_slice() {
-        [leaf] if !tree::is_set_operation(&select) => single(select, leaf, names)?,
+        [leaf] if !tree::is_set_operation(&select) => single(select, leaf, manner)?,
         _ => union(select, leaves)?,
     };
     let mut sides = Vec::new();
@@ -201,32 +256,65 @@ pub fn plan(
 /// # Errors
 /// As [`plan`].
 pub fn either(text: &str, data: &Data, snapshot: (&Snapshot, &[&str])) -> Result<Program, Refusal> {
-    plan(text, data, snapshot, Names::Columns).or_else(|refusal| {
-        let other = plan(text, data, snapshot, Names::Outputs);
-        other.map_err(|_| refusal)
-    })
+    first_of(&Manner::ALL, text, data, snapshot)
 }
 
-fn single(select: SelectStmt, leaf: &Leaf, names: Names) -> Result<(SelectStmt, Finish), Refusal> {
+/// As [`plan`], where names in GROUP BY are those of outputs.
+///
+/// # Errors
+/// As [`plan`].
+pub fn by_outputs(
+    text: &str,
+    data: &Data,
+    snapshot: (&Snapshot, &[&str]),
+) -> Result<Program, Refusal> {
+    let manners = [false, true].map(|decides| Manner::of(Names::Outputs, decides));
+    first_of(&manners, text, data, snapshot)
+}
+
+fn first_of(
+    manners: &[Manner],
+    text: &str,
+    data: &Data,
+    snapshot: (&Snapshot, &[&str]),
+) -> Result<Program, Refusal> {
+    let mut first = None;
+    for manner in manners {
+        match plan(text, data, snapshot, *manner) {
+            Ok(program) => return Ok(program),
+            Err(refusal) => first = first.or(Some(refusal)),
+        }
+    }
+    Err(first.unwrap_or_else(not_understood))
+}
+
+fn single(
+    select: SelectStmt,
+    leaf: &Leaf,
+    manner: Manner,
+) -> Result<(SelectStmt, Finish), Refusal> {
     let shape = &leaf.shape;
     check_aggregates(&select)?;
     let gathers = shape.gathers && !leaf.groups_by_key;
-    if gathers || shape.looks_around {
-        let with_window = shape.looks_around && !gathers;
-        let gathered = if with_window {
-            gather::raw(&select, leaf, names)
-        } else {
-            match gather::partial(&select, leaf, names) {
-                Err(Stopped::Otherwise(_)) => gather::raw(&select, leaf, names),
+    let makes_one = shape.distinct && !leaf.selects_key;
+    let mut values = select.target_list.iter().filter_map(tree::target_of);
+    // Rows with the time in them are equal only if one shard tells it.
+    let asks_once = makes_one && values.any(|(value, _)| gather::tells_time(value));
+    if gathers || shape.looks_around || asks_once {
+        let gathered = if gathers {
+            match gather::partial(&select, leaf, manner) {
+                Err(Stopped::Otherwise(_)) => gather::raw(&select, leaf, manner),
                 planned => planned,
             }
+        } else {
+            gather::raw(&select, leaf, manner)
         };
         let Gathered { shards, last, sums } = gathered.map_err(|stopped| match stopped {
             Stopped::Otherwise(refusal) | Stopped::Refused(refusal) => refusal,
         })?;
         return Ok((shards, Finish::Last { sql: last, sums }));
     }
-    if shape.distinct && !leaf.selects_key {
+    if makes_one {
         return distinct(select);
     }
     rows(select)
@@ -235,15 +323,19 @@ fn single(select: SelectStmt, leaf: &Leaf, names: Names) -> Result<(SelectStmt, 
 /// A set operation: all of UNION ALL, or UNION at the top.
 fn union(mut select: SelectStmt, leaves: &[Leaf]) -> Result<(SelectStmt, Finish), Refusal> {
     let distinct_at_top = !select.all;
-    if !is_union(&select, distinct_at_top) {
-        return Err(refused(
-            "INTERSECT, EXCEPT, and UNION within UNION ALL are not supported over several shards",
-        ));
-    }
     let mut sides = Vec::new();
     tree::leaves(&mut select, &mut sides);
+    let mut tells_time = false;
     for side in sides {
         check_aggregates(side)?;
+        let mut values = side.target_list.iter().filter_map(tree::target_of);
+        tells_time |= values.any(|(value, _)| gather::tells_time(value));
+    }
+    if !is_union(&select, distinct_at_top) {
+        return sets::plan(select, leaves);
+    }
+    if distinct_at_top && tells_time {
+        return Err(gather::clock());
     }
     for leaf in leaves {
         let shape = &leaf.shape;
@@ -251,10 +343,7 @@ fn union(mut select: SelectStmt, leaves: &[Leaf]) -> Result<(SelectStmt, Finish)
             || (shape.gathers && !leaf.groups_by_key)
             || (shape.distinct && !leaf.selects_key && !distinct_at_top);
         if apart {
-            return Err(refused(
-                "aggregates, window functions and DISTINCT in a side of a UNION are not supported \
-                 over several shards without the shard key",
-            ));
+            return Err(self::apart());
         }
     }
     if distinct_at_top {
@@ -262,6 +351,13 @@ fn union(mut select: SelectStmt, leaves: &[Leaf]) -> Result<(SelectStmt, Finish)
     } else {
         rows(select)
     }
+}
+
+fn apart() -> Refusal {
+    refused(
+        "aggregates, window functions and DISTINCT in a side of a set operation are not supported \
+         over several shards without the shard key",
+    )
 }
 
 fn is_union(select: &SelectStmt, distinct: bool) -> bool {
@@ -454,145 +550,4 @@ fn direction(item: &Node) -> Result<Order, Refusal> {
         descending,
         nulls_first,
     })
-}
-
-fn bound(node: Option<&Node>, word: &str) -> Result<Bound, Refusal> {
-    let Some(node) = node else {
-        return Ok(Bound::Open);
-    };
-    let unknown = || {
-        let mut refusal = refused(format!(
-            "{word} of an expression is not supported over several shards"
-        ));
-        refusal.hint = Some(format!("give {word} a number or a parameter"));
-        refusal
-    };
-    match &node.node {
-        Some(NodeEnum::AConst(constant)) if constant.isnull => Ok(Bound::Open),
-        Some(NodeEnum::AConst(constant)) => match &constant.val {
-            Some(a_const::Val::Ival(integer)) => Ok(Bound::Number(integer.ival.into())),
-            Some(a_const::Val::Fval(float)) => {
-                float.fval.parse().map(Bound::Number).map_err(|_| unknown())
-            }
-            _ => Err(unknown()),
-        },
-        Some(NodeEnum::ParamRef(parameter)) => {
-            let index = parameter.number.checked_sub(1);
-            let index = index.and_then(|index| u16::try_from(index).ok());
-            index.map(Bound::Parameter).ok_or_else(unknown)
-        }
-        _ => Err(unknown()),
-    }
-}
-
-/// Refuses aggregates of sub-queries that may belong to the level around them: only one whose
-/// columns are all qualified by what its own level reads is surely its own.
-fn check_aggregates(select: &SelectStmt) -> Result<(), Refusal> {
-    let clauses = select
-        .target_list
-        .iter()
-        .filter_map(|item| tree::target_of(item).map(|it| it.0));
-    let clauses = clauses
-        .chain(select.having_clause.as_deref())
-        .chain(select.sort_clause.iter());
-    for clause in clauses {
-        let mut stray = false;
-        tree::any(clause, &mut |node| {
-            if let Some(NodeEnum::SubLink(link)) = &node.node {
-                stray |= link.subselect.as_deref().is_some_and(has_stray_aggregate);
-            }
-            false
-        });
-        if stray {
-            let mut refusal = refused(
-                "an aggregate of a sub-query whose columns are not qualified is not supported over \
-                 several shards",
-            );
-            refusal.hint = Some("write the table's name or alias before its columns".to_owned());
-            return Err(refusal);
-        }
-    }
-    Ok(())
-}
-
-fn has_stray_aggregate(query: &Node) -> bool {
-    let Some(NodeEnum::SelectStmt(inner)) = &query.node else {
-        return true;
-    };
-    if tree::is_set_operation(inner) {
-        let mut copy = inner.as_ref().clone();
-        let mut sides = Vec::new();
-        tree::leaves(&mut copy, &mut sides);
-        return sides.iter().any(|side| {
-            has_stray_aggregate(&tree::node(NodeEnum::SelectStmt(Box::new((*side).clone()))))
-        });
-    }
-    let own = own_names(&inner.from_clause);
-    let mut correlated = false;
-    if let Some(condition) = inner.where_clause.as_deref() {
-        tree::any(condition, &mut |node| {
-            if let Some(NodeEnum::ColumnRef(column)) = &node.node {
-                correlated |= column.fields.len() > 1 && !is_of(node, &own);
-            }
-            false
-        });
-    }
-    if correlated {
-        // Were the aggregate the outer level's, that column would have to be grouped by.
-        return false;
-    }
-    let mut stray = false;
-    for item in &inner.target_list {
-        let Some((value, _)) = tree::target_of(item) else {
-            continue;
-        };
-        tree::any(value, &mut |node| {
-            if let Some(NodeEnum::FuncCall(call)) = &node.node
-                && query::is_aggregate(call)
-            {
-                stray |= call.args.iter().any(|arg| !is_of(arg, &own));
-            }
-            false
-        });
-    }
-    stray
-}
-
-/// Whether every column of an expression is qualified by one of these names.
-fn is_of(value: &Node, own: &[String]) -> bool {
-    let foreign = |node: &Node| match &node.node {
-        Some(NodeEnum::ColumnRef(column)) => match column.fields.as_slice() {
-            [.., qualifier, _] => {
-                let qualifier = tree::string(qualifier).unwrap_or("");
-                !own.iter().any(|name| name == qualifier)
-            }
-            _ => true,
-        },
-        Some(NodeEnum::SubLink(_)) => true,
-        _ => false,
-    };
-    !tree::any(value, &mut { foreign })
-}
-
-fn own_names(items: &[Node]) -> Vec<String> {
-    let mut names = Vec::new();
-    for item in items {
-        let alias =
-            |alias: Option<&pg_query::protobuf::Alias>| alias.map(|it| it.aliasname.clone());
-        match &item.node {
-            Some(NodeEnum::RangeVar(it)) => {
-                names.push(alias(it.alias.as_ref()).unwrap_or_else(|| it.relname.clone()));
-            }
-            Some(NodeEnum::RangeSubselect(it)) => names.extend(alias(it.alias.as_ref())),
-            Some(NodeEnum::RangeFunction(it)) => names.extend(alias(it.alias.as_ref())),
-            Some(NodeEnum::JoinExpr(it)) => {
-                let sides = [it.larg.as_deref(), it.rarg.as_deref()];
-                for side in sides.into_iter().flatten() {
-                    names.extend(own_names(std::slice::from_ref(side)));
-                }
-            }
-            _ => {}
-        }
-    }
-    names
 }

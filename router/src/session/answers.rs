@@ -51,9 +51,9 @@ pub(super) fn heading_in(class: &Class, format: Format) -> Result<Bytes, wire::E
     column_of(class).map_or(Ok(Bytes::new()), heading)
 }
 
-/// The RowDescription of a plan.
-pub(super) fn plan_heading() -> Result<Bytes, wire::EncodeError> {
-    heading_of(explain::COLUMN, TEXT_OID, Format::Text)
+/// The RowDescription of a plan, of this type.
+pub(super) fn plan_heading(type_oid: u32, format: Format) -> Result<Bytes, wire::EncodeError> {
+    heading_of(explain::COLUMN, type_oid, format)
 }
 
 fn heading_of(name: &str, type_oid: u32, format: Format) -> Result<Bytes, wire::EncodeError> {

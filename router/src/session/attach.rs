@@ -523,25 +523,25 @@ impl Session {
 
     /// Remembers what the completed statements did to the session.
     pub(super) fn apply_effects(&mut self, seen: &Seen) {
-        let count = seen.completed.min(self.flight.effects.len());
-        let completed: Vec<Effect> = self.flight.effects.drain(..count).collect();
-        for (at, effect) in completed.iter().enumerate() {
-            match effect {
+        let mut effects = std::mem::take(&mut self.flight.effects);
+        let count = seen.completed.min(effects.len());
+        for (at, effect) in effects.drain(..count).enumerate() {
+            match &effect {
                 Effect::Commit if seen.is_rollback(at) => {
                     Effect::Rollback.apply(&mut self.settings);
                 }
                 effect => effect.apply(&mut self.settings),
             }
-            if *effect == Effect::Discard {
+            if effect == Effect::Discard {
                 self.statements.clear();
             }
-            if let Effect::Binds(table) = effect {
+            if let Effect::Binds(table) = &effect {
                 self.bind(table.as_deref());
             }
             let Some(attachment) = &mut self.attachment else {
                 continue;
             };
-            if *effect == Effect::Discard {
+            if effect == Effect::Discard {
                 attachment.lease.prepared.clear();
                 attachment.lease.unnamed = None;
                 // The lock by which the shard knows whose it is is gone, too.
@@ -556,11 +556,13 @@ impl Session {
             {
                 attachment.movable = None;
             }
-            let count = attachment.ties.record(effect);
+            let count = attachment.ties.record(&effect);
             if let Some(company) = &mut self.company {
-                company.follow(effect, count);
+                company.follow(&effect, count);
             }
         }
+        // Those that were not completed wait for theirs.
+        self.flight.effects = effects;
     }
 }
 

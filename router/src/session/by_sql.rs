@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
+use self::several::Executed;
 use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
@@ -20,6 +21,8 @@ use super::{Session, local};
 use crate::query::{self, Class, SqlExecute, SqlPrepare, Statement, Value};
 use crate::route::{self, Parameter, Parameters, Refusal, Target};
 use crate::view::Serving;
+
+mod several;
 
 /// A statement of this file.
 #[derive(Debug, Clone, Copy)]
@@ -79,12 +82,13 @@ impl Session {
         let complete = local::complete("PREPARE");
         self.expected.local(complete, None);
         wire::frontend::encode::sync(&mut self.outbound);
-        self.expected.forward(Answer::Ready);
+        self.expect_ready();
         let seen = self.exchange_to_ready().await?;
         self.finish(&seen);
-        if !seen.error {
-            self.statements.insert(name, prepared);
+        if seen.error {
+            return self.went_wrong();
         }
+        self.statements.insert(name, prepared);
         Ok(())
     }
 
@@ -122,7 +126,17 @@ impl Session {
         sql: &str,
     ) -> Result<(), Stopped> {
         let prepared = self.statement(execute.name.as_bytes()).await?;
-        let target = self.target_of(serving, statement, execute, &prepared)?;
+        let target = match self.target_of(serving, statement, execute, &prepared)? {
+            Ok(target) => target,
+            // An argument is missing.
+            Err(refusal) if refusal.sqlstate == "42P02" => {
+                return Err(several::wrong_number(execute).into());
+            }
+            Err(refusal) => {
+                let again = ((statement, sql), execute, &*prepared);
+                return self.execute_elsewhere(serving, again, refusal).await;
+            }
+        };
         let place = query::executed_name(sql).ok_or_else(not_found)?;
         let (before, after) = (sql.get(..place.start), sql.get(place.end..));
         let parts = [before, Some(&*prepared.server_name), after];
@@ -154,14 +168,47 @@ impl Session {
         self.forward_query(&Frame::query(&renamed)?).await
     }
 
-    /// Where an EXECUTE goes; notes whether it may write.
+    /// An EXECUTE that was refused for one shard.
+    async fn execute_elsewhere(
+        &mut self,
+        serving: &Serving,
+        ((statement, sql), execute, prepared): ((&Statement, &str), &SqlExecute, &Prepared),
+        refusal: Refusal,
+    ) -> Result<(), Stopped> {
+        let (Some(inner), Some(planned)) = (prepared.statement(), &prepared.planned) else {
+            return Err(refusal.into());
+        };
+        let plans = self.plans(planned, serving);
+        let Some(plan) = plans.plans.first() else {
+            return Err(refusal.into());
+        };
+        let executed = Executed {
+            prepared,
+            inner,
+            hinted: if statement.hints.is_empty() {
+                inner
+            } else {
+                statement
+            },
+            plan,
+            execute,
+        };
+        match statement.class {
+            Class::Explain { .. } => {
+                Box::pin(self.explain_on_several(serving, executed, sql)).await
+            }
+            _ => Box::pin(self.execute_on_several(serving, executed, refusal)).await,
+        }
+    }
+
+    /// Where an EXECUTE goes, or why to no shard alone; notes whether it may write.
     fn target_of(
         &mut self,
         serving: &Serving,
         statement: &Statement,
         execute: &SqlExecute,
         prepared: &Prepared,
-    ) -> Result<Target, Refusal> {
+    ) -> Result<Result<Target, Refusal>, Refusal> {
         let inner = prepared.statement().filter(|inner| is_data(&inner.class));
         let (Some(inner), Some(planned)) = (inner, &prepared.planned) else {
             return Err(not_data(&execute.name));
@@ -182,7 +229,7 @@ impl Session {
             statement
         };
         self.flight.note_writes(may_write(plan, inner));
-        self.place(hinted, plan, &arguments, serving)
+        Ok(self.place(hinted, plan, &arguments, serving))
     }
 }
 

@@ -12,7 +12,7 @@ use super::extended::Portal;
 use super::scatter::Scattered;
 use super::state::Transaction;
 use super::{Session, local};
-use crate::query::{self, Class, CursorUse, Fetched, Statement};
+use crate::query::{self, Class, CursorUse, Fetched, Skip, Statement};
 use crate::route::{Plan, Refusal};
 use crate::scatter;
 use crate::scatter::exec::Arguments;
@@ -38,7 +38,7 @@ impl Session {
         if !self.could_declare(statement, plan, refusal) {
             return Ok(None);
         }
-        let text = sql.get(statement.location.clone()).unwrap_or(sql);
+        let text = statement.text(sql);
         let declared = query::declared(text).ok_or_else(|| refusal.clone())?;
         if self.transaction == Transaction::Idle {
             return Err(Refusal {
@@ -54,9 +54,7 @@ impl Session {
                 .hint("leave SCROLL out")
                 .into());
         }
-        if self.portals.contains_key(name.as_bytes()) {
-            return Err(already_exists(name).into());
-        }
+        Box::pin(self.must_be_no_cursor(name)).await?;
         arguments.results = match declared.binary {
             true => vec![Format::Binary],
             false => Vec::new(),
@@ -66,15 +64,6 @@ impl Session {
         let name = Bytes::copy_from_slice(name.as_bytes());
         self.portals.insert(name, Portal::Scattered(cursor));
         Ok(Some(local::complete("DECLARE CURSOR")))
-    }
-
-    /// Refuses a cursor for one shard under the name of one that the router keeps, of which that
-    /// shard knows nothing.
-    pub(super) fn must_be_a_new_cursor(&self, name: &str) -> Result<(), Refusal> {
-        match self.portals.get(name.as_bytes()) {
-            Some(Portal::Scattered(_)) => Err(already_exists(name)),
-            _ => Ok(()),
-        }
     }
 
     /// Whether a cursor is for a query that was refused for one shard and can be asked of all.
@@ -138,10 +127,7 @@ impl Session {
         if word.starts_with("CLOSE") {
             return Ok(Some(None));
         }
-        let fetched = query::fetched(sql).ok_or_else(|| {
-            Refusal::unsupported("a cursor over several shards goes forward only")
-                .hint("use FETCH NEXT, FETCH FORWARD or FETCH ALL")
-        })?;
+        let fetched = query::fetched(sql).ok_or_else(forward_only)?;
         if format.is_some_and(|format| format != cursor.format()) {
             let message =
                 "rows of a cursor over several shards come in the format that it was declared with";
@@ -158,11 +144,28 @@ impl Session {
         fetching: &Fetching,
         headed: bool,
     ) -> Result<Bytes, Stopped> {
-        let Fetched { rows, moves } = fetching.fetched;
+        let Fetched { skip, rows, moves } = fetching.fetched;
+        let before = Box::pin(self.rows_before(&fetching.cursor, skip)).await?;
+        if before > 0 {
+            let passed = (before, false, false);
+            Box::pin(self.fetch_rows(&fetching.cursor, passed)).await?;
+        }
         let wanted = (rows.unwrap_or(0), !moves, headed && !moves);
         let count = Box::pin(self.fetch_rows(&fetching.cursor, wanted)).await?;
         let word = if moves { "MOVE" } else { "FETCH" };
         Ok(local::complete(&format!("{word} {count}")))
+    }
+
+    /// How many rows are passed over before the first that is wanted.
+    async fn rows_before(&self, cursor: &Scattered, skip: Skip) -> Result<u64, Refusal> {
+        match skip {
+            Skip::Rows(rows) => Ok(rows),
+            Skip::Before(row) => {
+                let position = self.cursor_position(cursor).await;
+                let before = row.saturating_sub(1);
+                before.checked_sub(position).ok_or_else(forward_only)
+            }
+        }
     }
 
     /// The heading of a FETCH.
@@ -203,7 +206,12 @@ impl Session {
     }
 }
 
-fn already_exists(name: &str) -> Refusal {
+fn forward_only() -> Refusal {
+    Refusal::unsupported("a cursor over several shards goes forward only, and over each row once")
+        .hint("use FETCH NEXT, FORWARD, ALL, RELATIVE or ABSOLUTE, ahead of where the cursor is")
+}
+
+pub(super) fn already_exists(name: &str) -> Refusal {
     Refusal {
         sqlstate: "42P03",
         message: format!("cursor \"{name}\" already exists"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use topology::ShardId;
+use wire::TagSet;
 
 use super::shape::Shape;
 use crate::moving::{self, Said};
@@ -29,6 +30,8 @@ pub(super) enum Answer {
     Execute,
     /// Sync, or a simple query: everything up to and including ReadyForQuery.
     Ready,
+    /// A simple query of which the client reads all but its ReadyForQuery.
+    Commands,
 }
 
 /// What an entry stands for.
@@ -66,7 +69,7 @@ impl Entry {
     fn is_ready(&self) -> bool {
         matches!(
             self.expected,
-            Expected::Forward(Answer::Ready) | Expected::Drop(Answer::Ready)
+            Expected::Forward(Answer::Ready | Answer::Commands) | Expected::Drop(Answer::Ready)
         )
     }
 }
@@ -155,7 +158,8 @@ impl Seen {
                 | Answer::ClosePortal
                 | Answer::Describe
                 | Answer::Execute
-                | Answer::Ready => {}
+                | Answer::Ready
+                | Answer::Commands => {}
             },
             Expected::Replace(_) | Expected::Local(_) => {}
         }
@@ -368,7 +372,8 @@ impl Expectations {
             Expected::Replace(_) | Expected::Local(_) => return None,
         };
         if matches!(verdict, Verdict::Forward)
-            && (self.back == Back::Unread || matches!(answer, Answer::Execute | Answer::Ready))
+            && (self.back == Back::Unread
+                || matches!(answer, Answer::Execute | Answer::Ready | Answer::Commands))
         {
             self.back = Back::Never;
         }
@@ -395,6 +400,9 @@ impl Expectations {
             }
             if tag == b'Z' {
                 self.seen.status = body.first().copied();
+                if answer == Answer::Commands {
+                    return Some(Verdict::Drop);
+                }
             }
         }
         Some(verdict)
@@ -485,20 +493,20 @@ impl Expectations {
 
 /// Whether a frame ends an answer; `None` when it has no place in it.
 fn ends(answer: Answer, tag: u8) -> Option<bool> {
-    let (last, inner): (&[u8], &[u8]) = match answer {
-        Answer::Parse(_) => (b"1", b""),
-        Answer::Bind => (b"2", b""),
-        Answer::ClosePortal | Answer::CloseStatement(_) => (b"3", b""),
-        Answer::Describe => (b"Tn", b"t"),
-        Answer::Execute => (b"CIs", b"DGHWdc"),
-        Answer::Ready => (b"Z", b"TDCInstGHWdcV123"),
+    const OF_DESCRIBE: TagSet = TagSet::of(b"t");
+    const OF_EXECUTE: TagSet = TagSet::of(b"DGHWdc");
+    const OF_QUERY: TagSet = TagSet::of(b"TDCInstGHWdcV123");
+    let (last, inner) = match answer {
+        Answer::Parse(_) => (tag == b'1', TagSet::NONE),
+        Answer::Bind => (tag == b'2', TagSet::NONE),
+        Answer::ClosePortal | Answer::CloseStatement(_) => (tag == b'3', TagSet::NONE),
+        Answer::Describe => (matches!(tag, b'T' | b'n'), OF_DESCRIBE),
+        Answer::Execute => (matches!(tag, b'C' | b'I' | b's'), OF_EXECUTE),
+        Answer::Ready | Answer::Commands => (tag == b'Z', OF_QUERY),
     };
-    if last.contains(&tag) {
-        Some(true)
-    } else if inner.contains(&tag) {
-        Some(false)
-    } else {
-        None
+    match last {
+        true => Some(true),
+        false => inner.contains(tag).then_some(false),
     }
 }
 

@@ -38,6 +38,7 @@ mod together;
 use again::Kept;
 use changes::Changes;
 use steps::Step;
+use together::heading_of;
 
 /// What has come since the last Sync.
 #[derive(Debug, Default)]
@@ -89,6 +90,8 @@ pub(super) enum Portal {
     Scattered(Arc<Scattered>),
     /// Of a COPY into a table whose rows are on several shards.
     CopyIn(Arc<Prepared>),
+    /// Of an EXPLAIN of what several shards do.
+    Explain(Arc<Prepared>, Arc<Arguments>),
     /// Of a DECLARE of a cursor over several shards.
     Declare(Arc<Prepared>, Arc<Arguments>),
     /// Of a FETCH of one.
@@ -282,6 +285,9 @@ impl Session {
                 Some(Portal::CopyIn(_) | Portal::Declare(..)) => {
                     self.step(Step::Local(local::frames(encode::no_data), None))
                 }
+                Some(Portal::Explain(prepared, arguments)) => {
+                    self.step(Step::Local(heading_of(&prepared, &arguments)?, None))
+                }
                 Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
@@ -322,6 +328,9 @@ impl Session {
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::CopyIn(prepared) => Box::pin(self.execute_copy_in(&prepared)).await,
+            Portal::Explain(prepared, arguments) => {
+                Box::pin(self.explain_portal(&prepared, &arguments)).await
+            }
             Portal::Declare(prepared, arguments) => {
                 Box::pin(self.execute_declare(&prepared, &arguments)).await
             }
@@ -424,6 +433,7 @@ impl Session {
                     | Portal::Split(_)
                     | Portal::CopyIn(_)
                     | Portal::Declare(..)
+                    | Portal::Explain(..)
                     | Portal::Fetch(_)
                     | Portal::Answered(..)
                     | Portal::Scattered(_)

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use wire::backend::{Diagnostic, ParameterStatus, encode, tag};
 use wire::startup::Parameters;
 
@@ -17,8 +19,8 @@ use super::state::{SessionSettings, Transaction};
 use super::{Batch, ByName, Expectations, Flight, Front, Portals, Session, effects, local};
 use crate::error::Error;
 use crate::exec::conversation;
-use crate::pool::Lease;
 use crate::pool::settings::Settings;
+use crate::pool::{self, Lease};
 use crate::route::Refusal;
 
 /// Names and values of ParameterStatus.
@@ -26,6 +28,9 @@ type Statuses = BTreeMap<String, String>;
 
 /// Longest message of a shard in answer to a session's first settings.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// How long a login waits before it looks again for a server that takes it.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Session {
     /// Greets a client that has been let in.
@@ -70,12 +75,13 @@ impl Session {
             flight: Flight::default(),
             routed: topology::Epoch::default(),
             batch: Batch::default(),
+            scripted: false,
             portals: Portals::default(),
             clock,
             span: tracing::Span::current(),
             listed,
             trace: None,
-            took: std::time::Duration::ZERO,
+            took: Duration::ZERO,
             asked: None,
             _connected: connected,
             _slot: slot,
@@ -192,31 +198,43 @@ async fn statuses(
     settings: &Settings,
     parameters: &Parameters,
 ) -> Result<Statuses, Error> {
-    let serving = front.core.view.load();
-    let mut last = Error::NoShard;
-    for (_, pool) in serving.ready() {
-        let mut lease = match pool.checkout_once().await {
-            Ok(lease) => lease,
-            Err(error) => {
-                last = Error::Pool(error);
-                continue;
-            }
-        };
-        let mut statuses: Statuses = lease
-            .statuses
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
-        // The backend was not told the client's name yet.
-        let name = parameters.get("application_name").unwrap_or_default();
-        statuses.insert("application_name".to_owned(), name.to_owned());
-        if *lease.settings != *settings {
-            try_settings(&mut lease, settings, &mut statuses).await?;
-        }
-        lease.give_back();
-        return Ok(statuses);
+    let mut lease = any_backend(front).await?;
+    let mut statuses: Statuses = lease
+        .statuses
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
+    // The backend was not told the client's name yet.
+    let name = parameters.get("application_name").unwrap_or_default();
+    statuses.insert("application_name".to_owned(), name.to_owned());
+    if *lease.settings != *settings {
+        try_settings(&mut lease, settings, &mut statuses).await?;
     }
-    Err(last)
+    lease.give_back();
+    Ok(statuses)
+}
+
+/// A backend of whichever shard has one. While servers are being succeeded by others, a login
+/// waits as statements do.
+async fn any_backend(front: &Front) -> Result<Lease, Error> {
+    let deadline = Instant::now() + front.core.config.sharding.failover_wait;
+    loop {
+        let serving = front.core.view.load();
+        let (mut last, mut passes) = (Error::NoShard, false);
+        for (_, pool) in serving.ready() {
+            match pool.checkout_once().await {
+                Ok(lease) => return Ok(lease),
+                Err(error) => {
+                    passes |= matches!(error, pool::Error::Retired { .. }) || pool.outlasts(&error);
+                    last = Error::Pool(error);
+                }
+            }
+        }
+        if !passes || Instant::now() >= deadline {
+            return Err(last);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Brings a backend to the settings, so that a value that PostgreSQL refuses ends the login, and

@@ -90,8 +90,8 @@ pub(super) struct HintSettings {
     committed: Hints,
     /// What the start-up packet asked for: RESET goes back to it.
     startup: Option<Box<Hints>>,
-    open: Option<Open>,
-    savepoints: Vec<(Box<str>, Option<Open>)>,
+    open: Option<Box<Open>>,
+    savepoints: Vec<(Box<str>, Option<Box<Open>>)>,
 }
 
 /// The hints in a transaction that changed them.
@@ -150,9 +150,11 @@ impl HintSettings {
     }
 
     fn open(&mut self) -> &mut Open {
-        self.open.get_or_insert_with(|| Open {
-            kept: self.committed.clone(),
-            now: self.committed.clone(),
+        self.open.get_or_insert_with(|| {
+            Box::new(Open {
+                kept: self.committed.clone(),
+                now: self.committed.clone(),
+            })
         })
     }
 

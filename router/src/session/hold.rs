@@ -12,6 +12,7 @@ use super::attach::Stopped;
 use super::client::ClientError;
 use crate::error::Error;
 use crate::hold;
+use crate::moving;
 use crate::pool;
 use crate::route::Target;
 use crate::view::Serving;
@@ -19,8 +20,7 @@ use crate::view::Serving;
 impl Session {
     /// Refuses, for [`Self::wait_out`] to see, what may not be sent now.
     pub(super) fn check_hold(&self, serving: &Serving, target: Target) -> Result<(), Stopped> {
-        let begun = self.attachment.as_ref();
-        if begun.is_some_and(|attachment| attachment.movable.is_none()) {
+        if self.has_begun() {
             return Ok(());
         }
         let token = match target {
@@ -29,6 +29,12 @@ impl Session {
         };
         let checked = self.front.core.holding.check(&serving.snapshot, token);
         checked.map_err(|held| Error::Hold(hold::Error::Held(held)).into())
+    }
+
+    /// Whether the transaction has done on a backend what is done nowhere else.
+    fn has_begun(&self) -> bool {
+        let attachment = self.attachment.as_ref();
+        attachment.is_some_and(|attachment| attachment.movable.is_none())
     }
 
     /// Waits while a statement is held, or after a guard has refused it; everything else is given
@@ -40,7 +46,13 @@ impl Session {
         since: &mut Option<Instant>,
     ) -> Result<(), Stopped> {
         let held = match stopped {
-            Stopped::Told(Error::Hold(hold::Error::Held(held))) => Some(held),
+            Stopped::Told(Error::Hold(hold::Error::Held(held))) => {
+                // A transaction that is on a backend would have to leave it, and what it has done.
+                if self.has_begun() {
+                    return Err(Error::Moving(moving::Error::Outdated).into());
+                }
+                Some(held)
+            }
             Stopped::Told(Error::Moving(error)) if self.may_repeat(&error) => None,
             // The topology that sent it there is not in force any more.
             Stopped::Told(Error::Pool(pool::Error::Retired { .. }))

@@ -1,5 +1,6 @@
 //! From an accepted connection to a session: encryption, who it is, what it wants.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -70,6 +71,7 @@ pub async fn log_in(
     stream: TcpStream,
     tls: Option<&platform::tls::Acceptor>,
 ) -> Result<Option<Admitted>, LoginError> {
+    let address = platform::rates::network(stream.peer_addr()?.ip());
     let mut stream = encryption::begin(stream, tls).await?;
     let mut inbound = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
@@ -102,7 +104,8 @@ pub async fn log_in(
                 {
                     Err(tls_required().into())
                 } else {
-                    admit(&front, &mut client, &parameters, certified.as_deref()).await
+                    let known = (address, certified.as_deref());
+                    admit(&front, &mut client, &parameters, known).await
                 };
                 return match admitted {
                     Ok(slot) if is_console(&parameters) => {
@@ -162,11 +165,11 @@ async fn admit(
     front: &Front,
     client: &mut Client,
     parameters: &Parameters,
-    certified: Option<&str>,
+    (address, certified): (IpAddr, Option<&str>),
 ) -> Result<OwnedSemaphorePermit, LoginError> {
-    let slot = Arc::clone(&front.slots)
-        .try_acquire_owned()
-        .map_err(|_| too_many())?;
+    if front.slots.available_permits() == 0 {
+        return Err(too_many().into());
+    }
     if parameters.needs_negotiation() {
         let unknown: Vec<&str> = parameters.extensions().collect();
         encode::negotiate_protocol_version(&mut client.outbound, unknown.iter().copied())?;
@@ -185,12 +188,16 @@ async fn admit(
     }
     match front.core.config.pgwire.auth {
         AuthMethod::Trust => must_be_enabled(front, user).await?,
-        AuthMethod::ScramSha256 => authenticate(front, client, user).await?,
+        AuthMethod::ScramSha256 => authenticate(front, client, (address, user)).await?,
         AuthMethod::Cert => {
             must_be_certified(user, certified)?;
             must_be_enabled(front, user).await?;
         }
     }
+    // Whoever has not shown who it is takes nobody's place.
+    let slot = Arc::clone(&front.slots)
+        .try_acquire_owned()
+        .map_err(|_| too_many())?;
     if is_console(parameters) {
         operator::may_enter(front, user)?;
     } else {
@@ -202,7 +209,12 @@ async fn admit(
 }
 
 /// SCRAM-SHA-256. A stranger learns neither whether the user exists nor what was wrong.
-async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<(), LoginError> {
+async fn authenticate(
+    front: &Front,
+    client: &mut Client,
+    who @ (_, user): (IpAddr, &str),
+) -> Result<(), LoginError> {
+    may_try(front, who)?;
     front.users.first_reading().await;
     let (verifier, known) = front.users.verifier(user);
     encode::authentication_sasl(&mut client.outbound, &[MECHANISM])?;
@@ -221,13 +233,15 @@ async fn authenticate(front: &Front, client: &mut Client, user: &str) -> Result<
     let (exchange, answer) = started.map_err(|reason| failed(user, reason))?;
     encode::authentication_sasl_continue(&mut client.outbound, answer.as_bytes())?;
     let last = next_password(client).await?;
-    let proof = last.password().sasl_response();
-    let answer = exchange
-        .finish(proof)
-        .map_err(|reason| failed(user, reason))?;
-    if !known {
-        return Err(failed(user, Failed::Mismatch));
-    }
+    // Those who have begun at the same time are counted where their passwords are looked at.
+    may_try(front, who)?;
+    let answer = match exchange.finish(last.password().sasl_response()) {
+        Ok(answer) if known => answer,
+        tried => {
+            front.tries.failed(who);
+            return Err(failed(user, tried.err().unwrap_or(Failed::Mismatch)));
+        }
+    };
     encode::authentication_sasl_final(&mut client.outbound, answer.as_bytes())?;
     Ok(())
 }
@@ -271,6 +285,20 @@ fn failed(user: &str, reason: Failed) -> LoginError {
         hint: None,
     }
     .into()
+}
+
+/// Whoever guesses a user's password waits; the user itself, from elsewhere, does not.
+fn may_try(front: &Front, who @ (_, user): (IpAddr, &str)) -> Result<(), Refusal> {
+    let Some(wait) = front.tries.wait(who) else {
+        return Ok(());
+    };
+    let seconds = wait.as_secs() + 1;
+    tracing::info!(user, seconds, "login refused: too many have failed");
+    Err(Refusal {
+        sqlstate: "53400",
+        message: format!("too many failed logins of user \"{user}\" from this address"),
+        hint: Some(format!("try again in {seconds} s")),
+    })
 }
 
 /// The certificate must be of the user that the client would be.

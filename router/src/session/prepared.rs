@@ -21,6 +21,8 @@ pub struct Prepared {
     /// Its text and the types that the client declared, as the body of its Parse has them after
     /// the name.
     pub definition: Bytes,
+    /// The text of the definition, which each execution looks at.
+    sql: Box<str>,
     /// The types that the client declared, in order; 0 leaves the type to the server.
     pub parameter_types: Arc<[u32]>,
     /// The name under which backends hold it.
@@ -58,9 +60,13 @@ impl Prepared {
             promised,
         } = parsed;
         let reads_cursor = planned.as_deref().is_some_and(reads_cursor);
+        let text = definition.split(|byte| *byte == 0).next();
+        let sql = std::str::from_utf8(text.unwrap_or_default()).unwrap_or_default();
+        let sql = sql.into();
         Self {
             id,
             definition,
+            sql,
             parameter_types,
             server_name: format!("router_{id}").into(),
             planned,
@@ -100,12 +106,7 @@ impl Prepared {
     /// Its text.
     #[must_use]
     pub fn sql(&self) -> &str {
-        let text = self
-            .definition
-            .split(|byte| *byte == 0)
-            .next()
-            .unwrap_or_default();
-        std::str::from_utf8(text).unwrap_or_default()
+        &self.sql
     }
 
     /// The statement, when the text is exactly one.

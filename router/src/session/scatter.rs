@@ -7,13 +7,11 @@
 
 use std::sync::Arc;
 
-use wire::backend::encode;
-
 use super::attach::Stopped;
 use super::client::ClientError;
 use super::simple::syntax_refusal;
 use super::state::Transaction;
-use super::{Ended, Session, answers, control};
+use super::{Ended, Session, control};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::pool::Pool;
@@ -21,7 +19,7 @@ use crate::query::{self, Class, Data, Statement, TableRef};
 use crate::route::{NoParameters, Parameters, Plan, Refusal};
 use crate::scatter;
 use crate::scatter::exec::{self, Answer, Arguments, Failure, Leases};
-use crate::scatter::plan::around::{Copying, explain_prefix};
+use crate::scatter::plan::around::Copying;
 use crate::view::Serving;
 
 mod portal;
@@ -61,7 +59,7 @@ impl Session {
         (statement, plan, sql): (&Statement, &Plan, &str),
         refusal: Refusal,
     ) -> Result<(), Stopped> {
-        let text = sql.get(statement.location.clone()).unwrap_or(sql);
+        let text = statement.text(sql);
         let hinted = self.is_hinted(statement);
         if let Some((table, columns)) = scatter::copied_table(statement, plan)
             && !hinted
@@ -72,7 +70,6 @@ impl Session {
             return Err(refusal.into());
         };
         match &statement.class {
-            Class::Explain { .. } => self.explain_shards(serving, (text, data)).await,
             Class::Copy(_) => {
                 let copying = Copying::read(text)?;
                 let copied = self.copy_out(serving, (text, data), &copying).await;
@@ -85,6 +82,24 @@ impl Session {
                 self.hand_over(&mut answer).await
             }
         }
+    }
+
+    /// Answers a simple EXECUTE of a query over several shards.
+    pub(super) async fn scatter_given(
+        &mut self,
+        serving: &Serving,
+        (text, data, refusal): (&str, &Data, &Refusal),
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        let ran = async {
+            let begun = self.begin_scatter(serving, (text, data), arguments).await;
+            let mut answer = begun.map_err(|stopped| with_hint(stopped, refusal))?;
+            self.hand_over(&mut answer).await
+        };
+        let ran = ran.await;
+        self.end_lending(&ran).await?;
+        ran?;
+        Ok(self.answer_ready().await?)
     }
 
     /// Sends a whole answer.
@@ -132,35 +147,6 @@ impl Session {
         self.hand_over(&mut answer).await
     }
 
-    /// EXPLAIN: the router's part and each shard's plan.
-    async fn explain_shards(
-        &mut self,
-        serving: &Serving,
-        (text, data): (&str, &Data),
-    ) -> Result<(), Stopped> {
-        let prefix = explain_prefix(text)?;
-        let mut leases = self.lease_all(serving).await?;
-        let schemas = self.schemas();
-        let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
-        let request = exec::Request {
-            text,
-            data,
-            search_path: &schemas,
-            arguments: &Arguments::default(),
-            until: self.clock.answered_by(),
-            copying: None,
-            late: None,
-        };
-        let explained = exec::explain(serving, &mut leases, request, &prefix).await;
-        let lines = explained.map_err(|failure| self.fail_scatter(failure))?;
-        let heading = answers::plan_heading()?;
-        self.client.outbound.extend_from_slice(&heading);
-        let rows = answers::rows(lines.iter().map(String::as_str))?;
-        self.client.outbound.extend_from_slice(&rows);
-        encode::command_complete(&mut self.client.outbound, "EXPLAIN");
-        Ok(())
-    }
-
     /// The answer to EXPLAIN (ROUTE) of a query that goes to all shards; none for any other.
     pub(super) fn explain_scatter(
         &self,
@@ -173,7 +159,7 @@ impl Session {
         let refusal = self.place(statement, plan, params, serving).err()?;
         let hinted = self.is_hinted(statement);
         let data = scatter::candidate((statement, hinted), plan, &refusal)?;
-        let text = sql.get(statement.location.clone()).unwrap_or(sql);
+        let text = statement.text(sql);
         let schemas = self.schemas();
         let schemas: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let snapshot = &serving.snapshot;
@@ -213,7 +199,7 @@ impl Session {
         hints.is_some_and(|(hints, _)| hints.shard.is_some() || hints.shard_key.is_some())
     }
 
-    fn request<'a>(
+    pub(super) fn request<'a>(
         &self,
         (text, data, copying): (&'a str, &'a Data, Option<&'a Copying>),
         search_path: &'a [&'a str],
@@ -231,7 +217,10 @@ impl Session {
     }
 
     /// Takes back the backends of the transaction that were lent for a query that has ended.
-    async fn end_lending<T>(&mut self, ended: &Result<T, Stopped>) -> Result<(), Stopped> {
+    pub(super) async fn end_lending<T>(
+        &mut self,
+        ended: &Result<T, Stopped>,
+    ) -> Result<(), Stopped> {
         match ended {
             // Its backends are closed.
             Err(Stopped::Ended(_)) => Ok(()),
@@ -251,7 +240,7 @@ impl Session {
     }
 
     /// Borrows a backend of each shard, under the session's settings.
-    async fn lease_all(&mut self, serving: &Serving) -> Result<Leases, Stopped> {
+    pub(super) async fn lease_all(&mut self, serving: &Serving) -> Result<Leases, Stopped> {
         self.reclaim_returned(false).await?;
         if !self.stand_aside().await? {
             self.routed = serving.snapshot.epoch();
@@ -370,7 +359,7 @@ impl Session {
     }
 
     /// What becomes of a failure.
-    fn fail_scatter(&mut self, failure: Failure) -> Stopped {
+    pub(super) fn fail_scatter(&mut self, failure: Failure) -> Stopped {
         match failure {
             Failure::Own(error) => error.into(),
             Failure::Shard(frames) => {

@@ -27,6 +27,7 @@ use crate::view::Serving;
 mod changes;
 mod commit;
 mod copies;
+mod cursors;
 mod lend;
 mod split;
 mod writers;
@@ -34,7 +35,7 @@ mod writers;
 pub(super) use commit::End;
 pub(super) use copies::check_text;
 pub(super) use lend::Lent;
-pub(super) use split::Split;
+pub(super) use split::{Split, without_tag};
 
 /// What ties a backend's transaction to those of other shards.
 #[derive(Debug, Default)]
@@ -146,6 +147,11 @@ impl Company {
             | Effect::CopyIn
             | Effect::Binds(_) => {}
         }
+    }
+
+    /// The client's own block from here on.
+    pub(super) fn become_block(&mut self) {
+        self.implicit = false;
     }
 
     fn place_of(&self, is_it: impl Fn(&Parked) -> bool) -> Option<usize> {
@@ -393,6 +399,10 @@ impl Session {
                 cursor: Some(name), ..
             }) => {
                 self.seek_cursor(name).await?;
+                return Ok(None);
+            }
+            Class::Cursor(CursorUse { cursor: None, .. }) => {
+                Box::pin(self.close_parked_cursors()).await;
                 return Ok(None);
             }
             _ => return Ok(None),

@@ -9,11 +9,11 @@ use super::by_sql::BySql;
 use super::client::Frame;
 use super::effects::{self, Effect};
 use super::expect::{Answer, Back};
+use super::explaining::{self, Explain};
 use super::form::{ByForm, Located};
 use super::naming::Named;
-use super::state::{SessionSettings, Transaction};
+use super::state::Transaction;
 use super::{Ended, Flight, Session, answers, control, local, poison};
-use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
@@ -151,7 +151,7 @@ impl Session {
         }
         self.drop_cursors(class);
         if let Class::Cursor(_) = class {
-            let text = statement_text(statement, sql);
+            let text = statement.text(sql);
             if let Some(frames) = Box::pin(self.use_cursor(class, text)).await? {
                 return self.answer_locally(&frames).await;
             }
@@ -198,11 +198,9 @@ impl Session {
             }
             None => Target::Any,
         };
-        if let Class::DeclareCursor { name, .. } = class {
-            self.must_be_a_new_cursor(name)?;
-        }
         self.attach_reader(serving, target, permit).await?;
         if let Class::DeclareCursor { name, .. } = class {
+            Box::pin(self.must_be_a_new_cursor(name)).await?;
             self.note_cursor(name);
         }
         self.flight.ends = self.transaction == Transaction::Idle;
@@ -220,6 +218,17 @@ impl Session {
     ) -> Result<(), Stopped> {
         if let Some(into) = self.copied_into(statement, serving) {
             let frames = self.copy_in_query(serving, &into, sql).await?;
+            return self.answer_locally(&frames).await;
+        }
+        if explaining::is_explain(&statement.class) {
+            let explain = Explain {
+                statement,
+                plan,
+                sql,
+                refusal: &refusal,
+                arguments: &Arguments::default(),
+            };
+            let frames = self.explain_simply(serving, explain).await?;
             return self.answer_locally(&frames).await;
         }
         let text = (sql, &refusal);
@@ -240,92 +249,6 @@ impl Session {
             return self.answer_locally(&frames).await;
         }
         self.scatter_query(serving, asked, refusal).await
-    }
-
-    /// Several statements, which all belong to one shard.
-    async fn run_script(
-        &mut self,
-        serving: &Serving,
-        statements: &[Statement],
-        plans: &[Plan],
-        sql: &str,
-        frame: &Frame,
-    ) -> Result<(), Stopped> {
-        // A backend may answer some of them as well, since there is nothing to do.
-        let either = |class: &_| matches!(class, Class::DiscardOther(_) | Class::Unlisten(_));
-        let own = |class| answers::is_own(class) && !control::is_control(class) && !either(class);
-        if statements.iter().any(|statement| own(&statement.class)) {
-            return Err(alone(
-                "DEALLOCATE, DISCARD ALL, EXPLAIN (ROUTE), a function of schema sharding and a setting of \
-                 the router",
-            )
-            .into());
-        }
-        if self.company.is_some() && statements.iter().any(|it| is_neutral(&it.class)) {
-            let what =
-                "transaction control, settings and cursors of a transaction on several shards";
-            return Err(alone(what).into());
-        }
-        if plans.contains(&Plan::Everywhere) {
-            return self.run_ddl_script(serving, statements, plans, sql).await;
-        }
-        let (target, effects) = self.survey(serving, statements, plans, sql)?;
-        self.attach(serving, target).await?;
-        self.stay();
-        self.flight.ends = self.transaction == Transaction::Idle;
-        effects
-            .into_iter()
-            .for_each(|effect| self.note_effect(effect));
-        self.forward_query(frame).await
-    }
-
-    /// Where a script goes, and what its statements do to the session. Each is read under the
-    /// settings that those before it leave.
-    fn survey(
-        &mut self,
-        serving: &Serving,
-        statements: &[Statement],
-        plans: &[Plan],
-        sql: &str,
-    ) -> Result<(Target, Vec<Effect>), Stopped> {
-        let mut settings = self.settings.clone();
-        let mut target = Target::Any;
-        let mut effects = Vec::with_capacity(statements.len());
-        for (statement, plan) in statements.iter().zip(plans) {
-            let class = &statement.class;
-            let own = sql.get(statement.location.clone()).unwrap_or_default();
-            self.check_setting(class, own)?;
-            if !is_neutral(class) {
-                let anew = (settings.search_path() != self.settings.search_path())
-                    .then(|| plan_under(statement, serving, &settings));
-                let plan = anew.as_ref().unwrap_or(plan);
-                self.flight
-                    .note_writes(self.flight.writes || may_write(plan, statement));
-                let next = self.place(statement, plan, &NoParameters, serving)?;
-                self.check_hold(serving, next)?;
-                target = join(target, next)?;
-            }
-            self.flight.note_calls(statement);
-            let effect = Effect::of_statement(statement, own);
-            effect.apply(&mut settings);
-            effects.push(effect);
-        }
-        Ok((target, effects))
-    }
-
-    /// Several schema changes: all of them on every shard, or none on any.
-    async fn run_ddl_script(
-        &mut self,
-        serving: &Serving,
-        statements: &[Statement],
-        plans: &[Plan],
-        sql: &str,
-    ) -> Result<(), Stopped> {
-        if plans.iter().any(|plan| *plan != Plan::Everywhere) {
-            return Err(alone("schema changes that go to every shard").into());
-        }
-        let frames = self.run_everywhere(serving, statements, sql).await?;
-        self.answer_locally(&frames).await
     }
 
     /// Runs a text on every shard and gives the answer without its ReadyForQuery.
@@ -369,7 +292,7 @@ impl Session {
 
     /// Lets a shard say what is wrong with a text, without running it; where it finds nothing, the
     /// client reads the router's own refusal.
-    async fn let_shard_report(
+    pub(super) async fn let_shard_report(
         &mut self,
         serving: &Serving,
         target: Target,
@@ -393,16 +316,19 @@ impl Session {
         self.expected
             .replace_error(local::error(&Error::Refused(own)));
         wire::frontend::encode::sync(&mut self.outbound);
-        self.expected.forward(Answer::Ready);
+        self.expect_ready();
         let seen = self.exchange_to_ready().await?;
         self.finish(&seen);
+        if seen.error {
+            return self.went_wrong();
+        }
         Ok(())
     }
 
     /// Sends the client's own bytes and relays the answer.
     pub(super) async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
-        self.expected.forward(Answer::Ready);
+        self.expect_ready();
         if self.may_step_back() {
             self.expected.may_take_back(Back::Unread);
         }
@@ -414,6 +340,9 @@ impl Session {
         if self.company.is_some() {
             Box::pin(self.undo_parked()).await;
         }
+        if seen.error {
+            return self.went_wrong();
+        }
         Ok(())
     }
 
@@ -423,7 +352,7 @@ impl Session {
         self.front.core.metrics.failed(error);
         if self.attachment.is_some() && self.poison_backend(error).is_ok() {
             wire::frontend::encode::sync(&mut self.outbound);
-            self.expected.forward(Answer::Ready);
+            self.expect_ready();
             return match self.exchange_to_ready().await {
                 Ok(seen) => {
                     self.finish(&seen);
@@ -457,7 +386,7 @@ impl Session {
         self.answer_locally(frames).await
     }
 
-    async fn answer_locally(&mut self, frames: &[u8]) -> Result<(), Stopped> {
+    pub(super) async fn answer_locally(&mut self, frames: &[u8]) -> Result<(), Stopped> {
         if self.transaction == Transaction::Idle {
             // A setting outside of a transaction block holds at once.
             self.settings.end_transaction(true);
@@ -470,6 +399,9 @@ impl Session {
     pub(super) async fn answer_ready(&mut self) -> Result<(), Ended> {
         // What an error kept from being done is not to be taken for what comes next.
         self.flight = Flight::default();
+        if self.scripted {
+            return Ok(());
+        }
         local::ready(&mut self.client.outbound, self.transaction.status());
         self.client.flush().await?;
         Ok(())
@@ -495,11 +427,6 @@ impl Session {
     }
 }
 
-/// The text of a statement alone.
-fn statement_text<'s>(statement: &Statement, sql: &'s str) -> &'s str {
-    sql.get(statement.location.clone()).unwrap_or(sql)
-}
-
 /// Whether a statement may write: so may a function that it calls.
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
@@ -508,30 +435,6 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
         Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
-}
-
-/// Where a statement goes under other settings than those of its session.
-fn plan_under(statement: &Statement, serving: &Serving, settings: &SessionSettings) -> Plan {
-    let schemas: Vec<&str> = match settings.search_path() {
-        Some(schemas) => schemas.iter().map(String::as_str).collect(),
-        None => DEFAULT_SEARCH_PATH.to_vec(),
-    };
-    route::plan(statement, &serving.snapshot, &schemas)
-}
-
-/// Where statements go together of which some go to `held` and the next one to `next`.
-fn join(held: Target, next: Target) -> Result<Target, Refusal> {
-    match (held, next) {
-        (_, Target::Everywhere) | (Target::Everywhere, _) => {
-            Err(alone("schema changes that go to every shard"))
-        }
-        (held, Target::Any) => Ok(held),
-        (Target::Any, next) => Ok(next),
-        (Target::Shard { index: held, .. }, Target::Shard { index, .. }) if held == index => {
-            Ok(next)
-        }
-        (Target::Shard { .. }, Target::Shard { .. }) => Err(several_shards()),
-    }
 }
 
 /// Whether a statement is about the session or its transaction, and so goes where they are.
@@ -564,21 +467,5 @@ pub(super) fn syntax_refusal(error: &SyntaxError) -> Refusal {
         sqlstate: error.sqlstate(),
         message: error.to_string(),
         hint: None,
-    }
-}
-
-fn alone(what: &str) -> Refusal {
-    Refusal {
-        sqlstate: "0A000",
-        message: format!("{what} cannot be combined with other statements in one query string"),
-        hint: Some("send it as a query of its own".to_owned()),
-    }
-}
-
-fn several_shards() -> Refusal {
-    Refusal {
-        sqlstate: "0A000",
-        message: "the statements of the query string belong to more than one shard".to_owned(),
-        hint: Some("send each as a query of its own".to_owned()),
     }
 }

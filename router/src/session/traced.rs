@@ -28,13 +28,13 @@ impl Session {
             }
             tag::SYNC => {
                 let span = self.trace.take();
-                within(span.as_ref(), self.handle(frame)).await
+                within(span.as_deref(), self.handle(frame)).await
             }
             tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => {
                 if self.trace.is_none() && !self.batch.is_failed() {
-                    self.trace = begin("batch", self.parent_of(&frame));
+                    self.trace = begin("batch", self.parent_of(&frame)).map(Box::new);
                 }
-                let here = self.trace.as_ref().map(Span::here);
+                let here = self.trace.as_deref().map(Span::here);
                 scoped(here, self.handle(frame)).await
             }
             _ => self.handle(frame).await,

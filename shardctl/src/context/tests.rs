@@ -67,9 +67,10 @@ fn a_file_with_tokens_is_for_its_owner_alone() {
     let place = Place {
         path: path.clone(),
         name: "prod".to_owned(),
+        tokens: None,
     };
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    keep_token(&place, None).unwrap();
+    keep_tokens(&place, None).unwrap();
     assert_eq!(Contexts::load(&path).unwrap().contexts["prod"].token, None);
     std::fs::remove_dir_all(folder).unwrap();
 }

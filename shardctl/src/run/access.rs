@@ -8,6 +8,7 @@ use crate::client::Ask;
 use crate::context;
 use crate::error::Error;
 use crate::password::Password;
+use crate::renewal::Tokens;
 use crate::report::access;
 use crate::report::removed::Removed;
 use crate::token;
@@ -20,7 +21,8 @@ impl Session {
             name: login.name,
             password,
         };
-        let answer = self.managers.ask(&ask, |mut services| {
+        let managers = self.managers.without_token();
+        let answer = managers.ask(&ask, |mut services| {
             let request = request.clone();
             async move { services.auth.setup(request).await }
         });
@@ -34,7 +36,8 @@ impl Session {
             name: login.name,
             password,
         };
-        let answer = self.managers.ask(&ask, |mut services| {
+        let managers = self.managers.without_token();
+        let answer = managers.ask(&ask, |mut services| {
             let request = request.clone();
             async move { services.auth.login(request).await }
         });
@@ -58,7 +61,7 @@ impl Session {
         let Some(place) = &self.context else {
             return Err(Error::NoCurrentContext);
         };
-        context::keep_token(place, Some(tokens.access_token.clone()))?;
+        context::keep_tokens(place, Some(&Tokens::given(tokens)))?;
         Ok(self.done(&access::LoggedIn::new(&place.path, tokens.expires_in)))
     }
 
@@ -71,7 +74,7 @@ impl Session {
         if let Some(path) = &self.token_file {
             token::remove(path)?;
         } else if let Some(place) = &self.context {
-            context::keep_token(place, None)?;
+            context::keep_tokens(place, None)?;
         }
         Ok(self.done(&Removed::new("session", "of this token".to_owned())))
     }

@@ -58,7 +58,10 @@ fn merged(given: Context, before: Context) -> Context {
         if given.is_empty() { before } else { given }
     };
     let is_elsewhere = !given.manager.is_empty() && given.manager != before.manager;
+    let kept = before.token.filter(|_| !is_elsewhere);
     Context {
+        refresh_token: before.refresh_token.filter(|_| !is_elsewhere),
+        token_ends_at: before.token_ends_at.filter(|_| !is_elsewhere),
         manager: or(given.manager, before.manager),
         metrics: or(given.metrics, before.metrics),
         output: given.output.or(before.output),
@@ -67,6 +70,6 @@ fn merged(given: Context, before: Context) -> Context {
         cert: given.cert.or(before.cert),
         key: given.key.or(before.key),
         token_file: given.token_file.or(before.token_file),
-        token: before.token.filter(|_| !is_elsewhere),
+        token: kept,
     }
 }

@@ -16,8 +16,9 @@ use crate::backup::stored_at;
 use crate::client::{Ask, Managers, Services};
 use crate::doctor::{Facts, Heard, Inspection, Manager, judge};
 use crate::error::Error;
-use crate::metrics::{self, Samples};
+use crate::metrics::Samples;
 use crate::report;
+use crate::scrape::Scraper;
 
 /// Where programs show their metrics unless they are told otherwise.
 const ROUTER_METRICS: u16 = 9090;
@@ -33,7 +34,7 @@ impl Session {
             self.shards_with_servers(),
             self.all_jobs(),
             self.compared(),
-            read_all(addresses),
+            read_all(&self.scraper, addresses),
         );
         let findings = judge(&Facts {
             now: now().as_secs(),
@@ -185,11 +186,15 @@ async fn etcd(place: &Place) -> Result<Vec<(String, Heard<f64>)>, Error> {
 }
 
 /// The metrics of all programs at once, in the order of their addresses.
-pub(super) async fn read_all(addresses: Vec<String>) -> Vec<(String, Heard<Samples>)> {
+pub(super) async fn read_all(
+    scraper: &Scraper,
+    addresses: Vec<String>,
+) -> Vec<(String, Heard<Samples>)> {
     let mut reading = JoinSet::new();
     for (index, address) in addresses.into_iter().enumerate() {
+        let scraper = scraper.clone();
         reading.spawn(async move {
-            let read = metrics::read(&address).await;
+            let read = scraper.read(&address).await;
             (index, address, read)
         });
     }

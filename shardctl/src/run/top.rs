@@ -22,12 +22,12 @@ impl Session {
         let count = if flags.once { Some(1) } else { flags.count };
         let is_live = std::io::stdout().is_terminal() && self.output == Output::Table;
         let mut addresses = self.programs().await?;
-        let mut before = read_all(addresses.clone()).await;
+        let mut before = read_all(&self.scraper, addresses.clone()).await;
         let mut at = Instant::now();
         let mut drawn: u32 = 0;
         loop {
             sleep(flags.interval).await;
-            let after = read_all(addresses.clone()).await;
+            let after = read_all(&self.scraper, addresses.clone()).await;
             let seconds = at.elapsed().as_secs_f64();
             at = Instant::now();
             let text = report::render(&between(&before, &after, seconds), self.output);

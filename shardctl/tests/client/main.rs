@@ -56,6 +56,20 @@ async fn a_shard_that_does_not_exist_is_exit_code_3_with_a_hint() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_spelt_nearly_so_is_named() {
+    let manager = Fake::start().await;
+    let at = &manager.address;
+    json(&format!(
+        "shards add alpha postgres://h:5432/d --manager {at}"
+    ))
+    .await;
+    let error = shardctl(&format!("shards show alpa --manager {at}")).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert_eq!(error.hint().unwrap(), "did you mean alpha?");
+}
+
+#[tokio::test]
 async fn a_refusal_is_exit_code_1() {
     let manager = Fake::start().await;
     manager.answer_changes_with(Status::failed_precondition("shard alpha exists already"));

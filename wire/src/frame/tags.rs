@@ -3,35 +3,57 @@
 use std::fmt;
 
 /// A set of tags; all tags of the protocol are ASCII.
+///
+/// One word for each half of ASCII: a `u128` would have whatever holds a set aligned to 16 bytes,
+/// which allocators are slow to give.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct TagSet(u128);
+pub struct TagSet {
+    /// Tags below 64.
+    low: u64,
+    /// Tags from 64 to 127.
+    high: u64,
+}
 
 impl TagSet {
+    /// No tags.
+    pub const NONE: Self = Self { low: 0, high: 0 };
+
     /// The set of these tags. Bytes that are not ASCII are no tags and are left out.
     #[must_use]
     pub const fn of(tags: &[u8]) -> Self {
-        let mut bits = 0;
+        let mut set = Self::NONE;
         let mut rest = tags;
         while let [tag, others @ ..] = rest {
-            if tag.is_ascii() {
-                bits |= 1 << *tag;
+            let bit = 1 << (*tag % 64);
+            match *tag / 64 {
+                0 => set.low |= bit,
+                1 => set.high |= bit,
+                _ => {}
             }
             rest = others;
         }
-        Self(bits)
+        set
     }
 
     /// Whether the tag is in the set.
     #[inline]
     #[must_use]
     pub const fn contains(self, tag: u8) -> bool {
-        tag.is_ascii() && (self.0 >> tag) & 1 == 1
+        let half = match tag / 64 {
+            0 => self.low,
+            1 => self.high,
+            _ => 0,
+        };
+        (half >> (tag % 64)) & 1 == 1
     }
 
     /// The tags of this set that are not in the other.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        Self {
+            low: self.low & !other.low,
+            high: self.high & !other.high,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use wire::backend::tag;
 
 use super::part::{Part, Range};
 use super::pump::{self, Tally};
-use super::{Error, Order, Shared};
+use super::{Error, Order, Shared, book};
 use crate::reshard::link::{self, Link};
 use crate::reshard::session::{self, Class, application_name};
 
@@ -50,6 +50,7 @@ pub(super) async fn work(shared: Arc<Shared>) -> Result<Tally, Error> {
             match attempt.await {
                 Ok(tally) => {
                     total.add(tally);
+                    platform::failpoint::pass("after", "copy_range");
                     break;
                 }
                 Err(error) if retries < MAX_RETRIES && is_passing(&error) => {
@@ -114,7 +115,7 @@ impl Lane {
         self.source.begin_copy(what, &sql, announced).await?;
         let tally = pump::run(&mut self.source, &mut sinks, part, shared).await?;
         for sink in sinks {
-            let sent = sink.rows;
+            let sent = (sink.rows, sink.bytes);
             let link = sink.close().await?;
             end(link, shared, (range, part), sent).await?;
         }
@@ -122,18 +123,9 @@ impl Lane {
     }
 }
 
-/// Begins a range's transaction on a mirror, unless it is there already. Another attempt at it
-/// that has not come to its end yet is waited for.
+/// Begins a range's transaction on a mirror, unless it is there already.
 async fn begin(link: &mut Link, shared: &Shared, range: Range, part: &Part) -> Result<bool, Error> {
-    let sql = format!(
-        "BEGIN; SELECT vg.enter({}); INSERT INTO vg.copy_progress VALUES ({}, 0) \
-         ON CONFLICT DO NOTHING RETURNING true",
-        shared.order.term,
-        entry(shared, range, part)
-    );
-    let rows = link.query("begin to store copied rows", &sql).await?;
-    // A row of vg.enter, and one of the entry.
-    if rows.len() < 2 {
+    if !book::claim(link, &shared.order, (range, part)).await? {
         link.query("leave a range that is stored", "ROLLBACK")
             .await?;
         return Ok(false);
@@ -147,33 +139,17 @@ async fn begin(link: &mut Link, shared: &Shared, range: Range, part: &Part) -> R
 async fn end(
     link: &mut Link,
     shared: &Shared,
-    (range, part): (Range, &Part),
-    sent: u64,
+    place: (Range, &Part),
+    (sent, bytes): (u64, u64),
 ) -> Result<(), Error> {
     let stored = link.finish("store copied rows").await?.unwrap_or_default();
     if stored != sent {
         return Err(Error::Stored {
             shard: link.shard().clone(),
-            table: part.table.name.clone(),
+            table: place.1.table.name.clone(),
             sent,
             stored,
         });
     }
-    let sql = format!(
-        "UPDATE vg.copy_progress SET rows = {stored} \
-         WHERE (tag, attempt, relation, range) = ({}); COMMIT",
-        entry(shared, range, part)
-    );
-    link.query("commit copied rows", &sql).await?;
-    Ok(())
-}
-
-fn entry(shared: &Shared, range: Range, part: &Part) -> String {
-    format!(
-        "'{}', '{}', '{}', {}",
-        shared.order.leg.tag(),
-        shared.attempt,
-        part.relation.replace('\'', "''"),
-        range.number
-    )
+    Ok(book::commit(link, &shared.order, place, (sent, bytes)).await?)
 }

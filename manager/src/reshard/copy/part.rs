@@ -83,25 +83,93 @@ pub(in crate::reshard) struct Range {
 
 /// Cuts all parts into ranges.
 pub(in crate::reshard) fn ranges(parts: &[Part], workers: NonZeroUsize) -> Vec<Range> {
-    let workers = u64::try_from(workers.get()).unwrap_or(u64::MAX);
     let mut all = Vec::new();
     for (index, part) in parts.iter().enumerate() {
-        let even = part.blocks / workers.saturating_mul(RANGES_PER_WORKER);
-        let size = even.clamp(MIN_RANGE_BLOCKS, RANGE_BLOCKS);
-        let count = part.blocks.div_ceil(size).max(1);
-        for number in 0..count {
-            let begin = number * size;
-            let is_last = number + 1 == count;
-            all.push(Range {
-                part: index,
-                number: usize::try_from(number).unwrap_or(usize::MAX),
-                begin,
-                end: (!is_last).then_some(begin + size),
-                blocks: if is_last { part.blocks - begin } else { size },
-            });
-        }
+        let size = range_blocks(part.blocks, workers);
+        let mut pieces = Pieces::new(index, part.blocks, size);
+        pieces.cut(0, None);
+        all.extend(pieces.into_ranges());
     }
     all
+}
+
+/// How many blocks of a part make a range.
+pub(super) fn range_blocks(blocks: u64, workers: NonZeroUsize) -> u64 {
+    let workers = u64::try_from(workers.get()).unwrap_or(u64::MAX);
+    let even = blocks / workers.saturating_mul(RANGES_PER_WORKER);
+    even.clamp(MIN_RANGE_BLOCKS, RANGE_BLOCKS)
+}
+
+/// Ranges of one part.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    part: usize,
+    /// The blocks of the part.
+    blocks: u64,
+    /// The blocks of a range.
+    size: u64,
+    ranges: Vec<Range>,
+}
+
+impl Pieces {
+    pub(super) fn new(part: usize, blocks: u64, size: u64) -> Self {
+        Self {
+            part,
+            blocks,
+            size,
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Blocks as one range.
+    pub(super) fn whole(&self, begin: u64, end: Option<u64>) -> Range {
+        Range {
+            part: self.part,
+            number: self.ranges.len(),
+            begin,
+            end,
+            blocks: end.unwrap_or(self.blocks).saturating_sub(begin),
+        }
+    }
+
+    /// Adds a range.
+    pub(super) fn push(&mut self, range: Range) {
+        self.ranges.push(range);
+    }
+
+    /// Cuts blocks into ranges; there is one at least.
+    pub(super) fn cut(&mut self, begin: u64, end: Option<u64>) {
+        let blocks = end.unwrap_or(self.blocks).saturating_sub(begin);
+        let count = blocks.div_ceil(self.size).max(1);
+        for number in 0..count {
+            let from = begin + number * self.size;
+            let is_last = number + 1 == count;
+            let to = if is_last { end } else { Some(from + self.size) };
+            self.push(self.whole(from, to));
+        }
+    }
+
+    pub(super) fn into_ranges(self) -> Vec<Range> {
+        self.ranges
+    }
+}
+
+/// Which files the relations are in: a table that was rewritten has its rows at other places.
+pub(in crate::reshard) async fn layout(link: &mut Link, parts: &[Part]) -> Result<String, Error> {
+    if parts.is_empty() {
+        return Ok(String::new());
+    }
+    let names = parts.iter().map(|part| part.relation.replace('\'', "''"));
+    let names: Vec<String> = names.map(|name| format!("('{name}')")).collect();
+    let sql = format!(
+        "SELECT md5(string_agg(format('%s %s', r, pg_relation_filenode(r::regclass)), ',' \
+         ORDER BY r)) FROM (VALUES {}) AS v (r)",
+        names.join(", ")
+    );
+    let mut rows = link.query("ask which files rows are in", &sql).await?;
+    let row = rows.pop().ok_or_else(|| unreadable(link))?;
+    let [layout] = fields(link, row)?;
+    Ok(layout)
 }
 
 /// How many rows will probably move: tokens are spread evenly.
@@ -234,7 +302,7 @@ fn number(link: &Link, text: &str) -> Result<u64, Error> {
     text.parse().map_err(|_| unreadable(link))
 }
 
-fn unreadable(link: &Link) -> Error {
+pub(super) fn unreadable(link: &Link) -> Error {
     let fault = Fault::Protocol("the catalog answered in another shape than asked for".to_owned());
     link.error("read the catalog", fault).into()
 }

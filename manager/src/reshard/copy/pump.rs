@@ -56,6 +56,7 @@ pub(super) struct Sink<'a> {
     format: Format,
     batch: BytesMut,
     pub(super) rows: u64,
+    pub(super) bytes: u64,
 }
 
 impl<'a> Sink<'a> {
@@ -68,11 +69,13 @@ impl<'a> Sink<'a> {
             format,
             batch,
             rows: 0,
+            bytes: 0,
         }
     }
 
     fn put(&mut self, row: &[u8]) -> Result<(), Fault> {
         self.rows += 1;
+        self.bytes += u64::try_from(row.len()).unwrap_or(u64::MAX);
         self.batch.extend_from_slice(row);
         if self.batch.len() < BATCH_BYTES {
             return Ok(());

@@ -31,15 +31,21 @@ impl View<'_> {
     /// A session in a transaction that sees it.
     pub(in crate::reshard) async fn open(&self, purpose: &'static str) -> Result<Link, Error> {
         let mut link = connect(self.config, self.shard, self.leg, purpose).await?;
-        let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
-            self.snapshot.replace('\'', "''")
-        );
-        match link.query("import a snapshot", &sql).await {
-            Ok(_) => Ok(link),
-            Err(error) if error.fault.ends_session() => Err(error.into()),
-            Err(error) => Err(Error::SnapshotGone(error)),
-        }
+        import(&mut link, self.snapshot).await?;
+        Ok(link)
+    }
+}
+
+/// Begins a transaction that sees a snapshot.
+pub(in crate::reshard) async fn import(link: &mut Link, snapshot: &str) -> Result<(), Error> {
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+        snapshot.replace('\'', "''")
+    );
+    match link.query("import a snapshot", &sql).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.fault.ends_session() => Err(error.into()),
+        Err(error) => Err(Error::SnapshotGone(error)),
     }
 }
 
@@ -50,12 +56,17 @@ pub(in crate::reshard) async fn connect(
     leg: &LegId,
     purpose: &'static str,
 ) -> Result<Link, Error> {
+    connect_as(config, shard, &application_name(leg, purpose)).await
+}
+
+/// The same under any name.
+pub(in crate::reshard) async fn connect_as(
+    config: &Config,
+    shard: &Shard,
+    name: &str,
+) -> Result<Link, Error> {
     let options = session::options() + OPTIONS;
-    let name = application_name(leg, purpose);
-    let parameters = [
-        ("application_name", name.as_str()),
-        ("options", options.as_str()),
-    ];
+    let parameters = [("application_name", name), ("options", options.as_str())];
     Ok(Link::connect(config, shard, &parameters).await?)
 }
 

@@ -3,21 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::{try_join, try_join_all};
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::future::{try_join_all, try_join3};
+use tokio::time::{Instant, timeout};
 use topology::{Epoch, ShardId, routers};
 
 use super::Trouble;
 use super::hands::Hands;
 use super::prepare::table_names;
+use super::verify::freeze;
 use crate::reshard::guard::fence;
 use crate::reshard::schema;
 
 /// How long routers may take to say that they hold. It is for clients' comfort only: a statement
 /// that a router sends all the same is refused by the fence, and in most cases sent again.
-const ACKS_LIMIT: Duration = Duration::from_millis(5);
-/// How often it is looked whether they have.
-const ACKS_INTERVAL: Duration = Duration::from_millis(1);
+const ACKS_LIMIT: Duration = Duration::from_millis(2);
 /// What of the pause is at least kept for opening the new owner and for the record.
 const RESERVE: Duration = Duration::from_millis(10);
 /// How long taking a cutover back may wait for writers.
@@ -52,6 +51,7 @@ impl Hands {
     pub(super) async fn await_acks(&mut self) -> Result<(), Trouble> {
         let wanted = self.fence_epoch();
         let deadline = Instant::now() + ACKS_LIMIT.min(self.budget(true)?);
+        // Between two looks there is a round trip to the store, which is rest enough.
         while Instant::now() < deadline {
             let listed = timeout(ACKS_LIMIT, routers::list(self.context.store.as_ref())).await;
             let Ok(Ok(listed)) = listed else { break };
@@ -62,7 +62,6 @@ impl Hands {
             {
                 break;
             }
-            sleep(ACKS_INTERVAL).await;
         }
         Ok(())
     }
@@ -86,38 +85,48 @@ impl Hands {
 
     pub(super) async fn drain(&mut self) -> Result<(), Trouble> {
         let (epoch, budget) = (self.fence_epoch(), self.budget(true)?);
+        let (of_owners, of_mirrors) = self.take_freezers();
         let Some(streams) = &self.streams else {
             return Err(Trouble::passing("the streams do not run"));
         };
+        // Behind the fence the owners' rows stay as they are; the mirrors' do once all of the log
+        // before it has arrived.
         let arrive = async {
             for (_, follow) in &streams.follows {
                 follow.drained(epoch.0).await?;
             }
-            Ok::<_, Trouble>(())
+            freeze(of_mirrors).await
         };
-        let drained = timeout(budget, try_join(arrive, self.expect_schema())).await;
-        drained.map_err(|_| Trouble::passing("the mirrors did not drain in time"))??;
-        let budget = self.budget(true)?;
-        let late = |_| Trouble::passing("the end of the drain took too long");
-        timeout(budget, async {
-            self.freeze().await?;
-            self.carry_sequences().await
-        })
-        .await
-        .map_err(late)?
+        let all = try_join3(arrive, freeze(of_owners), self.expect_same_schema());
+        let drained = timeout(budget, all).await;
+        let late = |_| Trouble::passing("the mirrors did not drain in time");
+        let (mirrors, owners, ()) = drained.map_err(late)??;
+        self.frozen = owners.into_iter().chain(mirrors).collect();
+        let late = |_| Trouble::passing("carrying sequences took too long");
+        let carried = timeout(self.budget(true)?, self.carry_sequences()).await;
+        carried.map_err(late)?
     }
 
-    /// What the owners' tables were when the cutover was begun, they are behind the fences.
-    async fn expect_schema(&self) -> Result<(), Trouble> {
-        let fenced = self.ready.iter().filter_map(|session| {
-            let hash = self.hashes.get(session.shard())?;
-            Some((session, self.guarded(session.shard()), hash))
-        });
-        let asked = fenced.map(async |(session, guarded, hash)| {
-            fence::expect_schema(session, &guarded, hash).await
-        });
-        try_join_all(asked).await?;
-        Ok(())
+    /// As the owners' tables were when the cutover was begun, they are behind the fences. A change
+    /// that matters ends the job when the next cutover is made ready.
+    async fn expect_same_schema(&self) -> Result<(), Trouble> {
+        let mut asked = Vec::with_capacity(self.ready.len());
+        for session in &self.ready {
+            let Some(stamp) = self.stamps.get(session.shard()) else {
+                continue; // A mirror.
+            };
+            let guarded = self.guarded(session.shard());
+            asked.push(async move {
+                if fence::schema_stamp(session, &guarded).await? == *stamp {
+                    return Ok(());
+                }
+                let shard = session.shard();
+                Err(Trouble::passing(format!(
+                    "shard {shard}: the definition of the tables was changed within the cutover"
+                )))
+            });
+        }
+        try_join_all(asked).await.map(drop)
     }
 
     /// Sequences are not in the log: the mirrors' go on where the owners' have stopped.

@@ -20,6 +20,7 @@ impl Hands {
         if let Some(streams) = self.streams.take() {
             streams.stop().await;
         }
+        self.release_copy().await?;
         for shard in self.everywhere() {
             let mut session = self.session(&shard, "drop-streams").await?;
             cleanup::drop_streams(&mut session, self.term, &self.leg.id).await?;

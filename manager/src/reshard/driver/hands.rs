@@ -12,6 +12,7 @@ use topology::{Shard, ShardId, Term};
 use super::streams::Streams;
 use super::verify::Exact;
 use super::{Context, Report, Trouble, rest};
+use crate::reshard::copy::keeper::Running;
 use crate::reshard::flow::{Flow, Ranges};
 use crate::reshard::guard::Guarded;
 use crate::reshard::leg::Leg;
@@ -43,8 +44,8 @@ pub(super) struct Hands {
     pub(super) hold: Option<Hold>,
     /// Sessions that were opened before a cutover, for use within it.
     pub(super) ready: Vec<Session>,
-    /// The definition of the tables on each owner, as it was right before the cutover.
-    pub(super) hashes: HashMap<ShardId, String>,
+    /// By owner, what changes with the definition of its tables, from right before the cutover.
+    pub(super) stamps: HashMap<ShardId, String>,
     /// The side that owned when both were last compared and found equal.
     pub(super) verified: Option<Side>,
     /// Sessions that can take a snapshot within a cutover.
@@ -55,6 +56,8 @@ pub(super) struct Hands {
     pub(super) frozen: Vec<(ShardId, Frozen)>,
     /// The comparison of them.
     pub(super) exact: Option<Exact>,
+    /// The copy that goes on, found when the step before it had to discard nothing.
+    pub(super) resumed: Option<Running>,
     /// Why the present cutover is being taken back.
     pub(super) reason: Option<String>,
     report: watch::Sender<Report>,
@@ -79,12 +82,13 @@ impl Hands {
             streams: None,
             hold: None,
             ready: Vec::new(),
-            hashes: HashMap::new(),
+            stamps: HashMap::new(),
             verified: None,
             freezers: Vec::new(),
             has_sequences: true,
             frozen: Vec::new(),
             exact: None,
+            resumed: None,
             reason: None,
             report,
         }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use platform::telemetry::error_chain;
-use topology::{Epoch, Placement, Snapshot, TableName, numbers};
+use topology::{Epoch, Placement, Shard, Snapshot, TableName, numbers};
 
 use super::Trouble;
 use super::hands::Hands;
 use crate::control::moves::sharded_tables;
 use crate::reshard::copy::governor::govern;
-use crate::reshard::copy::{self, Order, Rates, Throttle, copy_leg};
+use crate::reshard::copy::{self, Attempt, Order, Rates, Throttle, copy_leg};
 use crate::reshard::flow::{MovedTable, Ranges};
 use crate::reshard::guard::install::{self, Initial};
 use crate::reshard::guard::{Patience, fence, term};
@@ -119,13 +119,24 @@ impl Hands {
         Ok(())
     }
 
-    /// Undoes a copy that came to nothing.
+    /// Undoes a copy that came to nothing, unless it can go on.
     pub(super) async fn discard(&mut self) -> Result<(), Trouble> {
+        self.resumed = self.resumable().await?;
+        if self.resumed.is_some() {
+            return Ok(());
+        }
+        self.release_copy().await?;
         for owner in self.owners() {
             let mut session = self.session(&owner, "discard").await?;
             cleanup::drop_streams(&mut session, self.term, &self.leg.id).await?;
         }
         for mirror in self.mirrors() {
+            // What a session of an earlier try was told to commit is there before, or never.
+            let shard = self.shard(&mirror)?;
+            self.context
+                .sessions
+                .end_others(&shard, &self.leg.id)
+                .await?;
             let mut session = self.writer(&mirror, "discard").await?;
             cleanup::drop_streams(&mut session, self.term, &self.leg.id).await?;
             let guarded = self.guarded(&mirror);
@@ -159,10 +170,20 @@ impl Hands {
         for owner in self.owners() {
             self.publish(&owner).await?;
             let shard = self.shard(&owner)?;
-            let config = self.context.sessions.config().clone();
-            let name = application_name(&self.leg.id, "snapshot");
-            let slot = self.leg.id.slot();
-            let snapshot = SnapshotHolder::create(&config, &shard, &name, &slot).await?;
+            let (attempt, snapshot, _holder) = match &self.resumed {
+                Some(running) => {
+                    self.tell_managers(running).await?;
+                    let attempt = Attempt {
+                        id: running.attempt.clone(),
+                        is_resumed: true,
+                    };
+                    (attempt, running.snapshot.clone(), None)
+                }
+                None => {
+                    let (attempt, holder) = self.take_snapshot(&shard).await?;
+                    (attempt, holder.snapshot().to_owned(), Some(holder))
+                }
+            };
             let flows = self.flows();
             let flows = flows.iter().filter(|flow| flow.from == owner);
             let targets: Result<Vec<_>, Trouble> = flows
@@ -172,22 +193,36 @@ impl Hands {
                 })
                 .collect();
             let order = Order {
-                config,
+                config: self.context.sessions.config().clone(),
                 leg: self.leg.id.clone(),
                 term: self.term,
                 owner: shard,
-                snapshot: snapshot.snapshot().to_owned(),
+                snapshot,
                 targets: targets?,
                 tables: self.leg.tables.clone(),
                 workers: self.context.settings.copy_workers,
+                attempt,
             };
             let progress = Arc::clone(&self.progress);
             let copied =
                 copy_leg(order, &self.context.tasks, progress, Arc::clone(&throttle)).await?;
             tracing::info!(leg = %self.leg.id, rows = copied.rows, bytes = copied.bytes,
-                seconds = copied.elapsed.as_secs_f64(), "rows copied");
+                kept = copied.kept, seconds = copied.elapsed.as_secs_f64(), "rows copied");
         }
         Ok(())
+    }
+
+    /// Makes the slot, whose snapshot is copied, and has the other managers keep that.
+    async fn take_snapshot(&self, shard: &Shard) -> Result<(Attempt, SnapshotHolder), Trouble> {
+        let config = self.context.sessions.config();
+        let name = application_name(&self.leg.id, "snapshot");
+        let holder = SnapshotHolder::create(config, shard, &name, &self.leg.id.slot()).await?;
+        let attempt = Attempt::begin();
+        if let Err(trouble) = self.announce(shard, &holder, &attempt).await {
+            // It only means that nobody else can go on with it.
+            tracing::warn!(leg = %self.leg.id, error = trouble.text, "snapshot not announced");
+        }
+        Ok((attempt, holder))
     }
 
     /// Makes of the mirrors' tables, which have all rows now, what the owners' are.

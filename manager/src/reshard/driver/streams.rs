@@ -66,6 +66,9 @@ impl Hands {
     /// what its way back needs.
     pub(super) async fn follow(&mut self, machine: Machine) -> Result<(), Trouble> {
         let owner = self.leg.phase.owner();
+        if owner == Side::From {
+            self.release_copy().await?;
+        }
         self.run_streams().await?;
         let settle = self.context.settings.settle;
         let near = self.options.max_pause() / 2;

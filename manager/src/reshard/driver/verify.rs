@@ -38,6 +38,18 @@ impl Drop for Exact {
     }
 }
 
+/// A freezer that is connected to its shard.
+pub(super) type Ready = (ShardId, Freezer);
+
+/// Takes a snapshot of each of these shards, to whose rows no client can write by now.
+pub(super) async fn freeze(ready: Vec<Ready>) -> Result<Vec<(ShardId, Frozen)>, Trouble> {
+    let mut freezing = Vec::with_capacity(ready.len());
+    for (id, freezer) in ready {
+        freezing.push(async move { Ok::<_, verify::Error>((id, freezer.freeze().await?)) });
+    }
+    Ok(futures_util::future::try_join_all(freezing).await?)
+}
+
 impl Hands {
     /// Makes sure that the cutover is worth being begun, and opens what it needs.
     pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
@@ -132,11 +144,12 @@ impl Hands {
     async fn make_ready(&mut self) -> Result<(), Trouble> {
         self.ready.clear();
         self.freezers.clear();
-        self.hashes.clear();
+        self.stamps.clear();
         self.has_sequences = false;
         let config = self.context.sessions.config().clone();
         for id in self.everywhere() {
-            let session = self.alone(&id).await?;
+            let mut session = self.alone(&id).await?;
+            fence::rehearse(&mut session, self.term, &self.guarded(&id)).await?;
             self.ready.push(session);
             let shard = self.shard(&id)?;
             let freezer = Freezer::connect(&config, &shard, &self.leg.id).await?;
@@ -144,7 +157,10 @@ impl Hands {
         }
         for owner in self.owners() {
             let session = self.ready(&owner).await?;
-            let hash = fence::schema_hash(&session, &self.guarded(&owner)).await?;
+            let guarded = self.guarded(&owner);
+            // First the stamp, so that it is older than what is found to be right.
+            let stamp = fence::schema_stamp(&session, &guarded).await?;
+            let hash = fence::schema_hash(&session, &guarded).await?;
             let names = table_names(&self.leg.tables);
             self.has_sequences |= schema::has_sequences(&session, &names).await?;
             self.ready.push(session);
@@ -154,21 +170,16 @@ impl Hands {
                 let text = format!("shard {owner}: tables are no longer as they were prepared");
                 return Err(Trouble::lasting(text));
             }
-            self.hashes.insert(owner, hash);
+            self.stamps.insert(owner, stamp);
         }
         Ok(())
     }
 
-    /// Takes snapshots of both sides, at the moment when both have the same rows and no client can
-    /// write to them.
-    pub(super) async fn freeze(&mut self) -> Result<(), Trouble> {
+    /// The freezers of the owners and those of the mirrors.
+    pub(super) fn take_freezers(&mut self) -> (Vec<Ready>, Vec<Ready>) {
+        let owners = self.owners();
         let taken = std::mem::take(&mut self.freezers);
-        let freezing = taken
-            .into_iter()
-            .map(async |(id, freezer)| Ok::<_, verify::Error>((id, freezer.freeze().await?)));
-        let frozen = futures_util::future::try_join_all(freezing).await?;
-        self.frozen = frozen;
-        Ok(())
+        taken.into_iter().partition(|(id, _)| owners.contains(id))
     }
 
     /// Begins to compare what was frozen; the result is asked for later.

@@ -11,17 +11,42 @@ use crate::reshard::ids::LegId;
 use crate::reshard::lsn::Lsn;
 use crate::reshard::session::{self, Session};
 
-/// The fingerprint of the schema of the tables, for [`expect_schema`]. Asked for in the session
-/// that will fence, it also makes ready there what takes longest: the first time in a
-/// session costs some ten milliseconds.
+/// The fingerprint of the schema of the tables: the same on every shard where they are defined
+/// alike.
 ///
 /// # Errors
 /// What PostgreSQL or the network says.
 pub async fn schema_hash(session: &Session, guarded: &Guarded) -> Result<String, Error> {
-    let question = format!("SELECT {}", sql::schema_hash_of(guarded));
+    let what = "read the schema of tables";
+    ask(session, what, &sql::schema_hash_of(guarded)).await
+}
+
+/// What stays the same, on one shard, as long as nobody changes how the tables are defined there.
+/// It takes far less time than the fingerprint, so that it is asked for behind a fence; least in a
+/// session that has asked before.
+///
+/// # Errors
+/// What PostgreSQL or the network says.
+pub async fn schema_stamp(session: &Session, guarded: &Guarded) -> Result<String, Error> {
+    let what = "look whether the schema of tables has changed";
+    ask(session, what, &sql::schema_stamp_of(guarded)).await
+}
+
+async fn ask(session: &Session, what: &'static str, expression: &str) -> Result<String, Error> {
+    let question = format!("SELECT {expression}");
     let row = session.query_one(&question, &[]).await;
-    let row = row.map_err(|e| session.error("read the schema of tables", e))?;
+    let row = row.map_err(|error| session.error(what, error))?;
     Ok(row.get(0))
+}
+
+/// Makes ready in a session what [`fence`] and [`open`] take longest for, without an effect.
+///
+/// # Errors
+/// As [`open`]; a term that is not the present one is told here already.
+pub async fn rehearse(session: &mut Session, term: Term, guarded: &Guarded) -> Result<(), Error> {
+    let text = sql::rehearse(guarded, term);
+    in_transaction(session, "rehearse a fence", &text).await?;
+    Ok(())
 }
 
 /// Closes the fence, once all transactions that wrote moving rows have ended, and marks the place
@@ -55,22 +80,6 @@ pub async fn fence(
         shard: session.shard().clone(),
         source,
     })
-}
-
-/// Makes sure that the tables are still defined as they were when `schema_hash` was read. Asked
-/// behind a fence, while its marker travels: it takes longer than the fence itself.
-///
-/// # Errors
-/// Fatal when the schema is another one (VG005).
-pub async fn expect_schema(
-    session: &Session,
-    guarded: &Guarded,
-    schema_hash: &str,
-) -> Result<(), Error> {
-    let done = session
-        .batch_execute(&sql::expect_schema(guarded, schema_hash))
-        .await;
-    Ok(done.map_err(|e| session.error("compare the schema of tables", e))?)
 }
 
 /// Opens the fence: this shard owns the rows again, or from now on.

@@ -227,8 +227,8 @@ pub async fn uninstall(
     let rows = session.query(question, &[&prefix, &exact]).await;
     let rows = rows.map_err(|e| session.error("look for functions", e))?;
     // What a copy that was broken off has written down.
-    let sql = "SELECT 'DELETE FROM vg.copy_progress WHERE tag = ' || pg_catalog.quote_literal($1::text) \
-         || ';' WHERE pg_catalog.to_regclass('vg.copy_progress') IS NOT NULL";
+    let sql = "SELECT 'DELETE FROM vg.copied WHERE tag = ' || pg_catalog.quote_literal($1::text) \
+         || ';' WHERE pg_catalog.to_regclass('vg.copied') IS NOT NULL";
     let progress = session.query_opt(sql, &[&tag]).await;
     let progress = progress.map_err(|e| session.error("look for progress", e))?;
     let mut text: String = rows

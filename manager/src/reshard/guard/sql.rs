@@ -19,10 +19,11 @@ pub fn schema() -> String {
     // As a function its plan is made once in a session, which takes longer than to run it.
     let hash = crate::reshard::schema::hash_query("names");
     format!(
-        "{} CREATE OR REPLACE FUNCTION vg.schema_hash(names text[]) RETURNS text \
+        "{} {} CREATE OR REPLACE FUNCTION vg.schema_hash(names text[]) RETURNS text \
          LANGUAGE plpgsql STABLE SET search_path = '' SET plan_cache_mode = force_generic_plan \
          AS $vg$ BEGIN RETURN ({hash}); END $vg$;",
-        include_str!("schema.sql")
+        include_str!("schema.sql"),
+        include_str!("stamp.sql")
     )
 }
 
@@ -251,17 +252,30 @@ pub fn fence(guarded: &Guarded, term: Term, epoch: Epoch, lock_timeout_ms: u128)
     )
 }
 
-/// Ends with an error where the schema of the tables has another fingerprint than is expected.
+/// What [`fence`] does, as far as it can be done without an effect. The first time in a session
+/// costs milliseconds, for functions that are compiled and catalogs that are read.
 #[must_use]
-pub fn expect_schema(guarded: &Guarded, schema_hash: &str) -> String {
-    let (found, wanted) = (schema_hash_of(guarded), literal(schema_hash));
-    format!("SELECT vg.expect({found}, {wanted}, 'schema of the tables that are moved')")
+pub fn rehearse(guarded: &Guarded, term: Term) -> String {
+    let (fence, names) = (guarded.leg.fence(), array(&guarded.names()));
+    format!(
+        "BEGIN; SELECT vg.enter({term}); SET LOCAL lock_timeout = 0; {STRONG_COMMIT} \
+         SELECT vg.unguarded('{trigger}', {names}); SELECT vg.expect(NULL, NULL, 'a rehearsal'); \
+         SELECT pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('vg.{fence}')); \
+         SELECT pg_catalog.pg_logical_emit_message(true, 'vg-rehearsal', ''); ROLLBACK",
+        trigger = guard_trigger(&guarded.leg),
+    )
 }
 
 /// An expression for the fingerprint of the schema of the tables.
 #[must_use]
 pub fn schema_hash_of(guarded: &Guarded) -> String {
     format!("vg.schema_hash({})", array(&guarded.names()))
+}
+
+/// An expression for the versions of what describes the tables.
+#[must_use]
+pub fn schema_stamp_of(guarded: &Guarded) -> String {
+    format!("vg.schema_stamp({})", array(&guarded.names()))
 }
 
 /// Makes a commit wait at least for the shard's own disk, and for its synchronous standbys.

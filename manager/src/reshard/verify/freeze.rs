@@ -18,6 +18,10 @@ use crate::shards::Config;
 /// How long transactions that write on an owner may keep a slot, and with it the lanes, waiting.
 const MAX_WAIT: Duration = Duration::from_secs(20);
 
+/// Takes a snapshot and tells its name.
+const FREEZE: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT pg_export_snapshot()";
+
 /// A session that can take a snapshot of its shard.
 #[derive(Debug)]
 pub struct Freezer {
@@ -31,7 +35,11 @@ impl Freezer {
     /// # Errors
     /// [`Error`] names the shard.
     pub async fn connect(config: &Config, shard: &Shard, leg: &LegId) -> Result<Self, Error> {
-        let link = view::connect(config, shard, leg, "freeze").await?;
+        let mut link = view::connect(config, shard, leg, "freeze").await?;
+        // The first time in a session takes longest.
+        for sql in [FREEZE, "ROLLBACK"] {
+            link.query("rehearse a snapshot", sql).await?;
+        }
         let shard = shard.clone();
         Ok(Self { link, shard })
     }
@@ -42,8 +50,7 @@ impl Freezer {
     /// [`Error`] names the shard.
     pub async fn freeze(mut self) -> Result<Frozen, Error> {
         let what = "take a snapshot";
-        let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT pg_export_snapshot()";
-        let rows = self.link.query(what, sql).await?;
+        let rows = self.link.query(what, FREEZE).await?;
         let snapshot = rows.into_iter().flatten().flatten().next();
         let Some(snapshot) = snapshot else {
             let fault = Fault::Protocol("a snapshot without a name".to_owned());

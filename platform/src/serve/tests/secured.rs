@@ -32,6 +32,8 @@ async fn requests_are_answered_inside_tls_and_in_clear_they_are_not() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.ends_with("\r\n\r\nsecured"), "{answer}");
+    let stay = "strict-transport-security: max-age=31536000\r\n";
+    assert!(answer.contains(stay), "{answer}");
 
     let mut clear = server.connect().await;
     send_get(&mut clear, "/").await;

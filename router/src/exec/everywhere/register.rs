@@ -41,24 +41,49 @@ struct Found {
     drawn: Option<String>,
 }
 
-/// Registers a table that each of `members` has, within its open transaction, and gives the epoch
-/// from which on it is; none when it was already.
-pub(super) async fn register(
-    core: &Core,
+/// A table that fits what it is to be registered as.
+pub(super) struct Fitting {
+    found: Found,
+    placement: Placement,
+    is_registered: bool,
+}
+
+impl Fitting {
+    /// What it is called, and where its rows are to be.
+    pub(super) fn place(&self) -> (TableName, Placement) {
+        (self.found.name.clone(), self.placement.clone())
+    }
+}
+
+/// Looks at a table that each of `members` has, within its open transaction.
+pub(super) async fn look(
     members: &mut [Participant],
     wanted: &Registration,
     snapshot: &Snapshot,
-) -> Result<Option<Epoch>, Failure> {
+) -> Result<Fitting, Failure> {
     let found = inspect(members, wanted).await?;
     let placement = placement_of(&found, wanted, snapshot)?;
-    if let Some(table) = snapshot.table(&found.name) {
-        if table.placement == placement {
-            return Ok(None);
-        }
+    let known = snapshot.table(&found.name);
+    if known.is_some_and(|table| table.placement != placement) {
         return Err(registered_otherwise(&found.name).into());
     }
-    check_rows(members, &found.name, &placement).await?;
-    let request = request_of(&found, placement);
+    let is_registered = known.is_some();
+    if !is_registered {
+        check_rows(members, &found.name, &placement).await?;
+    }
+    Ok(Fitting {
+        found,
+        placement,
+        is_registered,
+    })
+}
+
+/// Registers a table and gives the epoch from which on it is; none when it was already.
+pub(super) async fn register(core: &Core, table: Fitting) -> Result<Option<Epoch>, Failure> {
+    if table.is_registered {
+        return Ok(None);
+    }
+    let request = request_of(&table.found, table.placement);
     match core.managers.create_table(request).await {
         Ok(epoch) => Ok(Some(epoch)),
         Err(error) => Err(Error::Managers(error).into()),

@@ -8,6 +8,7 @@ use wire::backend::{
 use wire::frontend::{TargetKind, encode};
 use wire::quote::{ident, literal};
 
+use super::exact;
 use super::leases::{Leases, for_clients};
 use super::{Arguments, Failure};
 use crate::error::Error;
@@ -193,6 +194,20 @@ async fn one_row(leases: &mut Leases, question: Question) -> Result<Vec<Option<S
     failure.map_or(Ok(row), Err)
 }
 
+/// What an expression comes to that is no column's, as a bigint; none is NULL.
+pub(super) async fn integer(
+    leases: &mut Leases,
+    expression: &str,
+    types: &[u32],
+    arguments: &Arguments,
+) -> Result<Option<i64>, Failure> {
+    // Whether it may be one without a cast was said when the whole statement was described.
+    let sql = format!("SELECT ({expression})::pg_catalog.int8");
+    let row = one_row(leases, Question::new(&sql, types, &arguments.values, &[])?).await?;
+    let value = row.into_iter().next().flatten();
+    Ok(value.and_then(|value| value.parse().ok()))
+}
+
 /// The query that COPY of a table stands for: a plain table's columns that are not generated, or
 /// those that are named.
 pub(super) async fn table_query(
@@ -299,6 +314,7 @@ pub(super) async fn names(
             false => "NULL".to_owned(),
         });
     }
+    wanted.extend(exact::QUESTIONS.map(str::to_owned));
     let sql = format!("SELECT {}", wanted.join(", "));
     let asks_nothing = !types.iter().any(collated);
     let (parameters, values): (&[u32], &[_]) = match asks_nothing {
@@ -306,6 +322,7 @@ pub(super) async fn names(
         false => (&described.parameters, &arguments.values),
     };
     let row = one_row(leases, Question::new(&sql, parameters, values, &[])?).await?;
+    exact::check(types, row.get(2 * types.len()..).unwrap_or_default())?;
     let (type_names, collations) = row.split_at(types.len().min(row.len()));
     let named = type_names
         .iter()
@@ -382,11 +399,20 @@ fn is_by_bytes(collation: &str) -> bool {
 
 /// Whether an error is that there is no such column.
 pub(super) fn is_unknown_column(error: &Bytes) -> bool {
+    has_code(error, "42703")
+}
+
+/// Whether an error is that a column is neither grouped by nor aggregated.
+pub(super) fn is_of_grouping(error: &Bytes) -> bool {
+    has_code(error, "42803")
+}
+
+fn has_code(error: &Bytes, wanted: &str) -> bool {
     let body = error.get(wire::frame::HEADER_BYTES..).unwrap_or_default();
     let code = Diagnostic::decode_error(body)
         .ok()
         .and_then(Diagnostic::code);
-    code.is_some_and(|code| matches!(code.to_string().as_str(), "42703"))
+    code.is_some_and(|code| code.to_string() == wanted)
 }
 
 /// Whether an error's message has these words.

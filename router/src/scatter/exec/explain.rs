@@ -5,8 +5,9 @@ use wire::quote::ident;
 use super::ask::{self, Question};
 use super::leases::Leases;
 use super::{Failure, Request};
+use crate::scatter::explained::{Explained, OfShard};
 use crate::scatter::plan::sql::Hole;
-use crate::scatter::plan::{Bound, Finish, either};
+use crate::scatter::plan::{Finish, either};
 use crate::view::Serving;
 
 /// What EXPLAIN says: the router's part, and each shard's plan. `prefix` is what stands before the
@@ -19,7 +20,7 @@ pub async fn explain(
     leases: &mut Leases,
     request: Request<'_>,
     prefix: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Explained, Failure> {
     leases.until = request.until;
     let explained = explain_on(serving, leases, request, prefix).await;
     leases.wind_down().await;
@@ -31,43 +32,49 @@ async fn explain_on(
     leases: &mut Leases,
     request: Request<'_>,
     prefix: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Explained, Failure> {
     let snapshot = (&*serving.snapshot, request.search_path);
     let program = either(request.text, request.data, snapshot)?;
-    let described = ask::describe(leases, &program.original, &[]).await?;
-    let mut lines = vec![format!("Scatter over {} shards", leases.len())];
-    lines.extend(program.describe().iter().map(|line| format!("  {line}")));
-    let wanted = match &program.finish {
-        Finish::Rows {
-            limit: Bound::Number(limit),
-            offset,
-            ..
-        } => match offset {
-            Bound::Number(offset) => limit.checked_add(*offset),
-            Bound::Open => Some(*limit),
-            Bound::Parameter(_) => None,
+    let arguments = request.arguments;
+    let mut described = ask::describe(leases, &program.original, &arguments.types).await?;
+    let asked = program.asked();
+    if asked.original != program.original {
+        let parameters = described.parameters;
+        described = ask::describe(leases, &asked.original, &parameters).await?;
+        described.parameters = parameters;
+    }
+    let wanted = match &asked.finish {
+        Finish::Rows { limit, offset, .. } => match (limit.sql(), offset.sql()) {
+            (Some(limit), Some(offset)) => Some(format!("({limit}) + ({offset})")),
+            (limit, _) => limit,
         },
-        Finish::Rows { .. } | Finish::Distinct { .. } | Finish::Last { .. } => None,
+        Finish::Distinct { .. } | Finish::Last { .. } | Finish::Around { .. } => None,
     };
-    let text = program.shards.fill(|hole| match hole {
+    let text = asked.shards.fill(|hole| match hole {
         Hole::Own(_) => "true".to_owned(),
-        Hole::Limit => wanted.map_or_else(|| "ALL".to_owned(), |it| it.to_string()),
+        Hole::Limit => wanted.clone().unwrap_or_else(|| "ALL".to_owned()),
         Hole::Output(at) => {
             let column = described.columns.get(at.wrapping_sub(1));
             column.map_or_else(|| "NULL".to_owned(), |column| ident(&column.name))
         }
         Hole::Partial | Hole::Type(_) | Hole::Average(..) | Hole::Widen(_) => String::new(),
     });
-    let question = Question::new(&format!("{prefix}{text}"), &[], &[], &[])?;
+    let text = format!("{prefix}{text}");
+    let question = Question::new(&text, &described.parameters, &arguments.values, &[])?;
     leases.send_all(&question.bytes).await?;
+    let mut shards = Vec::with_capacity(leases.len());
     for at in 0..leases.len() {
         let shard = leases
             .shard(at)
             .and_then(|index| serving.snapshot.shard(index));
-        let shard = shard.map_or("none", |shard| shard.id.as_str());
-        lines.push(format!("  Shard {shard}:"));
-        let plan = ask::lines(leases, at).await?;
-        lines.extend(plan.iter().map(|line| format!("    {line}")));
+        let shard = shard.map_or("none", |shard| shard.id.as_str()).to_owned();
+        let rows = ask::lines(leases, at).await?;
+        shards.push(OfShard { shard, rows });
     }
-    Ok(lines)
+    Ok(Explained {
+        node: "Scatter",
+        headline: format!("Scatter over {} shards", shards.len()),
+        facts: program.facts(),
+        shards,
+    })
 }

@@ -16,7 +16,7 @@ use crate::moving;
 use crate::route::Refusal;
 use crate::scatter::own;
 use crate::scatter::plan::around::Copying;
-use crate::scatter::plan::sql::Hole;
+use crate::scatter::plan::sql::{Hole, Sql};
 use crate::scatter::plan::{Bound, Finish, Order, Output, Program};
 use crate::view::Serving;
 
@@ -28,6 +28,30 @@ pub(super) struct Work<'a> {
     pub(super) arguments: Arguments,
     pub(super) program: Program,
     pub(super) described: Described,
+    /// What is made of its rows before the client gets them.
+    pub(super) around: Option<Around>,
+}
+
+/// Queries around the one whose rows the shards give.
+#[derive(Debug)]
+pub(super) struct Around {
+    /// Each with the names of the columns that it is given, from the inside out.
+    levels: Vec<(Sql, Vec<String>)>,
+    /// What the outermost one hands out.
+    shown: Described,
+}
+
+impl Around {
+    /// The text of all of them over the rows of a query.
+    fn of(&self, innermost: String) -> String {
+        let mut text = innermost;
+        for (outer, columns) in &self.levels {
+            let columns: Vec<String> = columns.iter().map(|name| ident(name)).collect();
+            let columns = columns.join(", ");
+            text = outer.fill(|_| format!("(SELECT * FROM ({text}) AS q({columns}))"));
+        }
+        text
+    }
 }
 
 impl Work<'_> {
@@ -38,8 +62,9 @@ impl Work<'_> {
                 limit,
                 offset,
             } => {
-                let limit = self.bound(*limit, "LIMIT", "2201W")?;
-                let offset = self.bound(*offset, "OFFSET", "2201X")?.unwrap_or(0);
+                let limit = self.bound(leases, limit, "LIMIT", "2201W").await?;
+                let offset = self.bound(leases, offset, "OFFSET", "2201X").await?;
+                let offset = offset.unwrap_or(0);
                 self.rows(leases, order, limit, offset).await
             }
             Finish::Distinct { order, tail } => {
@@ -56,7 +81,47 @@ impl Work<'_> {
                 self.gather(leases, &last, &[], None).await
             }
             Finish::Last { sql, sums } => self.gather(leases, &sql.0, sums, None).await,
+            Finish::Around { inner, outer } => self.nested(leases, inner, outer).await,
         }
+    }
+
+    /// A query over what another one makes of the shards' rows.
+    async fn nested(
+        &self,
+        leases: &mut Leases,
+        inner: &Program,
+        outer: &Sql,
+    ) -> Result<(Bytes, Source), Failure> {
+        let types = &self.described.parameters;
+        let mut described = ask::describe(leases, &inner.original, types).await?;
+        described.parameters.clone_from(types);
+        let columns = described.columns.iter().map(|column| column.name.clone());
+        let columns: Vec<String> = columns.collect();
+        if columns.is_empty() {
+            return Err(unsupported("a sub-query without columns").into());
+        }
+        let mut levels = vec![(outer.clone(), columns)];
+        levels.extend(self.around.iter().flat_map(|it| it.levels.clone()));
+        let work = Work {
+            core: self.core,
+            serving: self.serving,
+            copying: self.copying,
+            arguments: self.arguments.clone(),
+            program: inner.clone(),
+            described,
+            around: Some(Around {
+                levels,
+                shown: self.shown().clone(),
+            }),
+        };
+        Box::pin(work.run(leases)).await
+    }
+
+    /// What the client is handed.
+    fn shown(&self) -> &Described {
+        self.around
+            .as_ref()
+            .map_or(&self.described, |around| &around.shown)
     }
 
     fn output(&self, output: &Output) -> Result<usize, Refusal> {
@@ -71,17 +136,26 @@ impl Work<'_> {
     }
 
     /// The number that LIMIT or OFFSET is.
-    fn bound(
+    async fn bound(
         &self,
-        bound: Bound,
+        leases: &mut Leases,
+        bound: &Bound,
         word: &str,
         sqlstate: &'static str,
     ) -> Result<Option<u64>, Failure> {
         let number = match bound {
             Bound::Open => return Ok(None),
-            Bound::Number(number) => number,
+            Bound::Number(number) => *number,
+            Bound::Computed(text) => {
+                let types = &self.described.parameters;
+                let number = ask::integer(leases, text, types, &self.arguments).await?;
+                let Some(number) = number else {
+                    return Ok(None);
+                };
+                number
+            }
             Bound::Parameter(index) => {
-                let index = usize::from(index);
+                let index = usize::from(*index);
                 let value = self.arguments.values.get(index);
                 let (format, value) = value.ok_or_else(|| no_parameter(index))?;
                 let Some(value) = value else {
@@ -130,7 +204,9 @@ impl Work<'_> {
         let wanted = limit.and_then(|limit| limit.checked_add(offset));
         let wanted = wanted.filter(|wanted| i64::try_from(*wanted).is_ok());
         let mut keys = Vec::with_capacity(order.len());
-        if self.copying.is_some() && (!order.is_empty() || wanted.is_some() || offset > 0) {
+        let copies_some =
+            self.copying.is_some() && (!order.is_empty() || wanted.is_some() || offset > 0);
+        if copies_some || self.around.is_some() {
             return self.sorted(leases, order, (limit, offset, wanted)).await;
         }
         if !order.is_empty() {
@@ -142,6 +218,9 @@ impl Work<'_> {
                     .columns
                     .get(at)
                     .ok_or_else(|| unsupported("this ORDER BY"))?;
+                if column.type_oid == RECORD {
+                    return Err(order_by_rows().into());
+                }
                 keys.push((column.type_oid, *order));
             }
             let kinds = ask::kinds(
@@ -269,27 +348,35 @@ impl Work<'_> {
         let named = ask::names(leases, &probe, &self.described, &self.arguments, &types);
         let names = named.await?;
         let own = self.described.parameters.len();
+        let whole = |source: &str| {
+            let sql = partial::fill(last, source, &types, &names);
+            match &self.around {
+                Some(around) => around.of(sql),
+                None => sql,
+            }
+        };
+        let shown = &self.shown().columns;
         if let Some(copying) = self.copying {
-            let sql = partial::fill(last, &rows.literal_source(&names), &types, &names);
+            let sql = whole(&rows.literal_source(&names));
             // What a heading calls the columns.
-            let columns = self.described.columns.iter();
-            let columns: Vec<String> = columns.map(|column| ident(&column.name)).collect();
+            let columns: Vec<String> = shown.iter().map(|column| ident(&column.name)).collect();
             let sql = format!("SELECT * FROM ({sql}) AS q({})", columns.join(", "));
             let question = Question::new(&copying.of(&sql), &[], &[], &[])?;
             let heading = ask::begin_last(leases, question).await?;
             return Ok((heading, Source::Last(0)));
         }
-        let sql = partial::fill(last, &rows.source(own, &names), &types, &names);
+        let sql = whole(&rows.source(own, &names));
         let mut arguments = self.arguments.clone();
         let mut types = self.described.parameters.clone();
         for values in rows.into_arrays() {
             types.push(partial::TEXT_ARRAY);
             arguments.values.push((Format::Text, Some(values)));
         }
-        let columns = self.described.columns.len();
+        let columns = shown.len();
         let formats: Vec<Format> = (0..columns).map(|at| self.arguments.result(at)).collect();
         let question = Question::new(&sql, &types, &arguments.values, &formats)?;
-        let heading = ask::begin_last(leases, question).await?;
+        let begun = ask::begin_last(leases, question).await;
+        let heading = begun.map_err(without_keys)?;
         Ok((self.heading(&heading)?, Source::Last(0)))
     }
 
@@ -365,7 +452,7 @@ impl Work<'_> {
         let description = RowDescription::decode(coming.get(5..).unwrap_or_default());
         let description = description.map_err(|_| unsupported("this result"))?;
         let mut coming = description.columns();
-        for column in &self.described.columns {
+        for column in &self.shown().columns {
             let is_same = coming
                 .next()
                 .is_some_and(|it| it.type_oid == column.type_oid);
@@ -373,7 +460,7 @@ impl Work<'_> {
                 return Err(unsupported("a result of these types").into());
             }
         }
-        let formats = self.described.columns.iter().enumerate();
+        let formats = self.shown().columns.iter().enumerate();
         let columns: Vec<_> = formats
             .map(|(at, column)| column.as_wire(self.arguments.result(at)))
             .collect();
@@ -407,11 +494,33 @@ fn unsupported(what: &str) -> Refusal {
     }
 }
 
+/// The type of a row that no type was made for.
+const RECORD: u32 = 2249;
+
+fn order_by_rows() -> Refusal {
+    Refusal {
+        sqlstate: "0A000",
+        message: "ORDER BY a row of columns is not supported over several shards".to_owned(),
+        hint: Some("order by the columns themselves: ORDER BY a, b".to_owned()),
+    }
+}
+
 fn differing() -> Refusal {
     Refusal {
         sqlstate: "0A000",
         message: "the shards' columns differ in their types".to_owned(),
         hint: Some("compare the tables' definitions on the shards".to_owned()),
+    }
+}
+
+/// The client's query was found to be one, but the rows of several shards have no primary key that
+/// decides the columns beside it.
+fn without_keys(failure: Failure) -> Failure {
+    match failure {
+        Failure::Shard(error) if ask::is_of_grouping(&error) => {
+            unsupported("this aggregate beside columns that are not grouped by").into()
+        }
+        other => other,
     }
 }
 

@@ -3,9 +3,10 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, ParseResult, RawStmt, a_const};
 
-use super::tree::{self, not_understood, refused};
+use super::tree::{self, not_understood};
 use crate::query;
 use crate::route::Refusal;
+use crate::scatter::explained::Format;
 
 /// A COPY TO STDOUT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,33 +64,49 @@ impl Copying {
     }
 }
 
-/// What stands before the query of an EXPLAIN whose answer is text.
-///
-/// # Errors
-/// Another format was asked for.
-pub fn explain_prefix(text: &str) -> Result<String, Refusal> {
-    let NodeEnum::ExplainStmt(mut explain) = only(text)? else {
-        return Err(not_understood());
-    };
-    let is_format = |option: &&Node| match &option.node {
-        Some(NodeEnum::DefElem(option)) => option.defname == "format",
-        _ => false,
-    };
-    if let Some(format) = explain.options.iter().find(is_format) {
-        let Some(NodeEnum::DefElem(format)) = &format.node else {
+/// An EXPLAIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explaining {
+    /// What stands before the statement.
+    pub prefix: String,
+    /// The format of the answer.
+    pub format: Format,
+    /// The statement that is explained.
+    pub inner: String,
+}
+
+impl Explaining {
+    /// Reads an EXPLAIN.
+    ///
+    /// # Errors
+    /// When it is not understood.
+    pub fn read(text: &str) -> Result<Self, Refusal> {
+        let NodeEnum::ExplainStmt(mut explain) = only(text)? else {
             return Err(not_understood());
         };
-        if format.arg.as_deref().and_then(tree::string) != Some("text") {
-            let mut refusal = refused("EXPLAIN over several shards gives text only");
-            refusal.hint = Some("leave FORMAT out".to_owned());
-            return Err(refusal);
+        let mut format = Format::default();
+        for option in &explain.options {
+            let Some(NodeEnum::DefElem(option)) = &option.node else {
+                return Err(not_understood());
+            };
+            if option.defname == "format" {
+                let name = option.arg.as_deref().and_then(tree::string);
+                // Of another one a shard says that there is none.
+                format = name.and_then(Format::named).unwrap_or_default();
+            }
         }
+        let inner = explain.query.take().and_then(|query| query.node);
+        let inner = written(inner.ok_or_else(not_understood)?)?;
+        let query = tree::parse("SELECT 1")?;
+        explain.query = Some(Box::new(tree::node(NodeEnum::SelectStmt(Box::new(query)))));
+        let text = written(NodeEnum::ExplainStmt(explain))?;
+        let prefix = text.strip_suffix("SELECT 1").ok_or_else(not_understood)?;
+        Ok(Self {
+            prefix: prefix.to_owned(),
+            format,
+            inner,
+        })
     }
-    let query = tree::parse("SELECT 1")?;
-    explain.query = Some(Box::new(tree::node(NodeEnum::SelectStmt(Box::new(query)))));
-    let text = written(NodeEnum::ExplainStmt(explain))?;
-    let prefix = text.strip_suffix("SELECT 1").ok_or_else(not_understood)?;
-    Ok(prefix.to_owned())
 }
 
 fn only(text: &str) -> Result<NodeEnum, Refusal> {
@@ -150,10 +167,17 @@ mod tests {
                 .unwrap()
                 .header
         );
-        assert_eq!(
-            explain_prefix("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM t").unwrap(),
-            "EXPLAIN (ANALYZE, COSTS OFF) "
-        );
-        assert!(explain_prefix("EXPLAIN (FORMAT json) SELECT 1").is_err());
+    }
+
+    #[test]
+    fn what_is_explained_is_parted_from_how() {
+        let read = |text| Explaining::read(text).unwrap();
+        let plain = read("EXPLAIN (ANALYZE, COSTS off) SELECT * FROM t");
+        assert_eq!(plain.prefix, "EXPLAIN (ANALYZE, COSTS OFF) ");
+        assert_eq!(plain.format, Format::Text);
+        let json = read("EXPLAIN (FORMAT json) INSERT INTO t (a) VALUES ($1), (2)");
+        assert_eq!(json.format, Format::Json);
+        assert_eq!(json.inner, "INSERT INTO t (a) VALUES ($1), (2)");
+        assert!(Explaining::read("SELECT 1").is_err());
     }
 }

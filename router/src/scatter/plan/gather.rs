@@ -7,9 +7,9 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, SelectStmt};
 
-use super::Names;
 use super::sql::{Hole, Sql};
 use super::tree::{self, not_understood, refused};
+use super::{Manner, Names};
 use crate::query;
 use crate::route::Refusal;
 use crate::route::spread::Leaf;
@@ -49,32 +49,40 @@ struct Column {
 struct Gatherer<'a> {
     select: &'a SelectStmt,
     leaf: &'a Leaf,
-    names: Names,
+    manner: Manner,
     /// Whether shards aggregate.
     partial: bool,
     columns: Vec<Column>,
     sums: Vec<usize>,
+    /// Columns that are neither grouped by nor aggregated. PostgreSQL, which is asked first whether
+    /// the query is one, takes such a column only where what is grouped by decides it.
+    decided: Vec<usize>,
 }
 
 /// Shards aggregate.
-pub(super) fn partial(select: &SelectStmt, leaf: &Leaf, names: Names) -> Result<Gathered, Stopped> {
-    Gatherer::new(select, leaf, names, true).run()
+pub(super) fn partial(
+    select: &SelectStmt,
+    leaf: &Leaf,
+    manner: Manner,
+) -> Result<Gathered, Stopped> {
+    Gatherer::new(select, leaf, manner, true).run()
 }
 
 /// Shards hand out columns.
-pub(super) fn raw(select: &SelectStmt, leaf: &Leaf, names: Names) -> Result<Gathered, Stopped> {
-    Gatherer::new(select, leaf, names, false).run()
+pub(super) fn raw(select: &SelectStmt, leaf: &Leaf, manner: Manner) -> Result<Gathered, Stopped> {
+    Gatherer::new(select, leaf, manner, false).run()
 }
 
 impl<'a> Gatherer<'a> {
-    fn new(select: &'a SelectStmt, leaf: &'a Leaf, names: Names, partial: bool) -> Self {
+    fn new(select: &'a SelectStmt, leaf: &'a Leaf, manner: Manner, partial: bool) -> Self {
         Self {
             select,
             leaf,
-            names,
+            manner,
             partial,
             columns: Vec::new(),
             sums: Vec::new(),
+            decided: Vec::new(),
         }
     }
 
@@ -109,6 +117,8 @@ impl<'a> Gatherer<'a> {
         }
         let mut source = tree::parse(&format!("SELECT FROM {} p", Hole::Partial))?;
         last.from_clause = std::mem::take(&mut source.from_clause);
+        last.group_clause
+            .extend(self.decided.iter().map(|at| tree::partial(*at)));
         last.where_clause = None;
         last.with_clause = None;
         Ok(Gathered {
@@ -224,12 +234,16 @@ impl<'a> Gatherer<'a> {
                 refused("GROUP BY a volatile function is not the same on every shard").into(),
             );
         }
+        if tells_time(item) {
+            // Grouped by once, on one shard.
+            return Err(Stopped::Otherwise(clock()));
+        }
         Ok(())
     }
 
     /// Where a name in GROUP BY stands that is an output's, if names are taken so.
     fn output_of_group(&self, item: &Node) -> Option<usize> {
-        let name = tree::bare_name(item).filter(|_| self.names == Names::Outputs)?;
+        let name = tree::bare_name(item).filter(|_| self.manner.names == Names::Outputs)?;
         let named = |item: &Node| tree::target_of(item).is_some_and(|(_, own)| own == name);
         let at = self.select.target_list.iter().position(named)?;
         Some(at + 1)
@@ -276,24 +290,13 @@ impl<'a> Gatherer<'a> {
                 "* beside window functions or aggregates is not supported over several shards",
             )
             .into()),
-            Some(NodeEnum::ColumnRef(_)) if self.partial => Err(Stopped::Refused(refused(
-                "a column that is neither grouped by nor aggregated is not supported over several \
-                 shards",
-            ))),
-            Some(NodeEnum::ColumnRef(_)) => {
-                if tree::bare_name(item)
-                    .is_some_and(|name| self.leaf.sources.iter().any(|source| source == name))
-                {
-                    return Err(refused(
-                        "a whole row as a value beside window functions or aggregates is not \
-                         supported over several shards",
-                    )
-                    .into());
-                }
-                let at = self.column(item, false)?;
-                *item = tree::partial(at);
-                Ok(())
+            Some(NodeEnum::ColumnRef(_)) if self.partial && !self.manner.decides => {
+                Err(Stopped::Refused(refused(
+                    "a column that is neither grouped by nor aggregated is not supported over \
+                     several shards",
+                )))
             }
+            Some(NodeEnum::ColumnRef(_)) => self.plain_column(item),
             Some(NodeEnum::SubLink(_)) => Err(refused(
                 "a sub-query beside window functions or aggregates is not supported over several \
                  shards",
@@ -301,6 +304,34 @@ impl<'a> Gatherer<'a> {
             .into()),
             _ => self.inside(item),
         }
+    }
+
+    fn plain_column(&mut self, item: &mut Node) -> Result<(), Stopped> {
+        let is_source = |name| self.leaf.sources.iter().any(|source| source == name);
+        if tree::bare_name(item).is_some_and(is_source) {
+            return Err(refused(
+                "a whole row as a value beside window functions or aggregates is not supported \
+                 over several shards",
+            )
+            .into());
+        }
+        let has_sets = || {
+            let mut groups = self.select.group_clause.iter();
+            groups.any(|item| matches!(item.node, Some(NodeEnum::GroupingSet(_))))
+        };
+        if self.partial && has_sets() {
+            return Err(refused(
+                "a column that is neither grouped by nor aggregated is not supported beside \
+                 grouping sets over several shards",
+            )
+            .into());
+        }
+        let at = self.column(item, self.partial)?;
+        if self.partial && !self.decided.contains(&at) {
+            self.decided.push(at);
+        }
+        *item = tree::partial(at);
+        Ok(())
     }
 
     fn inside(&mut self, item: &mut Node) -> Result<(), Stopped> {
@@ -325,7 +356,10 @@ impl<'a> Gatherer<'a> {
         if !simple || !is_put_together(name) {
             return Err(otherwise());
         }
-        if call.agg_distinct && !matches!(name, "min" | "max" | "bool_and" | "bool_or" | "every") {
+        let is_of_keys = name == "count" && call.args.iter().all(|arg| self.is_key(arg));
+        let is_plain = matches!(name, "min" | "max" | "bool_and" | "bool_or" | "every");
+        // No key is on two shards.
+        if call.agg_distinct && !is_plain && !is_of_keys {
             return self.distinct_aggregate(call);
         }
         let own = Node {
@@ -347,6 +381,22 @@ impl<'a> Gatherer<'a> {
             }
         };
         Ok(tree::expression(&value)?)
+    }
+
+    /// Whether an expression is surely the anchor's key.
+    fn is_key(&self, value: &Node) -> bool {
+        let Some(NodeEnum::ColumnRef(column)) = &value.node else {
+            return false;
+        };
+        let names: Option<Vec<&str>> = column.fields.iter().map(tree::string).collect();
+        let is_alone = self.leaf.path.len() == 1;
+        match names.as_deref() {
+            Some([name]) => is_alone && self.leaf.sources.len() == 1 && *name == self.leaf.column,
+            Some([source, name]) => {
+                is_alone && *source == self.leaf.anchor && *name == self.leaf.column
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// An average of its sums and counts.
@@ -420,6 +470,38 @@ fn is_put_together(name: &str) -> bool {
             | "bit_or"
             | "bit_xor"
     )
+}
+
+/// Whether an expression asks for the time, which is each shard's own.
+pub(super) fn tells_time(item: &Node) -> bool {
+    const CLOCKS: [&str; 3] = ["now", "statement_timestamp", "transaction_timestamp"];
+    let test = |node: &Node| match &node.node {
+        Some(NodeEnum::FuncCall(call)) => {
+            let name = call.funcname.last().and_then(tree::string).unwrap_or("");
+            CLOCKS.contains(&name) || (name == "age" && call.args.len() == 1)
+        }
+        Some(NodeEnum::SqlvalueFunction(value)) => {
+            use pg_query::protobuf::SqlValueFunctionOp as Op;
+            matches!(
+                value.op(),
+                Op::SvfopCurrentDate
+                    | Op::SvfopCurrentTime
+                    | Op::SvfopCurrentTimeN
+                    | Op::SvfopCurrentTimestamp
+                    | Op::SvfopCurrentTimestampN
+                    | Op::SvfopLocaltime
+                    | Op::SvfopLocaltimeN
+                    | Op::SvfopLocaltimestamp
+                    | Op::SvfopLocaltimestampN
+            )
+        }
+        _ => false,
+    };
+    tree::any(item, &mut { test })
+}
+
+pub(super) fn clock() -> Refusal {
+    refused("the time is another one on each shard")
 }
 
 /// Whether an expression gives another value each time it is asked.

@@ -113,6 +113,13 @@ pub(super) fn expression_text(expression: &Node) -> Result<String, Refusal> {
     text(select)
 }
 
+/// An expression as SQL.
+pub(super) fn expression_sql(expression: &Node) -> Result<String, Refusal> {
+    let text = expression_text(expression)?;
+    let own = text.strip_prefix("SELECT ").map(str::to_owned);
+    own.ok_or_else(not_understood)
+}
+
 /// The expression that a text is.
 pub(super) fn expression(sql: &str) -> Result<Node, Refusal> {
     let mut select = parse(&format!("SELECT {sql}"))?;

@@ -84,7 +84,7 @@ fn play(items: &[Item]) -> Vec<(Vec<u8>, Vec<u8>)> {
                     Answer::ClosePortal | Answer::CloseStatement(_) => b"3".to_vec(),
                     Answer::Describe => b"tT".to_vec(),
                     Answer::Execute => b"DDNC".to_vec(),
-                    Answer::Ready => b"Z".to_vec(),
+                    Answer::Ready | Answer::Commands => b"Z".to_vec(),
                 };
                 let read = if forward { sent.clone() } else { vec![] };
                 (sent, read)
@@ -339,6 +339,23 @@ fn a_batch_is_kept_from_the_client_until_something_is_executed() {
     let mut failed = batch();
     assert_eq!(failed.on_frame(b'E', b"C23505\0\0"), Some(Verdict::Forward));
     assert!(!failed.keeps_back());
+}
+
+#[test]
+fn of_a_statement_of_a_string_the_client_reads_all_but_its_end() {
+    let mut expected = Expectations::default();
+    expected.forward(Answer::Commands);
+    for (tag, body, verdict) in [
+        (b'T', &b""[..], Verdict::Forward),
+        (b'D', b"", Verdict::Forward),
+        (b'C', b"SELECT 1", Verdict::Forward),
+        (b'Z', b"T", Verdict::Drop),
+    ] {
+        assert_eq!(expected.on_frame(tag, body), Some(verdict));
+    }
+    assert!(expected.is_empty());
+    let seen = expected.take_seen();
+    assert_eq!((seen.status, seen.completed), (Some(b'T'), 1));
 }
 
 #[test]

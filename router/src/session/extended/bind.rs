@@ -22,7 +22,7 @@ use crate::session::housekeeping::is_housekeeping;
 use crate::session::prepared::Prepared;
 use crate::session::scatter::Scattered;
 use crate::session::simple::{is_neutral, may_write};
-use crate::session::{POISON, Session, answers, control, hints, local};
+use crate::session::{POISON, Session, answers, control, explaining, hints, local};
 use crate::view::Serving;
 
 /// Most portals of one session.
@@ -93,6 +93,7 @@ impl Session {
                         | Portal::Split(_)
                         | Portal::Scattered(_)
                         | Portal::Declare(..)
+                        | Portal::Explain(..)
                 ) {
                     takes_no_parameters(&bind)?;
                 }
@@ -109,11 +110,9 @@ impl Session {
             Some(Class::DeclareCursor { name, .. }) => Some(name),
             _ => None,
         };
-        if let Some(name) = declared {
-            self.must_be_a_new_cursor(name)?;
-        }
         self.attach_reader(&serving, target, permit).await?;
         if let Some(name) = declared {
+            Box::pin(self.must_be_a_new_cursor(name)).await?;
             self.note_cursor(name);
         }
         self.run_deferred()?;
@@ -255,19 +254,37 @@ impl Session {
         let target = match self.place(statement, plan, &bound, serving) {
             Ok(target) => target,
             Err(refusal) => {
-                if self.copied_into(statement, serving).is_some() {
-                    return Ok(Destination::Here(Portal::CopyIn(Arc::clone(prepared))));
-                }
-                let text = (prepared.sql(), &refusal);
-                if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
-                    let split = split.bound(prepared, bind);
-                    return Ok(Destination::Here(Portal::Split(Arc::new(split))));
-                }
-                return self.scattered((statement, plan), prepared, bind, refusal);
+                return self.on_several((statement, plan), (prepared, bind), serving, refusal);
             }
         };
         let permit = self.permit(statement, Some(plan));
         Ok(Destination::Shard(target, permit))
+    }
+
+    /// Where a Bind goes that was refused for one shard.
+    fn on_several(
+        &mut self,
+        (statement, plan): (&Statement, &Plan),
+        (prepared, bind): (&Arc<Prepared>, Bind<'_>),
+        serving: &Serving,
+        refusal: Refusal,
+    ) -> Result<Destination, Stopped> {
+        if self.copied_into(statement, serving).is_some() {
+            return Ok(Destination::Here(Portal::CopyIn(Arc::clone(prepared))));
+        }
+        if explaining::is_explain(&statement.class) {
+            let arguments = Arc::new(Scattered::arguments(prepared, &bind));
+            let portal = Portal::Explain(Arc::clone(prepared), arguments);
+            return Ok(Destination::Here(portal));
+        }
+        let types = &prepared.parameter_types;
+        let bound = Bound { bind, types };
+        let text = (prepared.sql(), &refusal);
+        if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
+            let split = split.bound(prepared, bind);
+            return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+        }
+        self.scattered((statement, plan), prepared, bind, refusal)
     }
 
     /// A portal of what is done with a cursor that the router keeps.
@@ -300,7 +317,7 @@ impl Session {
         refusal: Refusal,
     ) -> Result<Destination, Stopped> {
         let asked = (statement, self.is_hinted(statement));
-        // COPY and EXPLAIN are answered to simple queries only.
+        // COPY is answered to simple queries only.
         let is_query = matches!(statement.class, Class::Select(_));
         if let Class::DeclareCursor { .. } = &statement.class {
             let arguments = Arc::new(Scattered::arguments(prepared, &bind));

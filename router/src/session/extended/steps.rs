@@ -63,6 +63,9 @@ impl Session {
 
     /// Does what was put off, on the backend that there is now.
     pub(super) fn run_deferred(&mut self) -> Result<(), Stopped> {
+        if self.batch.deferred.is_empty() {
+            return Ok(());
+        }
         let mut steps = std::mem::take(&mut self.batch.deferred)
             .into_iter()
             .peekable();
@@ -261,6 +264,9 @@ impl Session {
     /// Answers what was put off without a backend, up to the first step that needs one; what
     /// follows that one is as if it had never come.
     pub(super) fn emit_deferred(&mut self) {
+        if self.batch.deferred.is_empty() {
+            return;
+        }
         let deferred = std::mem::take(&mut self.batch.deferred);
         let mut steps = deferred.into_iter();
         for step in steps.by_ref() {
@@ -279,6 +285,9 @@ impl Session {
 
     /// Forgets what was put off, and what it did to the session's statements.
     pub(super) fn drop_deferred(&mut self) {
+        if self.batch.deferred.is_empty() {
+            return;
+        }
         let deferred = std::mem::take(&mut self.batch.deferred);
         let changes: Vec<u64> = deferred
             .into_iter()

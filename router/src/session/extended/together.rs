@@ -1,5 +1,7 @@
 //! The end of a batch, or of a transaction, that has gone on on several shards.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use wire::backend::encode;
 
@@ -12,9 +14,9 @@ use crate::scatter::exec::Arguments;
 use crate::session::attach::Stopped;
 use crate::session::cursors::Fetching;
 use crate::session::prepared::Prepared;
-use crate::session::several::{End, Split};
+use crate::session::several::{End, Split, without_tag};
 use crate::session::state::Transaction;
-use crate::session::{Ended, Session, local};
+use crate::session::{Ended, Session, explaining, local};
 
 impl Session {
     /// Runs a portal's statement on its shards; what came before it is answered first.
@@ -29,11 +31,33 @@ impl Session {
     /// first.
     pub(super) async fn execute_copy_in(&mut self, prepared: &Prepared) -> Result<(), Stopped> {
         self.flush_to_go_on().await?;
-        let serving = self.front.core.view.load();
-        let statement = prepared.statement();
-        let into = statement.and_then(|statement| self.copied_into(statement, &serving));
-        let into = into.ok_or(Error::NoShard)?;
-        let frames = self.copy_in(&serving, &into, prepared.sql()).await?;
+        let mut since = None;
+        loop {
+            let serving = self.front.core.view.load();
+            let statement = prepared.statement();
+            let into = statement.and_then(|statement| self.copied_into(statement, &serving));
+            let into = into.ok_or(Error::NoShard)?;
+            match self.copy_in(&serving, &into, prepared.sql()).await {
+                Ok(frames) => return self.step(Step::Local(frames, None)),
+                // Told before the client was, so that it may begin later.
+                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                    let bytes = prepared.sql().len();
+                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    /// Runs an EXPLAIN of what several shards do; what came before it is answered first.
+    pub(super) async fn explain_portal(
+        &mut self,
+        prepared: &Arc<Prepared>,
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        self.find_backend_for_descriptions().await?;
+        self.flush_to_go_on().await?;
+        let frames = self.execute_explain(prepared, arguments).await?;
         self.step(Step::Local(frames, None))
     }
 
@@ -176,17 +200,16 @@ impl Session {
     }
 }
 
+/// The description of a portal of an EXPLAIN.
+pub(super) fn heading_of(prepared: &Prepared, arguments: &Arguments) -> Result<Bytes, Stopped> {
+    let format = arguments.results.first().copied().unwrap_or_default();
+    explaining::heading(prepared.sql(), format)
+}
+
 /// Why a query is not for one shard.
 pub(super) fn refusal_of(plan: &Plan) -> Refusal {
     match plan {
         Plan::NeedsHint { refusal, .. } => refusal.clone(),
         _ => Refusal::of_several_shards(),
     }
-}
-
-/// What was said besides the command's own answer, which nobody has asked for.
-fn without_tag(frames: &Bytes) -> Bytes {
-    let complete = local::complete("COMMIT");
-    let length = frames.len().saturating_sub(complete.len());
-    frames.slice(..length)
 }

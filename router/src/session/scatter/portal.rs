@@ -194,6 +194,12 @@ impl Session {
         Ok(answer.returned() - before)
     }
 
+    /// How many rows of a cursor have been read.
+    pub(in crate::session) async fn cursor_position(&self, cursor: &Scattered) -> u64 {
+        let answer = cursor.answer.lock().await;
+        answer.as_ref().map_or(0, Answer::returned)
+    }
+
     /// The heading of a cursor that is open.
     pub(in crate::session) async fn cursor_heading(&self, cursor: &Scattered) -> Bytes {
         let answer = cursor.answer.lock().await;
@@ -255,8 +261,7 @@ impl Session {
         else {
             return Err(refusal.into());
         };
-        let text = prepared.sql();
-        let text = text.get(statement.location.clone()).unwrap_or(text);
+        let text = statement.text(prepared.sql());
         let begun = self
             .begin_scatter(serving, (text, data), &scattered.arguments)
             .await;
@@ -273,8 +278,7 @@ impl Session {
             Asked::Query(text) => text.clone(),
             Asked::Prepared(prepared) => {
                 let text = prepared.sql();
-                let location = prepared.statement().map(|it| it.location.clone());
-                let own = location.and_then(|location| text.get(location));
+                let own = prepared.statement().map(|it| it.text(text));
                 own.unwrap_or(text).to_owned()
             }
         };

@@ -20,6 +20,8 @@ use crate::exec::collect::{self, Collected};
 use crate::moving;
 use crate::query::{self, Statement};
 use crate::route::{self, Copies, Parameters, Part, Plan, Refusal, Target};
+use crate::scatter::exec::Arguments;
+use crate::scatter::explained::OfShard;
 use crate::scatter::own;
 use crate::session::attach::Stopped;
 use crate::session::prepared::Prepared;
@@ -40,6 +42,8 @@ pub(in crate::session) struct Split {
     bound: Option<Bound>,
     /// Whether it hands out rows.
     returns: bool,
+    /// Whether it may write: an EXPLAIN of it does not.
+    writes: bool,
     /// The topology by which it was split.
     snapshot: Arc<Snapshot>,
 }
@@ -60,6 +64,8 @@ struct Bound {
     formats: Vec<Format>,
     values: Vec<Option<Bytes>>,
     results: Vec<Format>,
+    /// Whether the answer begins with its description, as that to a simple query.
+    headed: bool,
 }
 
 impl Session {
@@ -106,6 +112,7 @@ impl Session {
             copies: None,
             bound: None,
             returns: query::returns_rows(sql, max_bytes),
+            writes: true,
             snapshot: Arc::clone(&serving.snapshot),
         }))
     }
@@ -141,7 +148,7 @@ impl Session {
         Ok([said, answer].concat().into())
     }
 
-    async fn abandon_parts(&mut self) -> Result<Bytes, Stopped> {
+    pub(in crate::session) async fn abandon_parts(&mut self) -> Result<Bytes, Stopped> {
         if self.attachment.is_none() {
             return Ok(Bytes::new());
         }
@@ -180,6 +187,27 @@ impl Session {
         merge(split, answers)
     }
 
+    /// What each part that is an EXPLAIN says, as rows by their shard.
+    pub(in crate::session) async fn explain_parts(
+        &mut self,
+        serving: &Serving,
+        split: &Split,
+    ) -> Result<Vec<OfShard>, Stopped> {
+        self.must_not_have_failed()?;
+        self.check_epoch(serving, split)?;
+        self.begin_implicitly().await?;
+        let mut shards = Vec::with_capacity(split.parts.len());
+        for piece in &split.parts {
+            let collected = self.run_piece(serving, split, piece).await?;
+            let shard = self.attachment.as_ref().map(|it| it.shard.to_string());
+            shards.push(OfShard {
+                shard: shard.unwrap_or_default(),
+                rows: collected.first_values().collect(),
+            });
+        }
+        Ok(shards)
+    }
+
     /// Places of shards mean nothing in a topology that has changed in more than further tables.
     fn check_epoch(&mut self, serving: &Serving, split: &Split) -> Result<(), Error> {
         let (newest, own) = (&serving.snapshot, &split.snapshot);
@@ -208,7 +236,7 @@ impl Session {
 
     /// Opens a transaction of the router's own, or makes what the batch has done so far a part of
     /// one.
-    pub(super) async fn begin_implicitly(&mut self) -> Result<(), Stopped> {
+    pub(in crate::session) async fn begin_implicitly(&mut self) -> Result<(), Stopped> {
         let attachment = self.attachment.as_ref();
         if attachment.is_some_and(|it| it.movable.is_some() || it.on_replica) {
             self.move_away().await?;
@@ -257,7 +285,7 @@ impl Session {
         split: &Split,
         piece: &Piece,
     ) -> Result<Collected, Stopped> {
-        self.flight.note_writes(true);
+        self.flight.note_writes(split.writes);
         self.attach(serving, piece.target).await?;
         let message = piece.message(split.bound.as_ref(), false)?;
         let outcome = self.converse(message, &split.snapshot).await?;
@@ -361,6 +389,7 @@ impl Split {
             copies: None,
             bound: None,
             returns: false,
+            writes: true,
             snapshot: Arc::clone(&serving.snapshot),
         }
     }
@@ -374,8 +403,35 @@ impl Split {
             formats: bind.formats.iter().collect(),
             values: values.collect(),
             results: bind.result_formats.iter().collect(),
+            headed: false,
         });
         self
+    }
+
+    /// The same, given values; its answer is that to a simple query.
+    pub(in crate::session) fn given(mut self, arguments: &Arguments) -> Self {
+        self.bound = Some(Bound {
+            types: arguments.types.as_slice().into(),
+            formats: arguments.values.iter().map(|(format, _)| *format).collect(),
+            values: arguments.values.iter().map(|(_, it)| it.clone()).collect(),
+            results: arguments.results.clone(),
+            headed: true,
+        });
+        self
+    }
+
+    /// The EXPLAIN of each part; `writes` is whether it runs them.
+    pub(in crate::session) fn explained(mut self, prefix: &str, writes: bool) -> Self {
+        for piece in &mut self.parts {
+            piece.sql.insert_str(0, prefix);
+        }
+        self.writes = writes;
+        self
+    }
+
+    /// Whether it is a write that every shard does alike.
+    pub(in crate::session) fn is_of_copies(&self) -> bool {
+        self.copies.is_some()
     }
 }
 
@@ -392,6 +448,7 @@ fn of_copies(copies: Copies, sql: &str, serving: &Serving) -> Result<Split, Refu
         copies: Some(copies),
         bound: None,
         returns: query::returns_rows(sql, query::MAX_STATEMENT_BYTES),
+        writes: true,
         snapshot: Arc::clone(&serving.snapshot),
     })
 }
@@ -437,9 +494,10 @@ impl Piece {
             .collect();
         encode::parse(&mut out, b"", self.sql.as_bytes(), &types)?;
         encode::bind(&mut out, b"", b"", &bound.formats, &values, &bound.results)?;
-        if describe {
+        if describe || bound.headed {
             encode::describe(&mut out, TargetKind::Portal, b"")?;
-        } else {
+        }
+        if !describe {
             encode::execute(&mut out, b"", 0)?;
         }
         encode::sync(&mut out);
@@ -455,7 +513,7 @@ const TEXT_OID: u32 = 25;
 fn merge(split: &Split, answers: Vec<Collected>) -> Result<Bytes, Stopped> {
     let (mut rows, mut count, mut word) = (Vec::new(), 0_u64, "INSERT 0".to_owned());
     let mut out = BytesMut::new();
-    let is_simple = split.bound.is_none();
+    let is_simple = split.bound.as_ref().is_none_or(|bound| bound.headed);
     for (place, (answer, piece)) in answers.into_iter().zip(&split.parts).enumerate() {
         if place == 0 && is_simple {
             out.extend_from_slice(answer.heading.as_deref().unwrap_or_default());
@@ -482,7 +540,7 @@ fn merge(split: &Split, answers: Vec<Collected>) -> Result<Bytes, Stopped> {
 }
 
 /// What was said besides the answer to a COMMIT that nobody has sent.
-fn without_tag(frames: &Bytes) -> Bytes {
+pub(in crate::session) fn without_tag(frames: &Bytes) -> Bytes {
     let length = frames.len().saturating_sub(local::complete("COMMIT").len());
     frames.slice(..length)
 }
