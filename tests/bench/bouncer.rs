@@ -74,6 +74,7 @@ impl Bouncer {
 
     pub(crate) fn address(&self) -> Address {
         Address {
+            host: std::net::Ipv4Addr::LOCALHOST,
             port: self.port.number(),
             user: tests::postgres::USER.to_owned(),
             password: None,

@@ -12,6 +12,7 @@ mod pgbench;
 mod psql;
 mod python;
 mod rust;
+mod tpcc;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let trials = [
@@ -20,6 +21,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         python::trials(suite),
         languages::trials(suite),
         rust::trials(suite),
+        tpcc::trials(suite),
     ];
     trials.into_iter().flatten().collect()
 }

@@ -27,9 +27,12 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         no_write_is_lost_when_a_synchronous_primary_is_killed,
         no_write_is_lost_when_a_synchronous_primary_is_frozen,
         no_write_is_lost_when_a_synchronous_primary_is_cut_off,
+        no_write_is_lost_when_the_network_of_a_synchronous_primary_is_parted,
+        what_is_lost_when_the_network_is_parted_is_on_the_old_primary,
         what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost,
         a_promotion_is_refused_where_it_could_do_harm,
         a_replica_is_promoted_by_itself_where_that_is_switched_on,
+        a_replica_is_promoted_by_itself_when_the_network_is_parted,
         the_next_leader_carries_a_promotion_on,
     )
     .into();
@@ -43,7 +46,10 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 enum Fault {
     Killed,
     Frozen,
+    /// By relays that forward nothing.
     CutOff,
+    /// By a network namespace whose interface is down.
+    Parted,
 }
 
 async fn no_write_is_lost_when_a_synchronous_primary_is_killed() -> Outcome {
@@ -58,19 +64,25 @@ async fn no_write_is_lost_when_a_synchronous_primary_is_cut_off() -> Outcome {
     survives(Fault::CutOff).await
 }
 
+async fn no_write_is_lost_when_the_network_of_a_synchronous_primary_is_parted() -> Outcome {
+    survives(Fault::Parted).await
+}
+
 /// Writers write while the primary goes away, its replica takes its place, and it comes back.
 async fn survives(fault: Fault) -> Outcome {
-    let mut ground = Ground::prepare(Replication::Synchronous, json!({}), 2).await?;
+    let mut ground = match fault {
+        Fault::Parted => Ground::in_a_network(Replication::Synchronous, json!({})).await?,
+        Fault::Killed | Fault::Frozen | Fault::CutOff => {
+            Ground::prepare(Replication::Synchronous, json!({}), 2).await?
+        }
+    };
     let load = Load::start(&ground.cluster, 6)?;
     sleep(Duration::from_millis(1_000)).await;
     let broke = Instant::now();
     match fault {
         Fault::Killed => ground.primary.kill().await?,
         Fault::Frozen => ground.primary.pause()?,
-        Fault::CutOff => {
-            ground.proxy.cut();
-            ground.stream.cut();
-        }
+        Fault::CutOff | Fault::Parted => ground.way.cut()?,
     }
     // As long as nobody has said that the old primary is down, nothing is promoted.
     let refused = ground.promote(&json!({})).await?;
@@ -86,10 +98,7 @@ async fn survives(fault: Fault) -> Outcome {
     match fault {
         Fault::Killed => ground.primary.restart().await?,
         Fault::Frozen => ground.primary.resume()?,
-        Fault::CutOff => {
-            ground.proxy.mend();
-            ground.stream.mend();
-        }
+        Fault::CutOff | Fault::Parted => ground.way.mend()?,
     }
     sleep(Duration::from_millis(1_500)).await;
     let told = load.stop().await?;
@@ -118,7 +127,7 @@ async fn what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost() -> Outc
     let load = Load::start(&ground.cluster, 6)?;
     sleep(Duration::from_millis(500)).await;
     // The replica hears nothing more, as when the network between the two is slow.
-    ground.stream.cut();
+    ground.way.cut_stream();
     sleep(Duration::from_millis(300)).await;
     ground.primary.kill().await?;
     let killed = load.now();
@@ -155,6 +164,47 @@ async fn what_an_asynchronous_primary_had_not_sent_is_all_that_is_lost() -> Outc
     let lost_late: Vec<_> = late.iter().filter(|id| lost.contains(id)).collect();
     // Writers that were told right before the kill may note it right after.
     anyhow::ensure!(lost_late.len() <= 6, "lost after the kill: {lost_late:?}");
+    Ok(())
+}
+
+async fn what_is_lost_when_the_network_is_parted_is_on_the_old_primary() -> Outcome {
+    let ground = Ground::in_a_network(Replication::Asynchronous, json!({})).await?;
+    let load = Load::start(&ground.cluster, 6)?;
+    sleep(Duration::from_millis(1_000)).await;
+    let broke = Instant::now();
+    ground.way.cut()?;
+    let refused = ground
+        .promote(&json!({ "old_primary_is_down": true }))
+        .await?;
+    same!(refused.status.as_u16(), 409, "{}", refused.body);
+    let wish = json!({ "old_primary_is_down": true, "accept_loss": true });
+    let promoted = ground.promote(&wish).await?.expect(200)?;
+    let promoted_at = load.now();
+    load.progress(20).await?;
+    let recovered = broke.elapsed();
+    ground.way.mend()?;
+    sleep(Duration::from_millis(1_500)).await;
+    let told = load.stop().await?;
+    let lost = ground.missing(&told.acknowledged()).await?;
+    let kept = ground.on(&ground.primary, &lost).await?;
+    told!(
+        "asynchronous, parted: {} acknowledged, {} lost, {} of them on the old primary, {} failed, \
+         {} of unknown outcome; promotion {} ms, recovered in {:.2} s; {}",
+        told.acknowledged().len(),
+        lost.len(),
+        kept.len(),
+        told.failed,
+        told.unknown,
+        promoted["took_ms"],
+        recovered.as_secs_f64(),
+        promoted["may_be_lost"]
+    );
+    same!(kept, lost, "what is lost was written on the old primary");
+    let late = told.acknowledged_after(promoted_at);
+    anyhow::ensure!(!late.is_empty(), "nothing was written after the promotion");
+    anyhow::ensure!(lost.is_disjoint(&late), "lost after the promotion");
+    let there = ground.on(&ground.primary, &late).await?;
+    anyhow::ensure!(there.is_empty(), "the old primary took {there:?}");
     Ok(())
 }
 
@@ -228,7 +278,10 @@ async fn a_primary_that_answers_is_fenced_and_loses_nothing() -> Outcome {
     );
     let shard = ground.shard().await?;
     same!(shard["primary_endpoint"], json!(ground.replica.endpoint()));
-    same!(shard["replicas"], json!([ground::through(&ground.proxy)]));
+    same!(
+        shard["replicas"],
+        json!([ground.way.endpoint(&ground.primary)])
+    );
     let audit = http::get(&ground.cluster.manager(0)?.api("/audit"))
         .await?
         .expect(200)?;
@@ -300,6 +353,60 @@ async fn a_replica_is_promoted_by_itself_where_that_is_switched_on() -> Outcome 
     sleep(Duration::from_secs(4)).await;
     let shard = ground.shard().await?;
     same!(shard["primary_endpoint"], json!(replica));
+    same!(shard["promoting"], json!(false));
+    Ok(())
+}
+
+async fn a_replica_is_promoted_by_itself_when_the_network_is_parted() -> Outcome {
+    let failover = json!({
+        "shards": { "probe_interval": "300ms", "connect_timeout": "1s" },
+        "failover": {
+            "automatic": true, "failures": 3, "after": "1s", "unreachable_is_down": true,
+            "cool_down": "1h",
+        },
+    });
+    let ground = Ground::in_a_network(Replication::Synchronous, failover).await?;
+    // A short trouble is none.
+    ground.way.cut()?;
+    sleep(Duration::from_millis(600)).await;
+    ground.way.mend()?;
+    ground.until_probed().await?;
+    let load = Load::start(&ground.cluster, 6)?;
+    load.progress(20).await?;
+    let before = ground.shard().await?;
+    same!(
+        before["primary_endpoint"],
+        json!(ground.way.endpoint(&ground.primary))
+    );
+    let broke = Instant::now();
+    ground.way.cut()?;
+    ground.until_primary_is(&ground.replica.endpoint()).await?;
+    let promoted = broke.elapsed();
+    let promoted_at = load.now();
+    load.progress(20).await?;
+    let recovered = broke.elapsed();
+    ground.way.mend()?;
+    sleep(Duration::from_millis(1_500)).await;
+    let told = load.stop().await?;
+    let lost = ground.missing(&told.acknowledged()).await?;
+    told!(
+        "automatic, parted: {} acknowledged, {} lost, {} failed, {} of unknown outcome; promoted \
+         after {:.2} s, recovered in {:.2} s",
+        told.acknowledged().len(),
+        lost.len(),
+        told.failed,
+        told.unknown,
+        promoted.as_secs_f64(),
+        recovered.as_secs_f64()
+    );
+    anyhow::ensure!(lost.is_empty(), "lost: {lost:?}");
+    let late = told.acknowledged_after(promoted_at);
+    anyhow::ensure!(!late.is_empty(), "nothing was written after the promotion");
+    let there = ground.on(&ground.primary, &late).await?;
+    anyhow::ensure!(there.is_empty(), "the old primary took {there:?}");
+    // It is back, and a primary by its own reckoning; it stays one that nobody uses.
+    let shard = ground.shard().await?;
+    same!(shard["primary_endpoint"], json!(ground.replica.endpoint()));
     same!(shard["promoting"], json!(false));
     Ok(())
 }

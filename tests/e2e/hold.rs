@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
 use tests::program::Router;
-use tests::raw::{Raw, bind, cancel, execute, parse, query, sync};
+use tests::raw::{Raw, bind, cancel, execute, message, parse, query, sync};
 use tests::{Cluster, wait};
 use tokio::time::{Instant, timeout};
 use topology::records::{self, Head, Hold, TokenRange};
@@ -22,6 +22,8 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
         statements_for_held_keys_wait_and_others_do_not,
         a_transaction_that_is_open_goes_on,
+        a_transaction_that_has_written_never_waits_for_all_shards,
+        a_copy_by_the_extended_protocol_waits,
         a_hold_that_nobody_takes_away_ends_at_its_deadline,
         too_many_too_large_and_too_long_are_refused,
         a_client_that_leaves_gives_its_place_up,
@@ -224,6 +226,56 @@ async fn a_transaction_that_is_open_goes_on() -> Outcome {
     same!(sqlstate(&movable.query("COMMIT").await?), None);
     let value = format!("SELECT v FROM held WHERE k = {}", ground.held);
     same!(ground.router()?.psql(&value).await?, "2");
+    Ok(())
+}
+
+/// It would have to let its backend go, and what it has written with it.
+async fn a_transaction_that_has_written_never_waits_for_all_shards() -> Outcome {
+    let ground = Ground::prepare(json!({})).await?;
+    ground.hold(FOREVER_MS).await?;
+    for sql in ["SELECT count(*) FROM held", "COPY held FROM STDIN"] {
+        let mut session = ground.connect().await?;
+        session.query("BEGIN").await?;
+        session.query(&ground.upsert(ground.free)).await?;
+        let answer = session.query(sql).await?;
+        same!(sqlstate(&answer).as_deref(), Some("40001"));
+        let failed = session.query("SELECT 1").await?;
+        same!(sqlstate(&failed).as_deref(), Some("25P02"));
+        session.query("COMMIT").await?;
+        let key = ground.free;
+        let count = format!("SELECT v FROM held WHERE k = {key}");
+        same!(ground.router()?.psql(&count).await?, "");
+    }
+    ground.waiting(0).await
+}
+
+async fn a_copy_by_the_extended_protocol_waits() -> Outcome {
+    let ground = Ground::prepare(json!({})).await?;
+    let mut session = ground.connect().await?;
+    ground.hold(FOREVER_MS).await?;
+    let sql = "COPY held FROM STDIN";
+    let batch = [
+        parse("", sql, &[]),
+        bind("", "", false, &[]),
+        execute("", 0),
+        sync(),
+    ];
+    session.send(&batch.concat()).await?;
+    ground.waiting(1).await?;
+    ground.release().await?;
+    let begun = |it: &tests::raw::Message| it.tag == b'G';
+    while !begun(&session.receive().await?.context("an answer")?) {}
+    let rows = format!("{}\t7\n{}\t7\n", ground.held, ground.free);
+    session
+        .send(&[message(b'd', rows.as_bytes()), message(b'c', b""), sync()].concat())
+        .await?;
+    same!(sqlstate(&session.until_ready().await?), None);
+    let keys = (ground.held, ground.free);
+    let sum = format!(
+        "SELECT sum(v) FROM held WHERE k IN ({}, {})",
+        keys.0, keys.1
+    );
+    same!(ground.router()?.psql(&sum).await?, "14");
     Ok(())
 }
 

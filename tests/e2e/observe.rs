@@ -10,7 +10,7 @@ mod expression;
 mod ground;
 mod logs;
 mod provoked;
-mod receiver;
+pub(crate) mod receiver;
 mod rules;
 mod shown;
 mod traces;

@@ -15,14 +15,18 @@ use tokio::process::Command;
 
 use crate::suite::{Outcome, Suite, alone, same};
 
+mod renewal;
+
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    alone!(suite:
+    let mut trials: Vec<Trial> = alone!(suite:
         a_check_up_says_what_is_wrong_and_what_to_do,
         the_live_view_shows_what_the_routers_did,
         a_context_keeps_the_managers_and_the_token,
         completion_and_man_pages_are_of_every_command,
     )
-    .into()
+    .into();
+    trials.extend(renewal::trials(suite));
+    trials
 }
 
 const TABLE: &str = "accounts";
@@ -102,6 +106,19 @@ async fn a_check_up_says_what_is_wrong_and_what_to_do() -> Outcome {
     for check in ["manager", "shard"] {
         let count = of(&report, check, "ok").len();
         same!(count, 2, "lines about {check} in {report}");
+    }
+    for (wrong, hint) in [
+        (["shards", "show", "shrd-1"], "did you mean shard-1?"),
+        (["tables", "remove", "acounts"], "did you mean accounts?"),
+    ] {
+        let mut command = shardctl(&wrong)?;
+        let said = command
+            .args(["--manager", &managers(&cluster)])
+            .output()
+            .await?;
+        same!(said.status.code(), Some(3));
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        anyhow::ensure!(said.contains(hint), "{said}");
     }
     // There was never a backup.
     same!(of(&report, "backup", "warn").len(), 1, "backup in {report}");
@@ -250,7 +267,7 @@ async fn a_context_keeps_the_managers_and_the_token() -> Outcome {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());
     same!(mode & 0o777, 0o600);
     let me = well(&file, &["whoami", "--output", "yaml"]).await?;
-    anyhow::ensure!(me.contains("- \"admin\""), "{me}");
+    anyhow::ensure!(me.contains("- admin\n"), "{me}");
     let away = within(&file, &["whoami", "--context", "away"]).await?;
     same!(away.status.code(), Some(4), "nobody is there");
     let hint = String::from_utf8_lossy(&away.stderr).into_owned();

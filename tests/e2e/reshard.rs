@@ -17,6 +17,7 @@ mod nemesis;
 mod reads;
 mod refusals;
 mod remains;
+mod resume;
 mod several;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -26,6 +27,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         neighbours::trials(suite),
         nemesis::trials(suite),
         reads::trials(suite),
+        resume::trials(suite),
         several::trials(suite),
         refusals::trials(suite),
     ]

@@ -12,6 +12,7 @@ use crate::suite::Suite;
 
 mod diff;
 mod objects;
+mod references;
 mod register;
 mod sequences;
 mod unsharded;
@@ -20,6 +21,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
         diff::trials(suite),
         objects::trials(suite),
+        references::trials(suite),
         register::trials(suite),
         sequences::trials(suite),
         unsharded::trials(suite),

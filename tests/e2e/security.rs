@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use crate::suite::Suite;
 
+mod authorities;
 mod encrypted;
 mod partitions;
 mod rotation;
@@ -19,6 +20,7 @@ mod secrets;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
+        authorities::trials(suite),
         encrypted::trials(suite),
         partitions::trials(suite),
         rotation::trials(suite),

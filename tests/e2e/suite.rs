@@ -31,6 +31,8 @@ pub(crate) enum Unavailable {
     Missing(String),
     /// Something newer than Debian has.
     TooOld(String),
+    /// What the kernel does not let this user do.
+    Forbidden(String),
 }
 
 impl std::fmt::Display for Unavailable {
@@ -38,6 +40,7 @@ impl std::fmt::Display for Unavailable {
         match self {
             Self::Missing(what) => write!(f, "not installed: {what}"),
             Self::TooOld(what) => write!(f, "not in this version: {what}"),
+            Self::Forbidden(what) => f.write_str(what),
         }
     }
 }
@@ -121,7 +124,9 @@ impl Suite {
         };
         let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
         match error.downcast_ref::<Unavailable>() {
-            Some(reason @ Unavailable::TooOld(_)) => Ok(Completion::ignored_with(reason)),
+            Some(reason @ (Unavailable::TooOld(_) | Unavailable::Forbidden(_))) => {
+                Ok(Completion::ignored_with(reason))
+            }
             Some(reason @ Unavailable::Missing(_)) if !is_ci => {
                 Ok(Completion::ignored_with(reason))
             }

@@ -11,7 +11,9 @@ use crate::suite::{Outcome, Suite};
 pub(crate) mod bank;
 mod copying;
 mod deaths;
+mod halves;
 mod split;
+mod strings;
 mod together;
 mod within;
 
@@ -20,7 +22,9 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         bank::trials(suite),
         copying::trials(suite),
         deaths::trials(suite),
+        halves::trials(suite),
         split::trials(suite),
+        strings::trials(suite),
         together::trials(suite),
         within::trials(suite),
     ]

@@ -1,5 +1,6 @@
 //! A whole system: etcd, shards, managers and routers, with shards and tables registered.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -35,6 +36,13 @@ pub struct Plan {
     pub manager_environment: Vec<(&'static str, String)>,
     /// Whose certificates everybody has, and asks everybody else for, where all is under TLS.
     pub authority: Option<Arc<Authority>>,
+}
+
+/// The environment of managers, built with failpoints, that read in this file where to die.
+#[must_use]
+pub fn dying_by(failpoints: &Path) -> Vec<(&'static str, String)> {
+    let file = failpoints.to_string_lossy().into_owned();
+    vec![("SHARDING_FAILPOINT_FILE", file)]
 }
 
 impl Default for Plan {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -161,6 +161,7 @@ pub async fn by_curl(
 ) -> anyhow::Result<Answer> {
     let mut command = Command::new("curl");
     command.args(["-sS", "--max-time", "60", "-w", "\n%{http_code}"]);
+    command.args(["-D", "/dev/stderr"]);
     command
         .args(["-X", method.as_str(), "--cacert"])
         .arg(&access.root);
@@ -197,6 +198,17 @@ pub async fn by_curl(
     Ok(Answer {
         status: status.parse()?,
         body: body.to_owned(),
-        headers: HeaderMap::new(),
+        headers: headers_in(&said),
     })
+}
+
+/// The headers of an answer as it came, a line each.
+fn headers_in(head: &str) -> HeaderMap {
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines
+        .filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value.trim_end()).ok()?))
+        })
+        .collect()
 }

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod etcd;
 pub mod folder;
 pub mod http;
+pub mod namespace;
 pub mod pg;
 pub mod port;
 pub mod postgres;

@@ -1,6 +1,7 @@
 //! Clients of anything that speaks PostgreSQL's protocol, router and shard alike: psql and
 //! tokio-postgres.
 
+use std::net::Ipv4Addr;
 use std::process::{Output, Stdio};
 
 use anyhow::Context as _;
@@ -13,7 +14,9 @@ use crate::authority::{Access, text};
 /// Where to connect, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// A loopback port.
+    /// A loopback address, unless the server is in a network of its own.
+    pub host: Ipv4Addr,
+    /// The port.
     pub port: u16,
     /// The user.
     pub user: String,
@@ -34,7 +37,7 @@ impl Address {
         anyhow::ensure!(self.access.is_none(), "only psql is used under TLS");
         let mut config = Config::new();
         config
-            .host("127.0.0.1")
+            .host(self.host.to_string())
             .port(self.port)
             .user(&self.user)
             .dbname(&self.database);
@@ -122,7 +125,7 @@ impl Address {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![
-            ("PGHOST", "127.0.0.1".to_owned()),
+            ("PGHOST", self.host.to_string()),
             ("PGPORT", self.port.to_string()),
             ("PGUSER", self.user.clone()),
             ("PGDATABASE", self.database.clone()),

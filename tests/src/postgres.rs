@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::authority::Access;
 use crate::folder::Folder;
+use crate::namespace::Namespace;
 use crate::pg::Address;
 use crate::port::Port;
 use crate::process::{Custody, Process, Signal, children_of, guard};
@@ -44,6 +46,8 @@ pub struct Options {
     pub settings: Vec<(&'static str, String)>,
     /// What the harness itself trusts, for [`Auth::ScramUnderTls`].
     pub access: Option<Access>,
+    /// The network that the server is in, where that is not the machine's.
+    pub network: Option<Arc<Namespace>>,
 }
 
 /// A PostgreSQL server; ends and is removed with its value.
@@ -55,6 +59,7 @@ pub struct Postgres {
     port: Port,
     auth: Auth,
     access: Option<Access>,
+    network: Option<Arc<Namespace>>,
     folder: Arc<Folder>,
 }
 
@@ -95,6 +100,7 @@ impl Postgres {
             port,
             auth: options.auth,
             access: options.access,
+            network: options.network,
             folder,
         };
         server.restart().await?;
@@ -125,6 +131,7 @@ impl Postgres {
             port,
             auth: Auth::Trust,
             access: None,
+            network: None,
             folder,
         };
         server.restart().await?;
@@ -145,7 +152,7 @@ impl Postgres {
         backup
             .args([
                 "-h",
-                "127.0.0.1",
+                &address.host.to_string(),
                 "-U",
                 USER,
                 "-X",
@@ -163,13 +170,19 @@ impl Postgres {
         let mut file = std::fs::File::options()
             .append(true)
             .open(data.join("postgresql.conf"))?;
-        writeln!(file, "port = {}", port.number())?;
+        let host = Ipv4Addr::LOCALHOST;
+        writeln!(
+            file,
+            "listen_addresses = '{host}'\nport = {}",
+            port.number()
+        )?;
         let mut server = Self {
             process: None,
             data,
             port,
             auth: primary.auth,
             access: primary.access.clone(),
+            network: None,
             folder,
         };
         server.restart().await?;
@@ -180,6 +193,7 @@ impl Postgres {
     #[must_use]
     pub fn address(&self) -> Address {
         Address {
+            host: self.host(),
             port: self.port.number(),
             user: USER.to_owned(),
             password: (self.auth != Auth::Trust).then(|| PASSWORD.to_owned()),
@@ -191,7 +205,15 @@ impl Postgres {
     /// The address as operators register it.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("postgres://127.0.0.1:{}/{DATABASE}", self.port.number())
+        format!(
+            "postgres://{}:{}/{DATABASE}",
+            self.host(),
+            self.port.number()
+        )
+    }
+
+    fn host(&self) -> Ipv4Addr {
+        host(self.network.as_deref())
     }
 
     /// The process id of the postmaster.
@@ -227,7 +249,18 @@ impl Postgres {
         let mut command = Command::new(bin()?.join("postgres"));
         command.arg("-D").arg(&self.data);
         let log = self.data.with_extension("log");
-        let mut process = Process::start(command, custody(), &log)?;
+        let mut process = match &self.network {
+            None => Process::start(command, custody(), &log)?,
+            Some(network) => {
+                // Only root enters it; the server's user is changed to within.
+                let custody = Custody {
+                    user: None,
+                    ..custody()
+                };
+                let guarded = guard(&command, self::custody());
+                Process::start(network.enter(&guarded), custody, &log)?
+            }
+        };
         let address = self.address();
         process
             .ready(wait::START, || async {
@@ -427,11 +460,17 @@ fn make_template(folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(template)
 }
 
+/// Where a server in a network listens.
+fn host(network: Option<&Namespace>) -> Ipv4Addr {
+    network.map_or(Ipv4Addr::LOCALHOST, Namespace::address)
+}
+
 /// Without fsync a commit still survives the death of the server, which is all that tests cause;
 /// without synchronous_commit it would not.
 fn configure(data: &Path, port: u16, options: &Options) -> anyhow::Result<()> {
+    let host = host(options.network.as_deref());
     let mut text = format!(
-        "\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
+        "\nlisten_addresses = '{host}'\nport = {port}\nunix_socket_directories = ''\n\
          fsync = off\nfull_page_writes = off\nshared_buffers = '32MB'\n\
          wal_level = logical\nmax_prepared_transactions = 64\nmax_connections = 100\n\
          log_statement = 'none'\nlog_line_prefix = '%m %p %a '\n"
@@ -448,8 +487,17 @@ fn configure(data: &Path, port: u16, options: &Options) -> anyhow::Result<()> {
         Auth::Scram => ("host", "scram-sha-256"),
         Auth::ScramUnderTls => ("hostssl", "scram-sha-256"),
     };
-    let rule = |database: &str| format!("{kind} {database} all 127.0.0.1/32 {method}\n");
-    let rules = rule("all") + &rule("replication");
+    // A replica, which has the same file, may be in another network.
+    let sources = ["127.0.0.1/32", "198.18.0.0/15"];
+    let sources = sources
+        .iter()
+        .take(1 + usize::from(options.network.is_some()));
+    let mut rules = String::new();
+    for source in sources {
+        for database in ["all", "replication"] {
+            writeln!(rules, "{kind} {database} all {source} {method}")?;
+        }
+    }
     std::fs::write(data.join("pg_hba.conf"), rules)?;
     Ok(())
 }

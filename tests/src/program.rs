@@ -1,5 +1,6 @@
 //! The programs under test: router, manager and shardctl, as built next to the tests.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -101,6 +102,8 @@ pub struct Program {
     config: PathBuf,
     log: PathBuf,
     environment: Vec<(String, String)>,
+    /// Where the program is, when it is not the one that was built beside the tests.
+    programs: Option<PathBuf>,
     ports: Ports,
     /// Whether its fronts are under TLS.
     is_secured: bool,
@@ -126,6 +129,7 @@ impl Program {
             config,
             log: folder.fresh(name).with_extension("log"),
             environment: Vec::new(),
+            programs: None,
             ports,
             is_secured: false,
             _folder: folder,
@@ -254,7 +258,7 @@ impl Program {
     /// When it cannot be started.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         self.process = None;
-        let mut command = Command::new(executable(self.name)?);
+        let mut command = Command::new(self.executable()?);
         command.env("CONFIG_PATH", &self.config);
         command
             .env("DB_USERNAME", postgres::USER)
@@ -262,6 +266,18 @@ impl Program {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start(command, Custody::SELF, &self.log)?);
         Ok(())
+    }
+
+    fn executable(&self) -> anyhow::Result<PathBuf> {
+        self.programs.as_ref().map_or_else(
+            || executable(self.name),
+            |folder| Ok(folder.join(self.name)),
+        )
+    }
+
+    /// Takes the program of this folder at the next start; without one, that of this build.
+    pub fn run_from(&mut self, folder: Option<&Path>) {
+        self.programs = folder.map(Path::to_owned);
     }
 
     /// Waits until the program says that it is ready.
@@ -495,6 +511,7 @@ impl Router {
     #[must_use]
     pub fn address(&self) -> Address {
         Address {
+            host: Ipv4Addr::LOCALHOST,
             port: self.pgwire.number(),
             user: postgres::USER.to_owned(),
             password: None,

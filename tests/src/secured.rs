@@ -49,6 +49,7 @@ impl Secured {
             auth: Auth::ScramUnderTls,
             settings: authority.postgres()?,
             access: Some(self.access.clone()),
+            network: None,
         })
     }
 

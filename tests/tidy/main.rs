@@ -7,6 +7,7 @@
     reason = "offsets come from searches of the same text"
 )]
 
+mod checklist;
 mod code;
 mod crates;
 mod documents;
@@ -28,5 +29,6 @@ fn the_repository_keeps_its_habits() {
     crates::check(&tree, &mut report);
     modules::check(&tree, &mut report);
     documents::check(&tree, &mut report);
+    checklist::check(&tree, &mut report);
     report.assert_empty();
 }

@@ -276,77 +276,97 @@ fn clients(
     clients
 }
 
-async fn a_rolling_restart_behind_haproxy_loses_no_query() -> Outcome {
-    let mut cluster = cluster().await?;
-    let balancer = start("haproxy", "haproxy/haproxy.cfg", &cluster).await?;
-    let address = Address {
-        port: balancer.pgwire.number(),
-        ..cluster.router(0)?.address()
-    };
-    let (stop, written) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicI64::new(0)),
-    );
-    let mut clients = clients(&balancer, &address, &stop, &written);
-    let begun = Instant::now();
-    more(&written, 200).await?;
-    for index in 0..cluster.routers.len() {
-        let ended = cluster.routers[index].program.terminate().await?;
-        same!(ended.code(), Some(0));
-        cluster.routers[index].program.start().await?;
-        more(&written, 200).await?;
-    }
-    for index in 0..cluster.managers.len() {
-        let ended = cluster.managers[index].0.terminate().await?;
-        same!(ended.code(), Some(0));
-        cluster.managers[index].0.start().await?;
-        more(&written, 200).await?;
-    }
-    stop.store(true, Ordering::Relaxed);
-    let mut fronts: BTreeMap<&str, Seen> = BTreeMap::new();
-    while let Some(one) = clients.join_next().await {
-        let (front, seen) = one?;
-        fronts.entry(front).or_default().add(seen);
-    }
-    for (front, seen) in &fronts {
-        told!(
-            "rolling restart in {:?}: {front}: {} done, {} moved to another router, slowest {:?}, \
-             lost {:?}",
-            begun.elapsed(),
-            seen.done,
-            seen.moved,
-            seen.slowest,
-            seen.lost
-        );
-    }
-    for (front, seen) in &fronts {
-        same!(seen.lost, BTreeMap::new(), "lost over {front}");
-        anyhow::ensure!(seen.done > 0, "nothing was done over {front}");
-    }
-    let mut rows = 0;
-    for shard in &cluster.shards {
-        rows += shard
-            .psql("SELECT count(*) FROM write")
-            .await?
-            .parse::<u64>()?;
-    }
-    same!(
-        rows,
-        fronts.get("pgwire").context("writers wrote")?.done,
-        "rows that are there"
-    );
-    Ok(())
+/// A system whose clients work through HAProxy.
+pub(super) struct Busy {
+    _balancer: Balancer,
+    clients: JoinSet<(&'static str, Seen)>,
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicI64>,
+    begun: Instant,
 }
 
-/// Waits until so many more keys have been written.
-async fn more(written: &AtomicI64, count: i64) -> Outcome {
-    let wanted = written.load(Ordering::Relaxed) + count;
-    wait::until("writes", wait::START, async || {
-        let now = written.load(Ordering::Relaxed);
-        anyhow::ensure!(now >= wanted, "{now} of {wanted}");
+impl Busy {
+    pub(super) async fn begin(cluster: &Cluster) -> anyhow::Result<Self> {
+        let balancer = start("haproxy", "haproxy/haproxy.cfg", cluster).await?;
+        let address = Address {
+            port: balancer.pgwire.number(),
+            ..cluster.router(0)?.address()
+        };
+        let (stop, written) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicI64::new(0)),
+        );
+        let clients = clients(&balancer, &address, &stop, &written);
+        Ok(Self {
+            _balancer: balancer,
+            clients,
+            stop,
+            written,
+            begun: Instant::now(),
+        })
+    }
+
+    /// Waits until two hundred more keys have been written.
+    pub(super) async fn goes_on(&self) -> Outcome {
+        let wanted = self.written.load(Ordering::Relaxed) + 200;
+        wait::until("writes", wait::START, async || {
+            let now = self.written.load(Ordering::Relaxed);
+            anyhow::ensure!(now >= wanted, "{now} of {wanted}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stops the clients. None has lost anything, and what they wrote is there once.
+    pub(super) async fn end(mut self, cluster: &Cluster) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut fronts: BTreeMap<&str, Seen> = BTreeMap::new();
+        while let Some(one) = self.clients.join_next().await {
+            let (front, seen) = one?;
+            fronts.entry(front).or_default().add(seen);
+        }
+        for (front, seen) in &fronts {
+            told!(
+                "in {:?}: {front}: {} done, {} moved to another router, slowest {:?}, lost {:?}",
+                self.begun.elapsed(),
+                seen.done,
+                seen.moved,
+                seen.slowest,
+                seen.lost
+            );
+        }
+        for (front, seen) in &fronts {
+            same!(seen.lost, BTreeMap::new(), "lost over {front}");
+            anyhow::ensure!(seen.done > 0, "nothing was done over {front}");
+        }
+        let mut rows = 0;
+        for shard in &cluster.shards {
+            rows += shard
+                .psql("SELECT count(*) FROM write")
+                .await?
+                .parse::<u64>()?;
+        }
+        let written = fronts.get("pgwire").context("writers wrote")?.done;
+        same!(rows, written, "rows that are there");
         Ok(())
-    })
-    .await
+    }
+}
+
+async fn a_rolling_restart_behind_haproxy_loses_no_query() -> Outcome {
+    let mut cluster = cluster().await?;
+    let busy = Busy::begin(&cluster).await?;
+    busy.goes_on().await?;
+    for router in &mut cluster.routers {
+        same!(router.program.terminate().await?.code(), Some(0));
+        router.program.start().await?;
+        busy.goes_on().await?;
+    }
+    for manager in &mut cluster.managers {
+        same!(manager.0.terminate().await?.code(), Some(0));
+        manager.0.start().await?;
+        busy.goes_on().await?;
+    }
+    busy.end(&cluster).await
 }
 
 async fn nginx_leaves_out_a_router_that_is_gone() -> Outcome {

@@ -62,7 +62,12 @@ async fn whichever_server_of_a_list_takes_writes_is_followed() -> Outcome {
     let broke = Instant::now();
     // As a tool that manages the servers would do it.
     first.kill().await?;
-    second.psql("SELECT pg_promote(true, 60)").await?;
+    // Who logs in meanwhile waits as those do who are in.
+    let newcomer = cluster.router(1)?.psql("SELECT count(*) > 0 FROM led");
+    let promoted = second.psql("SELECT pg_promote(true, 60)");
+    let (newcomer, promoted) = tokio::join!(newcomer, promoted);
+    promoted?;
+    same!(newcomer?.trim(), "t");
     load.progress(20).await?;
     let took = broke.elapsed();
     wait::until("the record of the new timeline", wait::START, async || {

@@ -1,14 +1,19 @@
-//! One shard with a replica, behind a relay that can be cut, and a table.
+//! One shard with a replica, whose primary can be cut off, and a table.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
+use tests::namespace::{Namespace, Unusable};
+use tests::postgres::Options;
 use tests::proxy::Proxy;
 use tests::{Cluster, Postgres, http, program, wait};
 use tokio::process::Command;
+
+use crate::suite::Unavailable;
 
 /// Whether commits wait for the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,10 +27,15 @@ pub(super) struct Ground {
     pub(super) cluster: Cluster,
     pub(super) primary: Postgres,
     pub(super) replica: Postgres,
-    /// Between the primary and its clients.
-    pub(super) proxy: Proxy,
-    /// Between the primary and its replica.
-    pub(super) stream: Proxy,
+    pub(super) way: Way,
+}
+
+/// What lies between the primary and all others.
+pub(super) enum Way {
+    /// A relay for its clients, and one for its replica.
+    Relays(Proxy, Proxy),
+    /// A network of its own.
+    Network(Arc<Namespace>),
 }
 
 impl Ground {
@@ -34,26 +44,55 @@ impl Ground {
         manager_config: Value,
         routers: usize,
     ) -> anyhow::Result<Self> {
+        let primary = Postgres::start().await?;
+        let server = format!("127.0.0.1:{}", primary.address().port);
+        let relays = (Proxy::start(&server).await?, Proxy::start(&server).await?);
+        let way = Way::Relays(relays.0, relays.1);
+        Self::around((primary, way), replication, manager_config, routers).await
+    }
+
+    /// The primary in a network of its own.
+    pub(super) async fn in_a_network(
+        replication: Replication,
+        manager_config: Value,
+    ) -> anyhow::Result<Self> {
+        let network = Namespace::create().map_err(|error| match error.downcast() {
+            Ok(Unusable::Missing) => Unavailable::Missing("iproute2".to_owned()).into(),
+            Ok(unusable @ Unusable::Forbidden(_)) => {
+                Unavailable::Forbidden(unusable.to_string()).into()
+            }
+            Err(other) => other,
+        })?;
+        let network = Arc::new(network);
+        let options = Options {
+            network: Some(Arc::clone(&network)),
+            ..Options::default()
+        };
+        let primary = Postgres::start_with(options).await?;
+        let way = Way::Network(network);
+        Self::around((primary, way), replication, manager_config, 2).await
+    }
+
+    async fn around(
+        (primary, way): (Postgres, Way),
+        replication: Replication,
+        manager_config: Value,
+        routers: usize,
+    ) -> anyhow::Result<Self> {
         let plan = Plan {
             shards: 0,
-            spares: 1,
             routers,
             manager_config,
             router_config: json!({ "sharding": { "connect_timeout": "2s" } }),
             ..Plan::default()
         };
-        let mut cluster = Cluster::start(plan).await?;
-        let primary = cluster.spares.pop().context("a spare")?;
+        let cluster = Cluster::start(plan).await?;
         let replica = Postgres::replica_of(&primary).await?;
-        let server = format!("127.0.0.1:{}", primary.address().port);
-        let (proxy, stream) = (Proxy::start(&server).await?, Proxy::start(&server).await?);
-        let port = stream
-            .endpoint()
-            .rsplit(':')
-            .next()
-            .unwrap_or_default()
-            .parse();
-        follow(&replica, port?).await?;
+        if let Way::Relays(_, stream) = &way {
+            let endpoint = stream.endpoint();
+            let port = endpoint.rsplit(':').next().unwrap_or_default().parse();
+            follow(&replica, port?).await?;
+        }
         if replication == Replication::Synchronous {
             // On the primary alone: the replica's configuration is a copy from before.
             for sql in [
@@ -63,9 +102,9 @@ impl Ground {
                 primary.psql(sql).await?;
             }
         }
+        let endpoint = way.endpoint(&primary);
         let shard = json!({
-            "name": "shard-1", "primary_endpoint": through(&proxy),
-            "replicas": [replica.endpoint()],
+            "name": "shard-1", "primary_endpoint": endpoint, "replicas": [replica.endpoint()],
         });
         cluster.post_when_led("/shards", &shard).await?;
         cluster.settle().await?;
@@ -75,8 +114,7 @@ impl Ground {
             cluster,
             primary,
             replica,
-            proxy,
-            stream,
+            way,
         };
         ground.until_probed().await?;
         ground.until_followed().await?;
@@ -190,7 +228,42 @@ pub(super) async fn leader(cluster: &Cluster) -> anyhow::Result<usize> {
     .await
 }
 
-/// The address of a shard behind a relay.
-pub(super) fn through(proxy: &Proxy) -> String {
-    format!("postgres://{}/app", proxy.endpoint())
+impl Way {
+    /// The address that the primary is registered by.
+    pub(super) fn endpoint(&self, primary: &Postgres) -> String {
+        match self {
+            Self::Relays(clients, _) => format!("postgres://{}/app", clients.endpoint()),
+            Self::Network(_) => primary.endpoint(),
+        }
+    }
+
+    /// Nothing reaches the primary any more, nor leaves it.
+    pub(super) fn cut(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Relays(clients, stream) => {
+                clients.cut();
+                stream.cut();
+                Ok(())
+            }
+            Self::Network(network) => network.cut(),
+        }
+    }
+
+    /// The replica alone hears nothing more, as when the network between the two is slow.
+    pub(super) fn cut_stream(&self) {
+        if let Self::Relays(_, stream) = self {
+            stream.cut();
+        }
+    }
+
+    pub(super) fn mend(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Relays(clients, stream) => {
+                clients.mend();
+                stream.mend();
+                Ok(())
+            }
+            Self::Network(network) => network.mend(),
+        }
+    }
 }

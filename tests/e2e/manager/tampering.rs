@@ -1,8 +1,10 @@
 //! The audit log's chain: what was written checks out, and what somebody changes in etcd is found.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::cluster::Plan;
@@ -180,8 +182,7 @@ async fn retention_leaves_a_log_that_checks_out_and_files_rotate() -> Outcome {
     let (code, text) = shardctl(&cluster, "audit verify").await?;
     same!(code, 0, "{text}");
     anyhow::ensure!(text.contains("cut off by retention: up to entry"), "{text}");
-    // Whoever moves files away tells by SIGHUP, which must not end the manager.
-    cluster.manager(0)?.0.signal(Signal::Hangup)?;
+    is_moved_away(&cluster, &folder).await?;
     let oldest = entries[9]["sequence"].as_u64().unwrap_or_default();
     cluster.etcd.etcdctl(&["del", &key(oldest)])?;
     let (code, text) = shardctl(&cluster, "audit verify").await?;
@@ -192,5 +193,32 @@ async fn retention_leaves_a_log_that_checks_out_and_files_rotate() -> Outcome {
     }
     anyhow::ensure!(!folder.join("audit.log.3").exists(), "a third file is kept");
     std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// As logrotate does it: the file is renamed, and the manager told by SIGHUP.
+async fn is_moved_away(cluster: &Cluster, folder: &Path) -> Outcome {
+    let (file, moved) = (folder.join("audit.log"), folder.join("moved"));
+    std::fs::rename(&file, &moved)?;
+    let before = std::fs::read(&moved)?;
+    cluster.manager(0)?.0.signal(Signal::Hangup)?;
+    create_groups(cluster, &names("after", 1)).await?;
+    let written = wait::until("a new file", wait::SETTLE, async || {
+        let text = std::fs::read_to_string(&file)?;
+        anyhow::ensure!(text.contains("after0"), "{text}");
+        Ok(text)
+    })
+    .await?;
+    same!(
+        std::fs::read(&moved)?,
+        before,
+        "the file that was moved away"
+    );
+    // Each line is what is stored, whose digest the next entry holds.
+    for line in written.lines() {
+        let entry: Value = serde_json::from_str(line)?;
+        let sequence = entry["sequence"].as_u64().context("a number")?;
+        same!(stored(cluster, sequence)?, line);
+    }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Each alert, provoked in a real Prometheus against a live system. Only the times are shortened.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -8,16 +10,16 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::authority::Authority;
 use tests::cluster::Plan;
+use tests::proxy::Proxy;
 use tests::raw::Raw;
-use tests::{Cluster, Prometheus, Router, prometheus, wait};
-use tokio::net::{TcpListener, TcpStream};
+use tests::{Cluster, Prometheus, Router, http, prometheus, wait};
 use tokio::task::JoinSet;
 use topology::records::{LastBackup, encode};
 use topology::{Epoch, keys};
 
 use super::shown::file;
 use crate::reshard::job::{begin, until};
-use crate::suite::{Outcome, Suite, Unavailable, long, told};
+use crate::suite::{Outcome, Suite, Unavailable, long, same, told};
 
 /// How long an alert may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,60 +39,36 @@ fn hurried(rules: &str) -> String {
         .replace("> 300", "> 5")
 }
 
-/// What leads to a server until it is cut.
-#[derive(Debug)]
-struct Way {
-    address: String,
-    connections: JoinSet<()>,
-}
-
-impl Way {
-    async fn to(server: String) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
-        let mut connections = JoinSet::new();
-        connections.spawn(async move {
-            let mut pairs = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let server = server.clone();
-                pairs.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(server).await {
-                        drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
-                    }
-                });
-            }
-        });
-        Ok(Self {
-            address,
-            connections,
-        })
-    }
-
-    /// Ends all that goes through it; nobody gets through any more.
-    async fn cut(&mut self) {
-        self.connections.shutdown().await;
-    }
-}
-
 /// A system that is watched.
 struct Ground {
     cluster: Cluster,
-    way: Way,
+    /// What leads to etcd until it is cut.
+    way: Option<Proxy>,
     prometheus: Prometheus,
+    /// The alerts that fired.
+    fired: Mutex<BTreeSet<String>>,
 }
+
+/// How many sessions and requests the first router takes.
+const MAX_CLIENTS: usize = 20;
+const REQUESTS: u32 = 1;
 
 impl Ground {
     async fn prepare() -> anyhow::Result<Self> {
         let plan = Plan {
-            router_config: json!({ "sharding": { "max_connections": 2 } }),
+            router_config: json!({
+                "sharding": { "max_connections": 2 },
+                "pgwire": { "max_client_connections": MAX_CLIENTS },
+                "limits": { "requests_per_second": REQUESTS, "request_burst": REQUESTS },
+            }),
             manager_config: json!({ "resharding": { "max_wal_retained": "64MiB" } }),
             ..Plan::default()
         };
         let mut cluster = Cluster::start(plan).await?;
-        let way = Way::to(cluster.etcd.endpoint()).await?;
+        let way = Proxy::start(&cluster.etcd.endpoint()).await?;
         // Its certificate ends in two days.
         let security = Authority::new()?.router(false)?;
-        let mut second = Router::prepare(&way.address, &json!({ "security": security }))?;
+        let mut second = Router::prepare(&way.endpoint(), &json!({ "security": security }))?;
         // Its HTTP front is under TLS, its metrics are not.
         second.program.launch()?;
         wait::until("the second router", wait::START, async || {
@@ -104,14 +82,17 @@ impl Ground {
         let prometheus = Prometheus::watching(&cluster, &hurried(&rules)).await?;
         Ok(Self {
             cluster,
-            way,
+            way: Some(way),
             prometheus,
+            fired: Mutex::default(),
         })
     }
 
     async fn fires(&self, name: &str, labels: &[(&str, &str)]) -> Outcome {
         let alert = self.prometheus.fires(name, labels, PATIENCE).await?;
         told!("{name}: {}", alert["annotations"]["summary"]);
+        let mut fired = self.fired.lock().unwrap_or_else(PoisonError::into_inner);
+        fired.insert(name.to_owned());
         Ok(())
     }
 
@@ -129,8 +110,56 @@ impl Ground {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
-        self.fires("HighErrorRate", &[("shard_id", "shard-1")])
-            .await
+        let labels = [("shard_id", "shard-1")];
+        self.fires("HighErrorRate", &labels).await?;
+        self.fires("HighErrorRatio", &labels).await
+    }
+
+    async fn latency(&self) -> Outcome {
+        let mut session = self.connect().await?;
+        let mut slow = JoinSet::new();
+        slow.spawn(async move {
+            let sleep = "/* shard = 'shard-2' */ SELECT pg_sleep(1.3)";
+            while session.query(sleep).await.is_ok() {}
+        });
+        self.fires("HighLatency", &[("shard_id", "shard-2")]).await
+    }
+
+    /// More requests than a client may make, and nearly all of the sessions that there may be.
+    async fn clients(&self) -> Outcome {
+        let url = format!(
+            "{}/v1/shard-for-key?key=1",
+            self.cluster.router(0)?.program.http()
+        );
+        let mut asking = JoinSet::new();
+        for _ in 0..4 {
+            let url = url.clone();
+            asking.spawn(async move {
+                while http::get(&url).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            });
+        }
+        self.fires("RequestsRefused", &[]).await?;
+        let mut sessions = Vec::new();
+        for _ in 0..MAX_CLIENTS - 2 {
+            sessions.push(self.connect().await?);
+        }
+        self.fires("ConnectionsNearLimit", &[]).await
+    }
+
+    /// The first router in a control group that has little more memory than it uses.
+    async fn memory(&self) -> Outcome {
+        let program = &self.cluster.router(0)?.program;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.id()?))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let resident = resident.context("the router has memory")?.trim();
+        let kilobytes: u64 = resident.trim_end_matches("kB").trim().parse()?;
+        let group = Group::with_memory(kilobytes * 1024 / 10 * 11)?;
+        group.take(program.id()?)?;
+        let fired = self.fires("MemoryNearLimit", &[("job", "router")]).await;
+        group.give_back(program.id()?)?;
+        fired
     }
 
     async fn pool(&self) -> Outcome {
@@ -157,7 +186,7 @@ impl Ground {
         // Jobs look at every table that is registered, so that it has to be there.
         let table = "CREATE TABLE later (k bigint PRIMARY KEY)";
         self.cluster.router(0)?.psql(table).await?;
-        self.way.cut().await;
+        self.way = None;
         let table = json!({ "name": "later", "shard_key": "k", "key_type": "bigint" });
         self.cluster.post_when_led("/tables", &table).await?;
         let url = self.cluster.router(1)?.program.metrics_url();
@@ -225,6 +254,53 @@ impl Ground {
     }
 }
 
+/// A control group of its own, which takes root.
+struct Group(PathBuf);
+
+impl Group {
+    fn with_memory(bytes: u64) -> anyhow::Result<Self> {
+        let name = format!("sharding-alerts-{}", std::process::id());
+        let root = Path::new("/sys/fs/cgroup");
+        let (root, limit) = if root.join("cgroup.controllers").exists() {
+            (root.to_owned(), "memory.max")
+        } else {
+            (root.join("memory"), "memory.limit_in_bytes")
+        };
+        let group = Self(root.join(name));
+        std::fs::create_dir(&group.0).context("a control group: run it as root")?;
+        std::fs::write(group.0.join(limit), bytes.to_string())?;
+        Ok(group)
+    }
+
+    fn take(&self, process: u32) -> Outcome {
+        Ok(std::fs::write(
+            self.0.join("cgroup.procs"),
+            process.to_string(),
+        )?)
+    }
+
+    fn give_back(&self, process: u32) -> Outcome {
+        let root = self.0.with_file_name("cgroup.procs");
+        Ok(std::fs::write(root, process.to_string())?)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // It is empty, unless the test failed before.
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
+/// The names of all rules.
+fn alerts() -> anyhow::Result<BTreeSet<String>> {
+    let rules = std::fs::read_to_string(file("configs/prometheus/alerts.yml")?)?;
+    let names = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    Ok(names.map(str::to_owned).collect())
+}
+
 async fn each_alert_is_provoked_once() -> Outcome {
     if !prometheus::is_installed() {
         return Err(Unavailable::Missing("prometheus".to_owned()).into());
@@ -241,8 +317,17 @@ async fn each_alert_is_provoked_once() -> Outcome {
     );
     ground.backup().await?;
     ground.errors().await?;
+    ground.latency().await?;
     ground.pool().await?;
+    ground.clients().await?;
+    ground.memory().await?;
     ground.topology().await?;
     ground.job().await?;
-    ground.leader().await
+    ground.leader().await?;
+    let fired = ground
+        .fired
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    same!(fired, alerts()?);
+    Ok(())
 }

@@ -9,7 +9,10 @@ use super::ground::{Case, End, Ground};
 use crate::suite::{Outcome, Suite, alone, long};
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    let mut trials = Vec::from(alone!(suite: the_leader_dies_in_each_phase_of_a_job));
+    let mut trials = Vec::from(alone!(suite:
+        the_leader_dies_in_each_phase_of_a_job,
+        the_only_manager_dies_in_a_job_and_goes_on_with_it,
+    ));
     trials.extend(long!(suite:
         torture_by_deaths_with_another_manager_at_hand,
         torture_by_deaths_of_the_only_manager,
@@ -67,7 +70,8 @@ const ABORT: [&str; 4] = ["record_aborting", "close", "unfence", "rest"];
 
 /// Every point, each in a job of its own.
 fn all() -> Vec<Case> {
-    let mut cases = Vec::new();
+    // In the middle of the copy, twice.
+    let mut cases = vec![Case::early(&["after:copy_range", "after:copy_range"])];
     for moment in ["before", "after"] {
         let point = |step: &str| format!("{moment}:{step}");
         cases.extend(FORWARD.map(|step| Case::early(&[&point(step)])));
@@ -87,6 +91,7 @@ async fn the_leader_dies_in_each_phase_of_a_job() -> Outcome {
     let cases = [
         Case::early(&[
             "after:prepare",
+            "after:copy_range",
             "after:copy",
             "after:verify",
             "after:fence",
@@ -105,6 +110,19 @@ async fn the_leader_dies_in_each_phase_of_a_job() -> Outcome {
         ),
     ];
     Ground::start(2).await?.run_all(&cases).await
+}
+
+async fn the_only_manager_dies_in_a_job_and_goes_on_with_it() -> Outcome {
+    let cases = [
+        Case::early(&[
+            "after:copy_range",
+            "after:fence",
+            "before:unfence",
+            "after:open",
+        ]),
+        Case::new(End::Finish, true, &["before:remove"]),
+    ];
+    Ground::start(1).await?.run_all(&cases).await
 }
 
 async fn torture_by_deaths_with_another_manager_at_hand() -> Outcome {

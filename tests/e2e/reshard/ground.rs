@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tests::Cluster;
-use tests::cluster::Plan;
+use tests::cluster::{Plan, dying_by};
 use tests::folder::Folder;
 use tokio::time::{Instant, sleep};
 
@@ -69,10 +69,7 @@ impl Ground {
             managers,
             routers: 2,
             manager_config: json!({ "leader": { "lease_ttl": "2s" } }),
-            manager_environment: vec![(
-                "SHARDING_FAILPOINT_FILE",
-                failpoints.to_string_lossy().into_owned(),
-            )],
+            manager_environment: dying_by(&failpoints),
             ..Plan::default()
         })
         .await?;

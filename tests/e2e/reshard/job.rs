@@ -28,6 +28,9 @@ pub(crate) fn some_vnodes(from: &str, to: &str, count: u32) -> Value {
     json!({ "from": from, "to": to, "count": count })
 }
 
+/// How long a manager may take to answer: one that was frozen meanwhile is not waited for.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Starts a job, on whichever manager answers, and gives its id.
 pub(crate) async fn begin(cluster: &Cluster, path: &str, body: Value) -> anyhow::Result<String> {
     let before = ids(cluster).await?;
@@ -188,7 +191,7 @@ async fn read_once(cluster: &Cluster, path: &str) -> anyhow::Result<Value> {
     let mut last = anyhow::anyhow!("no manager runs");
     for manager in running(cluster) {
         let url = manager.api(path);
-        let asked = tokio::time::timeout(wait::SETTLE, http::get(&url));
+        let asked = tokio::time::timeout(ANSWER_LIMIT, http::get(&url));
         match asked.await.unwrap_or_else(|late| Err(late.into())) {
             Ok(answer) => match answer.expect(200) {
                 Ok(value) => return Ok(value),
@@ -205,7 +208,7 @@ async fn send(cluster: &Cluster, path: &str, body: &Value) -> anyhow::Result<Ans
     for manager in running(cluster) {
         let url = manager.api(path);
         let sent = http::post(&url, body);
-        last = match tokio::time::timeout(wait::SETTLE, sent).await {
+        last = match tokio::time::timeout(ANSWER_LIMIT, sent).await {
             Ok(sent) => sent,
             Err(late) => Err(late.into()),
         };

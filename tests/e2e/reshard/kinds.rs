@@ -82,6 +82,12 @@ async fn rows_move_to_shards_that_come_and_from_those_that_go() -> Outcome {
     run(&cluster, "split", split, "rollback").await?;
     let added = json!({ "shard": "shard-3" });
     run(&cluster, "add-shard", added, "finish").await?;
+    let url = cluster.manager(0)?.api("/shards/shard-3");
+    let refused = http::delete(&url).await?;
+    let says = refused
+        .body
+        .contains("a shard is removed only once it owns none");
+    anyhow::ensure!(refused.status == 409 && says, "{}", refused.body);
     let drained = json!({ "shard_id": "shard-3" });
     run(&cluster, "drain", drained, "finish").await?;
     // It is given nothing unless somebody says so.
@@ -112,6 +118,10 @@ async fn shards_are_split_rebalanced_and_merged_under_load() -> Outcome {
         vnodes.all(|vnode| Some(vnode.owner) == second),
         "not merged"
     );
+    // Nothing of it is left there: what has no vnodes may go.
+    let url = cluster.manager(0)?.api("/shards/shard-3");
+    http::delete(&url).await?.expect(204)?;
+    same!(http::get(&url).await?.status.as_u16(), 404);
     Ok(())
 }
 

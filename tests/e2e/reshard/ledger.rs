@@ -2,6 +2,7 @@
 //! exactly once, what was not answered may be there once, and nothing else may be there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -85,7 +86,7 @@ impl Ledger {
         let count = effect.count.map(|key| self.counts.entry(key).or_default());
         match answer {
             Answer::Done => {
-                self.acked.extend(effect.event);
+                self.acked.extend(effect.events.clone());
                 if let Some(erased) = effect.erased {
                     self.acked.remove(&erased);
                 }
@@ -95,7 +96,8 @@ impl Ledger {
                 if let Some(erased) = effect.erased {
                     self.acked.remove(&erased);
                 }
-                self.unknown.extend(effect.event.or(effect.erased));
+                self.unknown.extend(effect.events.clone());
+                self.unknown.extend(effect.erased);
                 count.into_iter().for_each(|count| count.1 += 1);
             }
             Answer::Refused => {}
@@ -140,14 +142,25 @@ impl Ledger {
 }
 
 /// What a statement is to do.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Effect {
-    /// An event that it inserts.
-    pub(super) event: Option<i64>,
+    /// The events that it inserts, all or none.
+    pub(super) events: Range<i64>,
     /// An event that it deletes.
     pub(super) erased: Option<i64>,
     /// A key whose counter it increments.
     pub(super) count: Option<i64>,
+}
+
+impl Effect {
+    /// Of a statement that inserts, and counts.
+    pub(super) fn of(events: Range<i64>, count: Option<i64>) -> Self {
+        Self {
+            events,
+            count,
+            erased: None,
+        }
+    }
 }
 
 /// What became of it.

@@ -1,9 +1,12 @@
 //! Writers of many kinds, which keep a ledger.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::SinkExt as _;
 use tests::Cluster;
 use tests::pg::Address;
 use tokio::task::JoinSet;
@@ -14,6 +17,12 @@ use super::ledger::{Answer, Effect, Ledger};
 
 /// Keys that are written to.
 pub(crate) const KEYS: i64 = 2_000;
+
+/// The kind of write that is a COPY.
+const COPY: u64 = 6;
+
+/// Rows of one COPY.
+const COPIED: i64 = 3;
 
 /// Running writers.
 #[derive(Debug)]
@@ -104,6 +113,7 @@ struct Session {
     count: Statement,
     note: Statement,
     erase: Statement,
+    copy: Statement,
 }
 
 impl Writer {
@@ -121,11 +131,11 @@ impl Writer {
                     }
                 },
             };
-            self.write(&mut open).await;
+            let goes_on = self.write(&mut open).await;
             if !self.pace.is_zero() {
                 tokio::time::sleep(self.pace).await;
             }
-            if !open.client.is_closed() {
+            if goes_on && !open.client.is_closed() {
                 session = Some(open);
             }
         }
@@ -140,28 +150,23 @@ impl Writer {
     }
 
     fn note_error(&mut self, error: &tokio_postgres::Error) {
-        let code = error.code().map_or("connection", |code| code.code());
-        *self.ledger.errors.entry(code.to_owned()).or_default() += 1;
+        let code = match error.code() {
+            Some(code) => code.code().to_owned(),
+            None => format!("connection: {}", platform::telemetry::error_chain(error)),
+        };
+        *self.ledger.errors.entry(code).or_default() += 1;
     }
 
-    /// One write of some kind.
-    async fn write(&mut self, session: &mut Session) {
+    /// One write of some kind; whether the session can be used on. This driver is confused by a
+    /// COPY that is refused at once, and closes its connection some time later.
+    async fn write(&mut self, session: &mut Session) -> bool {
         let key = i64::try_from(self.next() % KEYS.cast_unsigned()).unwrap_or(0) + 1;
-        let event = self.sequence.fetch_add(1, Ordering::Relaxed);
-        let kind = self.next() % 8;
+        let event = self.sequence.fetch_add(COPIED, Ordering::Relaxed);
+        let kind = self.next() % 9;
         let begin = Instant::now();
-        let inserted = Effect {
-            event: Some(event),
-            ..Effect::default()
-        };
-        let counted = Effect {
-            count: Some(key),
-            ..Effect::default()
-        };
-        let both = Effect {
-            count: Some(key),
-            ..inserted
-        };
+        let inserted = Effect::of(event..event + 1, None);
+        let counted = Effect::of(0..0, Some(key));
+        let both = Effect::of(event..event + 1, Some(key));
         let (effect, done) = match (kind, self.last.take()) {
             (0, _) => (inserted, session.insert(key, event).await),
             (1, _) => (counted, session.count(key).await),
@@ -169,7 +174,12 @@ impl Writer {
             (3, _) => (both, session.both_at_once(key, event).await),
             (4, _) => (inserted, session.insert_note(key, event).await),
             (5, _) => (inserted, session.insert_thing(key, event).await),
-            (6, Some((key, erased))) => {
+            (COPY, _) => {
+                let events = event..event + COPIED;
+                let done = session.copy(key, events.clone()).await;
+                (Effect::of(events, None), done)
+            }
+            (7, Some((key, erased))) => {
                 let erased_one = Effect {
                     erased: Some(erased),
                     ..Effect::default()
@@ -190,6 +200,7 @@ impl Writer {
             self.ledger.latencies.push((begin, begin.elapsed(), key));
             self.last = (kind == 0).then_some((key, event));
         }
+        kind != COPY || answer == Answer::Done
     }
 }
 
@@ -253,6 +264,18 @@ impl Session {
         self.client.batch_execute(&sql).await
     }
 
+    /// Events of neighbouring keys, which are on several shards, in one load.
+    async fn copy(&self, key: i64, events: Range<i64>) -> Done {
+        let rows: String = (key..)
+            .zip(events)
+            .map(|(key, event)| format!("{key}\t{event}\tc\n"))
+            .collect();
+        let sink = self.client.copy_in(&self.copy).await?;
+        tokio::pin!(sink);
+        sink.send(Bytes::from(rows)).await?;
+        sink.finish().await.map(drop)
+    }
+
     async fn erase(&self, key: i64, event: i64) -> Done {
         let done = self.client.execute(&self.erase, &[&key, &event]).await;
         done.map(drop)
@@ -276,9 +299,11 @@ async fn connect(address: &Address) -> Result<Session, tokio_postgres::Error> {
     let count = "UPDATE counters SET v = v + 1 WHERE k = $1";
     let note = "INSERT INTO notes (k, id, pad) VALUES ($1, $2, 'z')";
     let erase = "DELETE FROM events WHERE k = $1 AND id = $2";
+    let copy = "COPY events (k, id, pad) FROM STDIN";
     Ok(Session {
         note: client.prepare(note).await?,
         erase: client.prepare(erase).await?,
+        copy: client.prepare(copy).await?,
         insert: client.prepare(insert).await?,
         count: client.prepare(count).await?,
         client,

@@ -66,6 +66,7 @@ async fn a_copy_waits_for_a_replica_that_falls_behind() -> Outcome {
 
 async fn a_job_that_keeps_too_much_log_is_given_up() -> Outcome {
     let cluster = start(2, json!({ "max_wal_retained": "32MiB" })).await?;
+    let load = Load::paced(&cluster, 4, Duration::from_millis(3));
     let order = some_vnodes("shard-1", "shard-2", 64);
     let job = begin_and_pause(&cluster, "move", order).await?;
     // Nothing can be applied any more, and much is written.
@@ -85,7 +86,11 @@ async fn a_job_that_keeps_too_much_log_is_given_up() -> Outcome {
     mirror.batch_execute("ROLLBACK").await?;
     let failed = until(&cluster, &job, "failed").await?;
     let error = failed["error_message"].as_str().unwrap_or_default();
-    anyhow::ensure!(error.contains("max_wal_retained"), "{failed:#}");
+    let names_the_cap = error.contains("max_wal_retained, 33554432");
+    anyhow::ensure!(names_the_cap && error.contains("shard-1"), "{failed:#}");
+    let ledger = load.stop().await?;
+    same!(ledger.other_errors(), Vec::new());
+    ledger.check(&cluster).await?;
     remains::none(&cluster).await
 }
 
@@ -116,9 +121,33 @@ async fn jobs_on_different_shards_run_at_the_same_time() -> Outcome {
     for job in [&first, &second] {
         until(&cluster, job, "rolled_back").await?;
     }
+    both_at_once(&cluster).await?;
     let ledger = load.stop().await?;
     told!("{} writes, errors {:?}", ledger.writes(), ledger.errors);
     ledger.check(&cluster).await?;
     same!(ledger.other_errors(), Vec::new());
     remains::none(&cluster).await
+}
+
+/// Two jobs from their begin to their end, each on shards of its own.
+async fn both_at_once(cluster: &Cluster) -> Outcome {
+    let mut jobs = Vec::new();
+    for (from, to) in [("shard-1", "shard-2"), ("shard-3", "shard-4")] {
+        jobs.push(begin(cluster, "move", some_vnodes(from, to, 64)).await?);
+    }
+    let mut times = Vec::new();
+    for job in &jobs {
+        let done = until(cluster, job, "completed").await?;
+        let at = |field: &str| done[field].as_str().map(str::to_owned);
+        times.push((at("started_at"), at("completed_at")));
+    }
+    // Of one form, so that they are in the order of time.
+    let is_beside = matches!(times.as_slice(), [(Some(one), Some(end)), (Some(other), Some(last))]
+        if one < last && other < end);
+    anyhow::ensure!(is_beside, "one after another: {times:?}");
+    for job in &jobs {
+        super::job::ask(cluster, job, "finish").await?;
+        until(cluster, job, "completed").await?;
+    }
+    Ok(())
 }

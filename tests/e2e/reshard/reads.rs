@@ -8,6 +8,7 @@ use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
 use tests::pg::Address;
+use tests::raw::{Message, Raw};
 use tokio::task::JoinSet;
 
 use super::job::{ask, begin, some_vnodes, third, until};
@@ -82,6 +83,21 @@ async fn read_until(address: Address, stop: Arc<AtomicBool>) -> anyhow::Result<(
     Ok((answers, refused))
 }
 
+const COPY: &str = "INSERT INTO still_copy (k, v) SELECT k, v FROM still";
+
+/// While shards hold copies of rows that are not theirs, they would insert them as well.
+async fn rows_are_not_copied_by_a_query(cluster: &Cluster) -> Outcome {
+    let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
+    let answer = session.query(COPY).await?;
+    let state = answer.iter().find_map(Message::sqlstate);
+    same!(state.as_deref(), Some("40001"), "{answer:?}");
+    let count = session.query("SELECT count(*) FROM still_copy").await?;
+    let count = count.iter().find(|message| message.tag == b'D');
+    let count = count.map(Message::values).transpose()?;
+    same!(count, Some(vec![Some(b"0".to_vec())]));
+    Ok(())
+}
+
 async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome {
     let cluster = Cluster::start(Plan {
         shards: 2,
@@ -99,6 +115,9 @@ async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome
             "slug text PRIMARY KEY, v int",
             ("slug", "text"),
         )
+        .await?;
+    cluster
+        .create("still_copy", "k bigint PRIMARY KEY, v int", ("k", "bigint"))
         .await?;
     fill(&cluster).await?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -119,6 +138,7 @@ async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome
     for (path, body, end) in jobs {
         let job = begin(&cluster, path, body).await?;
         until(&cluster, &job, "completed").await?;
+        rows_are_not_copied_by_a_query(&cluster).await?;
         ask(&cluster, &job, end).await?;
         let status = if end == "finish" {
             "completed"
@@ -128,6 +148,10 @@ async fn queries_over_all_shards_read_each_row_once_while_rows_move() -> Outcome
         until(&cluster, &job, status).await?;
         remains::none(&cluster).await?;
     }
+    let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
+    let answer = session.query(COPY).await?;
+    let tag = answer.first().map(Message::text);
+    same!(tag.as_deref(), Some("INSERT 0 3000"), "{answer:?}");
     stop.store(true, Ordering::Relaxed);
     let (mut answers, mut refused) = (0, 0);
     while let Some(read) = readers.join_next().await {

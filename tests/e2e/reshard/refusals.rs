@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::Cluster;
-use tests::cluster::Plan;
+use tests::cluster::{Plan, dying_by};
 use tests::folder::Folder;
 use tests::wait;
 use topology::ring::Vnode;
@@ -78,10 +78,7 @@ async fn a_difference_at_the_cutover_is_told_and_can_be_rolled_back() -> Outcome
     std::fs::write(&failpoints, "freeze after:verify")?;
     let cluster = Cluster::start(Plan {
         manager_config: json!({ "leader": { "lease_ttl": "20s" } }),
-        manager_environment: vec![(
-            "SHARDING_FAILPOINT_FILE",
-            failpoints.to_string_lossy().into_owned(),
-        )],
+        manager_environment: dying_by(&failpoints),
         ..Plan::default()
     })
     .await?;

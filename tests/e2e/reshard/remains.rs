@@ -25,7 +25,8 @@ const OBJECTS: &str = "\
     UNION ALL SELECT 'function ' || proname FROM pg_proc \
       WHERE pronamespace = to_regnamespace('vg') AND proname ~ '[a-z0-9]{12}_[0-9]' \
     UNION ALL SELECT 'session ' || application_name FROM pg_stat_activity \
-      WHERE application_name LIKE 'sharding-reshard/%'";
+      WHERE application_name LIKE 'sharding-reshard/%' \
+         OR application_name LIKE 'sharding-keep/%'";
 
 /// Fails unless every shard has nothing of any job, and no row of the load but its own.
 pub(crate) async fn none(cluster: &Cluster) -> anyhow::Result<()> {

@@ -377,10 +377,55 @@ async fn plans_are_shown(cluster: &Cluster) -> Outcome {
             anyhow::ensure!(text.contains(part), "{sql}: no {part:?} in\n{text}");
         }
     }
-    let json = router
-        .query("EXPLAIN (FORMAT json) SELECT * FROM sc_orders")
-        .await?;
-    same!(sqlstate(&json).as_deref(), Some("0A000"));
+    plans_are_shown_in_every_format(&mut router).await
+}
+
+async fn plans_are_shown_in_every_format(router: &mut Raw) -> Outcome {
+    for (format, oid, parts) in [
+        (
+            "json",
+            114_u32,
+            ["\"Node Type\": \"Scatter\"", "\"Shard\": \"shard-4\""],
+        ),
+        ("yaml", 25, ["Node Type: \"Scatter\"", "Shard: \"shard-4\""]),
+        ("xml", 142, ["<Node-Type>Scatter<", "<Shard>shard-4<"]),
+    ] {
+        let sql = format!("EXPLAIN (FORMAT {format}) SELECT id FROM sc_orders WHERE total > 3");
+        let answer = router.query(&sql).await?;
+        same!(tags(&answer), "TDCZ", "{sql}: {answer:?}");
+        let described = answer.first().map(|it| it.body.clone()).unwrap_or_default();
+        let typed = described.get(19..23).map(<[u8]>::to_vec);
+        same!(typed, Some(oid.to_be_bytes().to_vec()), "{described:?}");
+        let text = lines(&answer)?.join("\n");
+        for part in parts.into_iter().chain(["Seq Scan", "sc_orders"]) {
+            anyhow::ensure!(text.contains(part), "{sql}: no {part:?} in\n{text}");
+        }
+        if format == "json" {
+            let value: serde_json::Value = serde_json::from_str(&text)?;
+            let plan = &value[0]["Plan"]["Plans"][3]["Plans"][0];
+            same!(plan["Relation Name"], "sc_orders", "{text}");
+        }
+    }
+    // With a parameter, by the extended protocol.
+    let sql = "EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT id FROM sc_orders \
+               WHERE total > $1 ORDER BY id LIMIT $2";
+    let batch = [
+        parse("", sql, &[]),
+        describe(b'S', ""),
+        bind("", "", false, &[Some(b"3"), Some(b"2")]),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = router.exchange(&batch.concat()).await?;
+    same!(sqlstate(&answer), None, "{answer:?}");
+    let text = lines(&answer)?.join("\n");
+    for part in [
+        "Scatter over 4 shards",
+        "Shard shard-4:",
+        "Limit (actual rows=2",
+    ] {
+        anyhow::ensure!(text.contains(part), "no {part:?} in\n{text}");
+    }
     Ok(())
 }
 

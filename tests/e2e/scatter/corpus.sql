@@ -70,7 +70,8 @@
 = SELECT id, tags FROM sc_orders ORDER BY tags, id
 = SELECT id, doc FROM sc_orders ORDER BY doc, id
 = SELECT id, doc -> 'a' FROM sc_orders ORDER BY doc -> 'a' DESC, id OFFSET 3 LIMIT 11
-? SELECT id, (total, status) FROM sc_orders ORDER BY (total, status), id
+! SELECT id, (total, status) FROM sc_orders ORDER BY (total, status), id
+! SELECT id FROM sc_orders ORDER BY ROW(total, status), id
 = SELECT id, span FROM sc_orders ORDER BY span, id
 = SELECT id FROM sc_orders ORDER BY total, status DESC, id LIMIT 20
 = SELECT id FROM sc_orders ORDER BY total % 3 DESC, total % 2, id
@@ -237,7 +238,7 @@
 ! SELECT id FROM sc_orders WHERE customer_id NOT IN (SELECT customer_id FROM sc_items WHERE qty > 3)
 ! SELECT id FROM sc_orders WHERE total > (SELECT avg(total) FROM sc_orders)
 ! SELECT id FROM sc_orders WHERE id IN (SELECT id FROM sc_items)
-! SELECT (SELECT max(id) FROM sc_orders)
+~ SELECT (SELECT max(id) FROM sc_orders)
 = SELECT o.id, (SELECT count(*) FROM sc_items i WHERE i.customer_id = o.customer_id) FROM sc_orders o ORDER BY o.id
 = SELECT o.id, (SELECT max(i.sku) FROM sc_items i WHERE i.customer_id = o.customer_id) AS m FROM sc_orders o ORDER BY m, o.id
 = SELECT o.id, (SELECT name FROM sc_countries c WHERE c.code = o.country) FROM sc_orders o ORDER BY 2, 1
@@ -245,10 +246,10 @@
 ! SELECT (SELECT max(o.total) FROM sc_countries) FROM sc_orders o
 ~ SELECT x.n FROM (SELECT customer_id, count(*) AS n FROM sc_orders GROUP BY customer_id) x
 ~ SELECT max(x.n), sum(x.n) FROM (SELECT customer_id, count(*) AS n FROM sc_orders GROUP BY customer_id) x
-! SELECT max(x.n) FROM (SELECT status, count(*) AS n FROM sc_orders GROUP BY status) x
-! SELECT * FROM (SELECT id FROM sc_orders ORDER BY id LIMIT 5) x
-! SELECT * FROM (SELECT DISTINCT status FROM sc_orders) x
-! SELECT count(*) FROM (SELECT DISTINCT total FROM sc_orders) x
+~ SELECT max(x.n) FROM (SELECT status, count(*) AS n FROM sc_orders GROUP BY status) x
+~ SELECT * FROM (SELECT id FROM sc_orders ORDER BY id LIMIT 5) x
+~ SELECT * FROM (SELECT DISTINCT status FROM sc_orders) x
+~ SELECT count(*) FROM (SELECT DISTINCT total FROM sc_orders) x
 ~ SELECT count(*) FROM (SELECT DISTINCT customer_id FROM sc_orders) x
 ~ SELECT DISTINCT * FROM (SELECT status FROM sc_orders) x
 ~ SELECT count(*) FROM (SELECT id, total FROM sc_orders WHERE total > 5) x WHERE total < 30
@@ -257,7 +258,7 @@
 ? SELECT c.customer_id, c.n, i.q FROM (SELECT customer_id, count(*) AS n FROM sc_orders GROUP BY customer_id) c JOIN (SELECT customer_id, sum(qty) AS q FROM sc_items GROUP BY customer_id) i ON i.customer_id = c.customer_id ORDER BY 1
 = WITH x AS (SELECT id, total FROM sc_orders WHERE total > 10) SELECT id FROM x ORDER BY id
 ~ WITH x AS (SELECT * FROM sc_orders WHERE total > 10) SELECT count(*), max(total) FROM x
-! WITH x AS (SELECT * FROM sc_orders) SELECT a.id FROM x a JOIN x b ON a.id = b.id
+~ WITH x AS (SELECT * FROM sc_orders) SELECT a.id FROM x a JOIN x b ON a.id = b.id
 ! WITH RECURSIVE r AS (SELECT id FROM sc_orders UNION SELECT id + 1 FROM r WHERE id < 5) SELECT * FROM r
 ~ WITH c AS (SELECT code FROM sc_countries WHERE name > 'F') SELECT o.id FROM sc_orders o JOIN c ON c.code = o.country
 = SELECT o.id, x.sku FROM sc_orders o JOIN LATERAL (SELECT sku FROM sc_items i WHERE i.customer_id = o.customer_id ORDER BY i.id LIMIT 1) x ON true ORDER BY o.id
@@ -270,9 +271,9 @@
 = SELECT id, 'o' AS w FROM sc_orders UNION ALL SELECT id, 'i' FROM sc_items ORDER BY w, id LIMIT 10
 = SELECT id FROM sc_orders UNION SELECT id FROM sc_items ORDER BY id
 ~ SELECT status FROM sc_orders UNION SELECT sku FROM sc_items UNION SELECT status FROM sc_orders
-! SELECT status FROM sc_orders UNION ALL (SELECT sku FROM sc_items UNION SELECT sku FROM sc_items)
-! SELECT id FROM sc_orders INTERSECT SELECT id FROM sc_items
-! SELECT id FROM sc_orders EXCEPT SELECT id FROM sc_items
+~ SELECT status FROM sc_orders UNION ALL (SELECT sku FROM sc_items UNION SELECT sku FROM sc_items)
+~ SELECT id FROM sc_orders INTERSECT SELECT id FROM sc_items
+~ SELECT id FROM sc_orders EXCEPT SELECT id FROM sc_items
 ! SELECT id FROM sc_orders UNION ALL SELECT 1
 ! SELECT id FROM sc_orders UNION ALL SELECT count(*) FROM sc_items
 ! (SELECT id FROM sc_orders ORDER BY id LIMIT 1) UNION ALL SELECT id FROM sc_items
@@ -283,7 +284,22 @@
 ! SELECT o.id FROM sc_orders o JOIN pg_class c ON c.relname = o.status
 ! SELECT nextval('sc_seq') FROM sc_orders
 ! SELECT sc_own(id) FROM sc_orders
-! SELECT id FROM sc_orders LIMIT 1 + 1
+= SELECT id FROM sc_orders ORDER BY id LIMIT 1 + 1
+= SELECT id FROM sc_orders ORDER BY id LIMIT 2 * 3 OFFSET 10 - 3
+= SELECT id FROM sc_orders ORDER BY id LIMIT 2.5
+= SELECT id FROM sc_orders ORDER BY id LIMIT '4' OFFSET '1'
+= SELECT id FROM sc_orders ORDER BY id LIMIT CAST('3' AS bigint)
+= SELECT id FROM sc_orders ORDER BY id LIMIT coalesce(NULL, 3)
+? SELECT id FROM sc_orders ORDER BY id OFFSET (SELECT 1) + 80
+= SELECT id, mood FROM sc_orders ORDER BY mood, id LIMIT length('abcde')
+= SELECT DISTINCT status FROM sc_orders ORDER BY 1 LIMIT 1 + 1
+= SELECT status, count(*) FROM sc_orders GROUP BY 1 ORDER BY 1 LIMIT 1 + 1 OFFSET 1
+e SELECT id FROM sc_orders LIMIT 1 - 3
+e SELECT id FROM sc_orders LIMIT 'x'
+e SELECT id FROM sc_orders LIMIT true
+e SELECT id FROM sc_orders LIMIT 1 / 0
+e SELECT id FROM sc_orders LIMIT total
+! SELECT id FROM sc_orders LIMIT (SELECT count(*) FROM sc_items)
 e SELECT nothing FROM sc_orders
 e SELECT id FROM sc_orders ORDER BY nothing
 e SELECT count(*) FROM sc_orders GROUP BY nothing
@@ -330,3 +346,64 @@ e SELECT js FROM sc_orders ORDER BY js
 ! SELECT 0x10 FROM sc_orders
 ! SELECT id FROM sc_orders WHERE total > 1_0
 ~ SELECT 1e1, 1.5e-3, 10. FROM sc_orders WHERE id < 3
+~ SELECT count(*) FROM (SELECT id FROM sc_orders ORDER BY id DESC LIMIT 7 OFFSET 2) x
+~ SELECT count(*), min(id), max(total) FROM (SELECT id, total FROM sc_orders ORDER BY total DESC, id LIMIT 9) AS subquery
+= SELECT id, total FROM (SELECT id, total FROM sc_orders ORDER BY total DESC NULLS LAST, id LIMIT 9) x ORDER BY id
+= SELECT * FROM (SELECT id, total FROM sc_orders ORDER BY id LIMIT 9) x ORDER BY total NULLS FIRST, id LIMIT 3
+= SELECT a, b * 2 AS twice FROM (SELECT id, total FROM sc_orders ORDER BY id LIMIT 9) AS x (a, b) WHERE b > 0 ORDER BY twice, a
+= SELECT flag, count(*), avg(total) FROM (SELECT * FROM sc_orders ORDER BY id LIMIT 40) x GROUP BY flag ORDER BY flag
+~ SELECT count(*) FROM (SELECT DISTINCT ON (status) id, status FROM sc_orders ORDER BY status, id) x WHERE id > 10
+= SELECT * FROM (SELECT id, row_number() OVER (PARTITION BY status ORDER BY id) AS n FROM sc_orders) t WHERE n = 1 ORDER BY id
+= SELECT s, n FROM (SELECT status AS s, count(*) AS n FROM sc_orders GROUP BY status) x WHERE n > 8 ORDER BY n, s
+~ SELECT avg(n), pg_typeof(avg(n)) FROM (SELECT status, count(*) AS n FROM sc_orders GROUP BY status) x
+= WITH top AS (SELECT id, total FROM sc_orders ORDER BY total DESC NULLS LAST, id LIMIT 5) SELECT id FROM top ORDER BY id
+= WITH m AS (SELECT status, sum(total) AS s FROM sc_orders GROUP BY status) SELECT status, s, sum(s) OVER (ORDER BY status) FROM m ORDER BY status
+= WITH m AS (SELECT status, count(*) AS n FROM sc_orders GROUP BY 1) SELECT a.status, b.status FROM m a JOIN m b ON a.n = b.n AND a.status < b.status ORDER BY 1, 2
+~ WITH m (a, b) AS (SELECT status, count(*) FROM sc_orders GROUP BY 1) SELECT max(b) FROM m
+~ SELECT EXISTS (SELECT 1 FROM sc_orders WHERE total > 40)
+~ SELECT EXISTS (SELECT * FROM sc_orders WHERE total > 4000) AS any_of_them
+~ SELECT NOT EXISTS (SELECT FROM sc_orders WHERE id = -1), 1 AS one
+~ SELECT (SELECT count(*) FROM sc_orders) AS n
+~ SELECT (SELECT count(*) FROM sc_orders WHERE total > 5) * 2 + 1 AS n, 'x' AS what
+~ SELECT ARRAY(SELECT id FROM sc_orders ORDER BY id LIMIT 5)
+~ SELECT 7 IN (SELECT id FROM sc_orders), 1
+e SELECT (SELECT id FROM sc_orders)
+! SELECT (SELECT count(*) FROM sc_orders), (SELECT count(*) FROM sc_items)
+~ SELECT x.a FROM (SELECT y.a FROM (SELECT id AS a FROM sc_orders ORDER BY id LIMIT 20) y ORDER BY a DESC LIMIT 5) x
+~ SELECT count(*) FROM (SELECT id FROM sc_orders INTERSECT SELECT id FROM sc_items) x
+~ SELECT mood, tags, doc, num, ratio, dur FROM (SELECT * FROM sc_orders ORDER BY id LIMIT 30) x
+~ SELECT count(*) FROM (SELECT mood, js FROM sc_orders LIMIT 3) x
+! SELECT x.id FROM (SELECT id FROM sc_orders LIMIT 3) x JOIN sc_items i ON i.id = x.id
+= SELECT id FROM sc_orders INTERSECT SELECT id FROM sc_items ORDER BY id
+= SELECT id, total FROM sc_orders EXCEPT SELECT id, qty FROM sc_items ORDER BY 1, 2 LIMIT 7 OFFSET 1
+~ SELECT status FROM sc_orders INTERSECT ALL SELECT status FROM sc_orders WHERE id < 40
+~ SELECT status FROM sc_orders EXCEPT ALL SELECT status FROM sc_orders WHERE id < 40
+= SELECT status AS s FROM sc_orders UNION SELECT sku FROM sc_items EXCEPT SELECT 'sku3' FROM sc_items ORDER BY s
+~ SELECT id FROM sc_orders WHERE id < 5 UNION ALL (SELECT id FROM sc_items EXCEPT SELECT id FROM sc_orders WHERE id < 50)
+~ SELECT customer_id, count(*) FROM sc_orders GROUP BY customer_id EXCEPT SELECT customer_id, count(*) FROM sc_items GROUP BY customer_id
+~ SELECT total, NULL AS n FROM sc_orders EXCEPT SELECT qty, NULL FROM sc_items
+! SELECT * FROM sc_items EXCEPT SELECT * FROM sc_items WHERE id > 5
+! SELECT id FROM sc_orders EXCEPT SELECT 1
+e SELECT id FROM sc_orders EXCEPT SELECT sku FROM sc_items
+= SELECT c.code, c.name, count(*) FROM sc_orders o JOIN sc_countries c ON c.code = o.country GROUP BY c.code ORDER BY c.code
+= SELECT c.name, c.code || '!' AS x, sum(o.total) FROM sc_countries c JOIN sc_orders o ON c.code = o.country GROUP BY c.code ORDER BY upper(c.name)
+e SELECT status, count(*) FROM sc_orders
+e SELECT status, count(*) FROM sc_orders GROUP BY flag
+e SELECT o.status, c.name FROM sc_orders o JOIN sc_countries c ON c.code = o.country GROUP BY c.code
+~ SELECT count(DISTINCT customer_id), count(DISTINCT customer_id) FILTER (WHERE total > 10) FROM sc_orders
+~ SELECT status, count(DISTINCT customer_id) FROM sc_orders GROUP BY status
+~ SELECT count(DISTINCT o.customer_id), count(DISTINCT i.customer_id) FROM sc_orders o JOIN sc_items i ON i.customer_id = o.customer_id
+~ SELECT count(DISTINCT slug) FROM sc_docs
+~ SELECT count(*) FROM (SELECT DISTINCT now() FROM sc_orders) x
+~ SELECT count(n) FROM (SELECT now() AS t, count(*) AS n FROM sc_orders GROUP BY now()) x
+~ SELECT count(*) FROM sc_orders GROUP BY current_timestamp
+~ SELECT count(*) FROM sc_orders GROUP BY age(now(), now())
+! SELECT ctid FROM sc_orders
+! SELECT count(DISTINCT tableoid) FROM sc_orders
+! SELECT id FROM sc_orders WHERE xmin::text <> '1'
+~ SELECT DISTINCT tableoid::regclass::text FROM sc_orders
+! DELETE FROM sc_orders WHERE ctid = '(4294967294,1)'
+! UPDATE sc_orders SET total = 1 WHERE customer_id IN (1, 2, 3) AND ctid = '(4294967294,1)'
+! DELETE FROM sc_orders WHERE ctid IN (SELECT ctid FROM sc_orders WHERE id < 0)
+! SELECT c.code, c.name, array_agg(o.id ORDER BY o.id) FROM sc_orders o JOIN sc_countries c ON c.code = o.country GROUP BY c.code
+~ SELECT c.code, c.name, array_agg(o.id ORDER BY o.id) FROM sc_orders o JOIN sc_countries c ON c.code = o.country GROUP BY c.code, c.name

@@ -15,6 +15,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials: Vec<Trial> = shared!(suite:
         a_comment_registers_the_table_that_it_stands_on,
         a_call_registers_a_table_that_exists,
+        a_key_may_have_a_quoted_name,
         a_reference_table_and_an_unsharded_one_are_registered,
         what_does_not_fit_is_neither_created_nor_registered,
         rows_that_would_not_be_found_keep_a_table_from_being_registered,
@@ -87,6 +88,60 @@ async fn a_comment_registers_the_table_that_it_stands_on(cluster: &Cluster) -> O
         json!("text")
     );
     done(&mut router, "INSERT INTO reg_words (word) VALUES ('a')").await?;
+    Ok(())
+}
+
+async fn a_key_may_have_a_quoted_name(cluster: &Cluster) -> Outcome {
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for sql in [
+        "/* shard_key = 'Customer Id' */ CREATE TABLE \"Reg Mixed\" (v text, \"Customer Id\" bigint PRIMARY KEY)",
+        "CREATE TABLE reg_camel (v text, \"customerId\" bigint PRIMARY KEY)",
+        "SELECT sharding.shard_table('reg_camel', 'customerId')",
+    ] {
+        done(&mut router, sql).await?;
+    }
+    let tables = [
+        ("\"Reg Mixed\"", "\"Customer Id\""),
+        ("reg_camel", "\"customerId\""),
+    ];
+    let (here, there) = (
+        cluster.key_on("shard-1", 1).await?,
+        cluster.key_on("shard-2", 1).await?,
+    );
+    for (table, key) in tables {
+        done(
+            &mut router,
+            &format!("INSERT INTO {table} VALUES ('a', {here})"),
+        )
+        .await?;
+        let named = format!("INSERT INTO {table} ({key}, v) VALUES ({there}, 'b')");
+        done(&mut router, &named).await?;
+        let counts = on_each(cluster, &format!("SELECT count(*) FROM {table}")).await?;
+        same!(counts, ["1", "1"], "{table}");
+        let select = format!("SELECT v FROM {table} t WHERE t.{key} = {there}");
+        same!(
+            column(&done(&mut router, &select).await?)?,
+            ["b"],
+            "{table}"
+        );
+        let all = format!("SELECT v FROM {table} ORDER BY {key} = {here}");
+        same!(
+            column(&done(&mut router, &all).await?)?,
+            ["b", "a"],
+            "{table}"
+        );
+        let update = format!("UPDATE {table} SET v = 'c' WHERE {key} IN ({here}, {there})");
+        done(&mut router, &update).await?;
+    }
+    // Without its quotes the name is another one.
+    let (code, ..) = refused(&mut router, "SELECT v FROM reg_camel WHERE customerId = 1").await?;
+    same!(code, "42703");
+    let (code, ..) = refused(
+        &mut router,
+        "SELECT sharding.shard_table('reg_camel', 'customerid')",
+    )
+    .await?;
+    anyhow::ensure!(code != "00000", "{code}");
     Ok(())
 }
 

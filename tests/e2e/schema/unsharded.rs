@@ -100,6 +100,11 @@ async fn what_a_new_table_needs_says_where_it_is(cluster: &Cluster) -> Outcome {
         column(&done(&mut router, "SELECT id FROM nt_copy").await?)?,
         ["2"]
     );
+    let counted = "CREATE TABLE nt_counted AS SELECT g FROM generate_series(1, 3) g";
+    done(&mut router, counted).await?;
+    same!(shards_with(cluster, "nt_counted").await?, ["t", "f"]);
+    let count = "SELECT count(*) FROM nt_counted";
+    same!(column(&done(&mut router, count).await?)?, ["3"]);
     let script = "CREATE TABLE nt_one (a int); CREATE INDEX nt_one_a ON nt_one (a); \
                   CREATE TABLE nt_two (b int)";
     done(&mut router, script).await?;

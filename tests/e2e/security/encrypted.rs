@@ -90,6 +90,15 @@ async fn every_front_answers(cluster: &Cluster) -> Outcome {
     let body = json!({ "query": "SELECT count(*) AS n FROM t" });
     let answer = router.execute(&body).await?.expect(200)?;
     same!(answer["rows"][0]["n"], json!(2000), "{answer}");
+    for program in [&router.program, &cluster.managers[0].0] {
+        for path in ["/healthz", "/metrics", "/v1/nothing"] {
+            let url = format!("{}{path}", program.http());
+            let stays = http::get(&url).await?.headers;
+            let stays = stays.get("strict-transport-security");
+            let stays = stays.and_then(|value| value.to_str().ok());
+            same!(stays, Some("max-age=31536000"), "{url}");
+        }
+    }
     let channel = channel(&router.program.grpc(), access).await?;
     let request = ExecuteRequest {
         query: "SELECT k FROM t WHERE k = 7".to_owned(),
@@ -112,6 +121,18 @@ async fn every_front_answers(cluster: &Cluster) -> Outcome {
         let (went_well, said) = shardctl(manager, access, "status").await?;
         anyhow::ensure!(went_well && said.contains("shard-1"), "{said}");
     }
+    // With the scheme and without it.
+    let named = router.program.metrics_url();
+    let named = named.trim_end_matches("/metrics");
+    let bare = cluster.managers[0].0.metrics_url();
+    let bare = bare
+        .trim_start_matches("https://")
+        .trim_end_matches("/metrics");
+    let top = format!("top --once --interval 200ms -o json --metrics {named},{bare}");
+    let (went_well, said) = shardctl(&cluster.managers[0], access, &top).await?;
+    let top: serde_json::Value = serde_json::from_str(&said).context(said)?;
+    anyhow::ensure!(went_well && top["unread"] == json!({}), "{top}");
+    same!(top["routers"].as_array().map(Vec::len), Some(1));
     Ok(())
 }
 

@@ -28,9 +28,11 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     .into()
 }
 
-async fn start(authority: &Arc<Authority>) -> anyhow::Result<Cluster> {
+/// A shard with a table, all under TLS.
+pub(super) async fn start(authority: &Arc<Authority>, managers: usize) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(Plan {
         shards: 1,
+        managers,
         authority: Some(Arc::clone(authority)),
         ..Plan::default()
     })
@@ -42,7 +44,11 @@ async fn start(authority: &Arc<Authority>) -> anyhow::Result<Cluster> {
 }
 
 /// The serial number that a server under TLS shows.
-async fn serial_of(address: &str, access: &Access, starttls: &[&str]) -> anyhow::Result<String> {
+pub(super) async fn serial_of(
+    address: &str,
+    access: &Access,
+    starttls: &[&str],
+) -> anyhow::Result<String> {
     let identity = access.identity.as_ref().context("a certificate")?;
     let mut command = Command::new("bash");
     let line = "openssl s_client -connect \"$0\" -cert \"$1\" -key \"$2\" \"${@:3}\" < /dev/null \
@@ -56,7 +62,7 @@ async fn serial_of(address: &str, access: &Access, starttls: &[&str]) -> anyhow:
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-async fn serial_in(certificate: &Path) -> anyhow::Result<String> {
+pub(super) async fn serial_in(certificate: &Path) -> anyhow::Result<String> {
     let mut command = Command::new("openssl");
     command
         .args(["x509", "-noout", "-serial", "-in"])
@@ -66,7 +72,7 @@ async fn serial_in(certificate: &Path) -> anyhow::Result<String> {
 }
 
 /// All ports of both programs, as `host:port`, and how openssl is told what is spoken there.
-fn doors(cluster: &Cluster) -> anyhow::Result<Vec<(String, &'static [&'static str])>> {
+pub(super) fn doors(cluster: &Cluster) -> anyhow::Result<Vec<(String, &'static [&'static str])>> {
     let router = cluster.router(0)?;
     let postgres: &[&str] = &["-starttls", "postgres"];
     let mut doors = vec![(format!("127.0.0.1:{}", router.address().port), postgres)];
@@ -81,7 +87,7 @@ fn doors(cluster: &Cluster) -> anyhow::Result<Vec<(String, &'static [&'static st
 }
 
 /// Connects again and again and asks over both fronts; counts what is answered.
-async fn load(cluster: &Cluster, stop: &AtomicBool, answered: &AtomicU32) -> Outcome {
+pub(super) async fn load(cluster: &Cluster, stop: &AtomicBool, answered: &AtomicU32) -> Outcome {
     let router = cluster.router(0)?;
     while !stop.load(Ordering::Relaxed) {
         same!(router.psql("SELECT count(*) FROM t").await?, "0");
@@ -97,7 +103,7 @@ async fn load(cluster: &Cluster, stop: &AtomicBool, answered: &AtomicU32) -> Out
 
 async fn certificates_are_replaced_under_load_without_a_failed_query() -> Outcome {
     let authority = Arc::new(Authority::new()?);
-    let cluster = start(&authority).await?;
+    let cluster = start(&authority, 1).await?;
     let (stop, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     let replaced = async {
         let outcome = replace(&cluster, &authority, &answered).await;
@@ -177,7 +183,7 @@ async fn replace(cluster: &Cluster, authority: &Authority, answered: &AtomicU32)
 
 async fn who_shows_no_certificate_of_ours_is_refused_at_every_door() -> Outcome {
     let (authority, other) = (Arc::new(Authority::new()?), Authority::new()?);
-    let cluster = start(&authority).await?;
+    let cluster = start(&authority, 1).await?;
     let root = authority.root();
     let as_who = |identity: Option<Identity>| Access {
         root: root.clone(),
@@ -198,7 +204,7 @@ async fn who_shows_no_certificate_of_ours_is_refused_at_every_door() -> Outcome 
 }
 
 /// Whether every front of both programs, and etcd, let in who comes like this.
-async fn is_let_in(cluster: &Cluster, access: &Access, wanted: bool) -> Outcome {
+pub(super) async fn is_let_in(cluster: &Cluster, access: &Access, wanted: bool) -> Outcome {
     let (router, manager) = (cluster.router(0)?, cluster.manager(0)?);
     let mut urls = vec![format!("https://{}/health", cluster.etcd.endpoint())];
     for program in [&router.program, &manager.0] {

@@ -7,8 +7,8 @@ use libtest_mimic::Trial;
 use tests::Cluster;
 use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
 
-use super::{all, nothing_is_prepared};
-use crate::pgwire::{column, sqlstate};
+use super::{all, keys, nothing_is_prepared};
+use crate::pgwire::{column, error_of, sqlstate, status};
 use crate::suite::{Outcome, Suite, same, shared};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -18,6 +18,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         the_schema_changes_with_the_transaction,
         sequences_of_a_transaction_have_values_of_their_own,
         a_cursor_over_several_shards_goes_forward,
+        a_cursor_over_several_shards_passes_over_rows,
+        a_name_is_one_cursor_in_a_transaction,
         ids_are_written_into_an_insert,
     )
     .into()
@@ -190,6 +192,97 @@ async fn a_cursor_over_several_shards_goes_forward(cluster: &Cluster) -> Outcome
     let back = router.query("FETCH PRIOR FROM c").await?;
     same!(sqlstate(&back).as_deref(), Some("0A000"));
     router.query("ROLLBACK").await?;
+    nothing_is_prepared(cluster).await
+}
+
+async fn a_cursor_over_several_shards_passes_over_rows(cluster: &Cluster) -> Outcome {
+    let mut router = filled(cluster, "wi_skip").await?;
+    router.query("BEGIN").await?;
+    router
+        .query("DECLARE c CURSOR FOR SELECT k FROM wi_skip ORDER BY k")
+        .await?;
+    for (sql, wanted) in [
+        ("FETCH FIRST FROM c", &["1"][..]),
+        ("FETCH RELATIVE 3 FROM c", &["4"]),
+        ("FETCH ABSOLUTE 10 FROM c", &["10"]),
+        ("FETCH RELATIVE 1 FROM c", &["11"]),
+        ("FETCH 2 FROM c", &["12", "13"]),
+        ("FETCH ABSOLUTE 400 FROM c", &[]),
+        ("FETCH RELATIVE 5 FROM c", &[]),
+    ] {
+        same!(column(&router.query(sql).await?)?, wanted, "{sql}");
+    }
+    router.query("CLOSE c").await?;
+    let declare = "DECLARE c CURSOR FOR SELECT k FROM wi_skip ORDER BY k";
+    same!(router.query(declare).await?[0].text(), "DECLARE CURSOR");
+    let moved = router.query("MOVE ABSOLUTE 39 IN c").await?;
+    same!(moved[0].text(), "MOVE 1");
+    same!(column(&router.query("FETCH ALL FROM c").await?)?, ["40"]);
+    for sql in [
+        "FETCH ABSOLUTE 3 FROM c",
+        "FETCH BACKWARD 2 FROM c",
+        "FETCH LAST FROM c",
+        "FETCH RELATIVE -1 FROM c",
+        "FETCH RELATIVE 0 FROM c",
+    ] {
+        router.query("SAVEPOINT s").await?;
+        let (code, text) = error_of(&router.query(sql).await?)?;
+        same!(code, "0A000", "{sql}: {text}");
+        anyhow::ensure!(text.contains("forward only"), "{sql}: {text}");
+        router.query("ROLLBACK").await?;
+        router.query("BEGIN").await?;
+        router.query(declare).await?;
+        router.query("MOVE 5 IN c").await?;
+    }
+    router.query("ROLLBACK").await?;
+    nothing_is_prepared(cluster).await
+}
+
+async fn a_name_is_one_cursor_in_a_transaction(cluster: &Cluster) -> Outcome {
+    let mut router = filled(cluster, "wi_names").await?;
+    let (here, there) = keys(cluster).await?;
+    let one = |key: i64| format!("DECLARE c CURSOR FOR SELECT k FROM wi_names WHERE k = {key}");
+    let all = "DECLARE c CURSOR FOR SELECT k FROM wi_names".to_owned();
+    for (first, second) in [
+        (one(here), one(there)),
+        (one(here), one(here)),
+        (one(here), all.clone()),
+        (all.clone(), one(there)),
+        (all.clone(), all.clone()),
+    ] {
+        router.query("BEGIN").await?;
+        same!(
+            router.query(&first).await?[0].text(),
+            "DECLARE CURSOR",
+            "{first}"
+        );
+        let (code, text) = error_of(&router.query(&second).await?)?;
+        same!(code, "42P03", "{first}; {second}: {text}");
+        same!(status(&router.query("ROLLBACK").await?)?, 'I');
+        // Once it is closed, or gone with its savepoint, the name is free.
+        for closes in ["CLOSE c", "CLOSE ALL"] {
+            router.query("BEGIN").await?;
+            for sql in [&first, closes, &second] {
+                let answer = router.query(sql).await?;
+                same!(
+                    sqlstate(&answer),
+                    None,
+                    "{first}; {closes}; {second}: {answer:?}"
+                );
+            }
+            router.query("ROLLBACK").await?;
+        }
+        router.query("BEGIN").await?;
+        for sql in ["SAVEPOINT s", &first, "ROLLBACK TO s", &second] {
+            let answer = router.query(sql).await?;
+            same!(
+                sqlstate(&answer),
+                None,
+                "{first}; ROLLBACK TO s; {second}: {answer:?}"
+            );
+        }
+        router.query("ROLLBACK").await?;
+    }
     nothing_is_prepared(cluster).await
 }
 

@@ -117,12 +117,18 @@ def transactions(connection):
 
 
 def batch(connection):
-    """Rows of one key in one statement; statements of several keys joined by `;` are refused."""
+    """Rows in one statement, and statements joined by `;`, of one key and of several."""
     with connection, connection.cursor() as cursor:
         rows = [(7, f"row {number}") for number in range(1000)]
         extras.execute_values(cursor, "INSERT INTO psycopg2_rows (k, v) VALUES %s", rows)
     with connection, connection.cursor() as cursor:
         extras.execute_batch(cursor, "UPDATE psycopg2_rows SET v = %s WHERE k = %s", [("v", 7)] * 10)
+    several = [(key, f"several {key}") for key in range(100, 130)]
+    with connection, connection.cursor() as cursor:
+        extras.execute_batch(cursor, "INSERT INTO psycopg2_rows (k, v) VALUES (%s, %s)", several)
+        extras.execute_batch(cursor, "UPDATE psycopg2_rows SET v = v || '!' WHERE k = %s", [(key,) for key, _ in several])
+        cursor.execute("SELECT count(*), min(v), max(v) FROM psycopg2_rows WHERE k >= 100")
+        step("batch of several keys", cursor.fetchone())
     with connection, connection.cursor() as cursor:
         cursor.executemany("INSERT INTO psycopg2_rows (k, v) VALUES (%s, %s)", rows[:5])
         cursor.execute("SELECT count(*), max(v) FROM psycopg2_rows WHERE k = 7")
