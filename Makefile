@@ -8,7 +8,7 @@ PROFILE ?= release
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test alerts clean
+.PHONY: help tools drivers demo test bench bench-copy micro fuzz fuzz-http differential torture images-test alerts upgrade reference clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -56,6 +56,13 @@ images-test: ## build the images and run the Compose file in an engine of its ow
 alerts: drivers ## each alert provoked once, in a real Prometheus against a live system
 	cargo build --workspace --bins --features manager/failpoints,router/failpoints
 	cargo test -p tests --test e2e -- --ignored observe:: --nocapture
+
+upgrade: drivers ## programs of an older commit replaced by these under load, and back: FROM=COMMIT
+	scripts/upgrade.sh "$(FROM)"
+
+reference: tools ## write the types and defaults of docs/configuration.md from the programs
+	cargo build --workspace --bins --features manager/failpoints,router/failpoints
+	WRITE_REFERENCE=1 cargo test -p tests --test e2e -- the_reference_of_the_configuration
 
 clean: ## remove everything that was built
 	cargo clean

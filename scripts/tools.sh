@@ -5,6 +5,7 @@
 #   PostgreSQL 15, its client tools and pgbench   from Debian's packages
 #   clang, libclang and protoc                    for the build scripts of pg_query and etcd-client
 #   curl, openssl, python3 with psycopg           for end-to-end tests and the demo
+#   iproute2                                      makes networks that tests can cut
 #   etcd 3.5 or newer                             unpacked below <target>/tools, where PATH has none
 #
 # With the argument `drivers` also the drivers that docs/drivers.md lists: from Debian's packages, and
@@ -127,6 +128,7 @@ missing_packages() {
     has cc || echo build-essential
     has openssl || echo openssl
     has curl || echo curl
+    has ip || [ -x /usr/sbin/ip ] || echo iproute2
     has_python_module psycopg || echo python3-psycopg
     has_python_module psycopg2 || echo python3-psycopg2
     if [ "$with_drivers" = yes ]; then
@@ -140,7 +142,6 @@ missing_packages() {
         [ -x /usr/sbin/dockerd ] || echo docker.io
         [ -x /usr/sbin/debootstrap ] || echo debootstrap
         [ -x /usr/sbin/iptables ] || echo iptables
-        [ -x /usr/sbin/ip ] || [ -x /usr/bin/ip ] || echo iproute2
     fi
 }
 

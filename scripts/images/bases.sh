@@ -7,6 +7,7 @@
 #   quay.io/coreos/etcd:v3.5.9       the etcd that scripts/tools.sh has fetched
 #   postgres:15                      PostgreSQL with an entry that knows the usual variables
 #   haproxy:2.6                      Debian's
+#   prom/prometheus:v2.42.0          Debian's
 #
 # Their packages are in them already, so that the `apt-get install` of a Dockerfile finds all of it
 # there without a network. Wants root, debootstrap, and DOCKER_HOST naming an engine.
@@ -123,9 +124,20 @@ haproxy() {
         --change 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]'
 }
 
+prometheus() {
+    has_image prom/prometheus:v2.42.0 && return
+    variant prometheus prometheus
+    local root=$work/prometheus
+    install -d -o nobody -g nogroup "$root/prometheus"
+    import "$root" prom/prometheus:v2.42.0 --change 'USER nobody' \
+        --change 'ENTRYPOINT ["prometheus"]' --change 'VOLUME /prometheus' \
+        --change 'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]'
+}
+
 mkdir -p "$work"
 debian
 rust
 etcd
 postgres
 haproxy
+prometheus

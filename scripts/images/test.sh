@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images and runs docker-compose.prod.yml for real, in an engine of its own: the stack
-# comes up, a query goes through, rows are moved, a router is killed and replaced, a backup is taken.
+# comes up, a query goes through, rows are moved, a router is killed and replaced, a backup is taken,
+# and Prometheus reads and judges all programs.
 #
 # Wants root on Debian. Nothing is pulled: scripts/images/bases.sh makes what the images begin with.
 # The engine has its own data, socket and network namespace, so that it neither sees nor changes
@@ -63,7 +64,7 @@ stop_all() {
         compose ps >&2 || true
         compose logs --tail 30 >&2 || true
     fi
-    compose --profile backup down --volumes --timeout 5 >/dev/null 2>&1 || true
+    compose --profile backup --profile monitoring down --volumes --timeout 5 >/dev/null 2>&1 || true
     if [ -s "$work/engine.pid" ]; then
         kill "$(cat "$work/engine.pid")" 2>/dev/null || true
     fi
@@ -103,6 +104,7 @@ TLS_CERT_FILE=$tls/server.crt
 TLS_KEY_FILE=$tls/server.key
 POSTGRES_TAG=15
 HAPROXY_TAG=2.6
+PROMETHEUS_TAG=v2.42.0
 END
 }
 
@@ -204,6 +206,28 @@ a_backup_is_taken() {
     say "a backup was taken and verified"
 }
 
+# What Prometheus makes of an expression that comes to one number.
+asked() {
+    inside curl -fsS --get http://127.0.0.1:9095/api/v1/query --data-urlencode "query=$1" |
+        grep -o '"[0-9.]*"\]' | tr -dc 0-9.
+}
+
+comes_to() {
+    local value
+    value=$(asked "$1")
+    echo "$1 is $value"
+    [ "$value" = "$2" ]
+}
+
+prometheus_reads_all() {
+    compose --profile monitoring up --detach --quiet-pull --no-recreate prometheus \
+        2>"$work/up.log" || { cat "$work/up.log" >&2; return 1; }
+    eventually 90 comes_to 'sum(up{job=~"router|manager"})' 5
+    eventually 60 comes_to 'sum(manager_is_leader)' 1
+    eventually 60 comes_to 'count(ALERTS{alertstate="firing"}) or vector(0)' 0
+    say "Prometheus reads 3 routers and 2 managers, nothing is wrong"
+}
+
 mkdir -p "$work"
 scripts/tools.sh images
 PATH=$target/tools/compose:$PATH
@@ -218,4 +242,5 @@ a_query_goes_through
 rows_are_moved
 a_killed_router_is_replaced
 a_backup_is_taken
+prometheus_reads_all
 say "all is well"
