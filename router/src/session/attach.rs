@@ -122,7 +122,11 @@ impl Session {
         Ok(())
     }
 
-    async fn attach_to(&mut self, serving: &Serving, target: Target) -> Result<(), Stopped> {
+    pub(super) async fn attach_to(
+        &mut self,
+        serving: &Serving,
+        target: Target,
+    ) -> Result<(), Stopped> {
         self.leave_replica().await?;
         let index = match target {
             Target::Any | Target::Everywhere => {
