@@ -19,6 +19,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_new_table_within_a_transaction_is_there_at_once,
         a_hint_that_comes_too_late_is_refused,
         a_statement_is_described_where_its_table_is,
+        the_catalogs_show_the_tables_of_the_first_shard,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -90,7 +91,7 @@ async fn a_statement_is_described_where_its_table_is(cluster: &Cluster) -> Outco
     let insert = |table: &str| format!("INSERT INTO {table} (id, v) VALUES ($1, $2)");
     let read = |table: &str| format!("SELECT v FROM {table} WHERE id = $1");
     for _ in 0..4 {
-        let client = cluster.router(0)?.address().client().await?;
+        let client = cluster.router(0)?.client().await?;
         for table in ["nt_of_shard_1", "nt_of_shard_2"] {
             let statement = client.prepare(&insert(table)).await?;
             same!(client.execute(&statement, &[&1, &"x"]).await?, 1);
@@ -119,6 +120,23 @@ async fn a_statement_is_described_where_its_table_is(cluster: &Cluster) -> Outco
     ]
     .concat();
     same!(raw::tags(&raw.exchange(&batch).await?), "1tT12DstT2DsZ");
+    Ok(())
+}
+
+/// Tools look whether a table is there before they create it; sessions begin on any shard.
+async fn the_catalogs_show_the_tables_of_the_first_shard(cluster: &Cluster) -> Outcome {
+    let mut maker = session(cluster).await?;
+    done(&mut maker, "CREATE TABLE nt_shown (id int)").await?;
+    let named = "SELECT count(*) FROM pg_class WHERE relname = 'nt_shown'";
+    let in_schema = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'nt_shown'";
+    for _ in 0..4 {
+        let mut raw = Raw::connect(&cluster.router(0)?.address()).await?;
+        same!(column(&done(&mut raw, named).await?)?, ["1"]);
+        let by_name = "SELECT to_regclass('nt_shown'), 'nt_shown'::regclass";
+        same!(column(&done(&mut raw, by_name).await?)?, ["nt_shown"]);
+        let client = cluster.router(0)?.client().await?;
+        same!(client.query_one(in_schema, &[]).await?.get::<_, i64>(0), 1);
+    }
     Ok(())
 }
 

@@ -37,6 +37,7 @@ impl Session {
             }),
             Plan::Key { .. }
             | Plan::Any { .. }
+            | Plan::Catalog
             | Plan::Everywhere
             | Plan::NeedsHint { .. }
             | Plan::NeedsColumns { .. }
@@ -83,6 +84,8 @@ impl Session {
     pub(super) fn target_of_deferred(&self, serving: &Serving) -> Target {
         let mut waiting = self.batch.deferred.iter().filter_map(Step::prepared);
         let home = waiting.find_map(|prepared| self.home_of(prepared, serving));
-        home.unwrap_or(Target::Any)
+        // What a driver asks next may be about the types in the answer, whose numbers are each
+        // shard's own.
+        home.unwrap_or(Target::Catalog)
     }
 }
