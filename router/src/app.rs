@@ -16,10 +16,12 @@ use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry, trace};
 use tokio::net::TcpListener;
 use topology::access;
+use topology::records::Incarnation;
 use topology::store::etcd::EtcdStore;
 use topology::store::{MeteredStore, Store};
 use topology::watch::{Backoff, Follower};
 
+use crate::audit::{Courier, Inbox};
 use crate::auth::{self, Users};
 use crate::barrier::Barrier;
 use crate::cache::Cache;
@@ -143,6 +145,7 @@ struct Parts {
     tls: Option<Acceptor>,
     doors: Doors,
     keepers: Keepers,
+    courier: Courier,
 }
 
 /// The least room for clients that are about to log in: those that are one too many are to be told.
@@ -186,7 +189,7 @@ fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Conf
 fn doors(
     config: &Config,
     store: &Arc<dyn Store>,
-    requests: Requests,
+    (registry, audit): (&prometheus::Registry, Inbox),
 ) -> anyhow::Result<(Doors, Keepers)> {
     let (follower, grants) = access::Follower::new(Arc::clone(store));
     let (gate, key_set) = if config.security.enable_rbac {
@@ -204,9 +207,22 @@ fn doors(
             body_timeout: config.http.read_timeout,
             ..ingress::Limits::default()
         },
-        requests,
+        requests: Requests::register(registry, "router")?,
+        audit: Some(audit),
     };
     Ok((doors, Keepers { follower, key_set }))
+}
+
+/// What goes on record of who is let in, and what takes it to etcd.
+fn audited(
+    config: &Config,
+    registry: &prometheus::Registry,
+    (store, incarnation): (&Arc<dyn Store>, Incarnation),
+) -> anyhow::Result<(Inbox, Courier)> {
+    let address = config.pgwire.advertise_address.clone();
+    let inbox = Inbox::register(config.audit, &address, registry)?;
+    let courier = Courier::new(inbox.clone(), Arc::clone(store), (incarnation, address));
+    Ok((inbox, courier))
 }
 
 /// What keeps the gate up to date.
@@ -262,23 +278,25 @@ impl Parts {
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         metrics.client_limit(config.pgwire.max_client_connections);
-        let pools = pool::metrics::Metrics::register(registry)?;
-        let presence = Presence::new(peers.incarnation(), barrier.clone());
-        let pool = pool_config(config, files, presence);
+        let pool = pool_config(
+            config,
+            files,
+            Presence::new(peers.incarnation(), barrier.clone()),
+        );
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
             topology.clone(),
             (pool, config.sharding.replicas),
-            pools,
+            pool::metrics::Metrics::register(registry)?,
             metrics.clone(),
             (holding.clone(), moving.clone(), barrier.clone()),
         );
         let users = users(config)?;
         let tls = files.acceptor.clone();
         let managers = managers(config, files, Arc::clone(&store));
-        let requests = Requests::register(registry, "router")?;
-        let (doors, keepers) = doors(config, &store, requests)?;
+        let (audit, courier) = audited(config, registry, (&store, peers.incarnation()))?;
+        let (doors, keepers) = doors(config, &store, (registry, audit.clone()))?;
         let shared = Arc::clone(&store);
         let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
         let core = Arc::new(Core {
@@ -306,6 +324,7 @@ impl Parts {
             slots: Front::slots(config.pgwire.max_client_connections),
             lobby: Lobby::new(room_for_logins(config, platform::descriptors::raise())),
             tries: Tries::new(config.limits.rejections),
+            audit,
         });
         Ok(Self {
             core,
@@ -322,6 +341,7 @@ impl Parts {
             tls,
             doors,
             keepers,
+            courier,
         })
     }
 
@@ -342,8 +362,10 @@ impl Parts {
             tls: _,
             doors: _,
             keepers,
+            courier,
         } = self;
         keepers.start(tasks, ground);
+        tasks.spawn("audit events", courier.run(ground.clone()));
         tasks.spawn(
             "hangup",
             watched::follow(hangup, Arc::clone(&front), logging, ground.clone()),
