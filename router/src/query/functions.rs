@@ -98,6 +98,18 @@ pub(super) fn classify(call: &FuncCall) -> Option<UnsafeCall> {
     }
 }
 
+/// Whether a call looks for an object, such as a table, by its name or its number.
+pub(super) fn looks_up_objects(call: &FuncCall) -> bool {
+    let parts = names::parts(&call.funcname).unwrap_or_default();
+    parts.last().is_some_and(|name| {
+        name.starts_with("to_reg")
+            || (name.starts_with("has_") && name.ends_with("_privilege"))
+            || name.starts_with("pg_get_")
+            || (name.starts_with("pg_") && name.ends_with("_size"))
+            || name.ends_with("_description")
+    })
+}
+
 /// `set_config('name.with.dot', value, true)`: ends with the transaction, and the router follows no
 /// setting of that form.
 fn is_local_custom_setting(args: &[Node]) -> bool {

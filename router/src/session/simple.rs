@@ -432,7 +432,7 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
         Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
-        Plan::Refused(_) => false,
+        Plan::Catalog | Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
 }
