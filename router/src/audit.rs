@@ -71,6 +71,10 @@ pub enum Denial {
     OthersCertificate,
     /// The user may not use the admin console.
     NoOperator,
+    /// There is no such database.
+    NoDatabase,
+    /// There are as many sessions as may be.
+    NoPlace,
 }
 
 impl Denial {
@@ -86,6 +90,25 @@ impl Denial {
             Self::BadCertificate => "the client certificate is not valid here",
             Self::OthersCertificate => "the client certificate is another user's",
             Self::NoOperator => "not in pgwire.admin_users",
+            Self::NoDatabase => "no such database",
+            Self::NoPlace => "too many clients",
+        }
+    }
+
+    /// Whether it comes after the user has shown who it is: whoever tries a password may see by it
+    /// that the password was right.
+    fn is_of_proven(self) -> bool {
+        match self {
+            Self::NoOperator | Self::NoDatabase | Self::NoPlace => true,
+            Self::WrongPassword
+            | Self::UnknownUser
+            | Self::Disabled
+            | Self::Malformed
+            | Self::TooManyFailed
+            | Self::InClear
+            | Self::NoCertificate
+            | Self::BadCertificate
+            | Self::OthersCertificate => false,
         }
     }
 }
@@ -148,11 +171,10 @@ impl Inbox {
 
     /// Somebody was not let in.
     pub fn denied(&self, visitor: Visitor<'_>, denial: Denial) {
-        // Whoever may not use the console has shown who it is.
         let occasion = Occasion {
             refused: true,
             reason: Some(denial.as_str().to_owned()),
-            ..visitor.occasion(denial == Denial::NoOperator)
+            ..visitor.occasion(denial.is_of_proven())
         };
         self.note(occasion, None);
     }

@@ -255,13 +255,14 @@ async fn admit(
     // Whoever has not shown who it is takes nobody's place.
     let slot = Arc::clone(&front.slots)
         .try_acquire_owned()
-        .map_err(|_| too_many())?;
+        .map_err(|_| LoginError::Denied(Denial::NoPlace, too_many()))?;
     if is_console(parameters) {
         let entered = operator::may_enter(front, user);
         entered.map_err(|refusal| LoginError::Denied(Denial::NoOperator, refusal))?;
     } else {
         front.core.view.begun().await;
-        must_exist(front, parameters.database()?)?;
+        let found = must_exist(front, parameters.database()?);
+        found.map_err(|refusal| LoginError::Denied(Denial::NoDatabase, refusal))?;
     }
     encode::authentication_ok(&mut client.outbound);
     Ok(slot)
