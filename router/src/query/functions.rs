@@ -27,6 +27,8 @@ pub enum Reach {
     Home,
     /// As [`Self::Home`]; where the statement has no tables, on the one shard that is everybody's
     /// for such things.
+    HomeOrCommon,
+    /// On that one shard.
     Common,
     /// As [`Self::Common`], and the session keeps its connection from then on.
     Session,

@@ -153,8 +153,11 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
 
 fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let safe = match (call.reach, plan) {
-        (Reach::Home | Reach::Common | Reach::OneShard, Plan::Home(_))
-        | (Reach::Home | Reach::Common | Reach::Session | Reach::OneShard, Plan::Bound(_))
+        (Reach::Home | Reach::HomeOrCommon | Reach::Common | Reach::OneShard, Plan::Home(_))
+        | (
+            Reach::Home | Reach::HomeOrCommon | Reach::Common | Reach::Session | Reach::OneShard,
+            Plan::Bound(_),
+        )
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
         (Reach::Strips, Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_)) => true,
         // The statement is looked at again when its columns are known.
@@ -162,6 +165,7 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
         (
             Reach::OneShard
             | Reach::Home
+            | Reach::HomeOrCommon
             | Reach::Common
             | Reach::Session
             | Reach::Strips

@@ -5,7 +5,9 @@ use topology::{KeyType, ShardIndex, TableName};
 
 use super::tables::{Kind, Sharded, Tables, shown};
 use super::{Plan, Refusal, temporary};
-use crate::query::{Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn, Objection};
+use crate::query::{
+    Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn, Objection, TableRef,
+};
 
 /// Plans a schema change under the hints of its comments.
 pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refusal> {
@@ -13,13 +15,16 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         return Ok(plan);
     }
     check_hints(ddl, hints, tables)?;
-    let makes = |change: &Change| {
-        let is_new = ddl.makes_table() && matches!(change, Change::Create { .. });
-        is_new && tables.registered(change.table()).is_none()
-    };
+    let new: Vec<&TableRef> = ddl
+        .changes
+        .iter()
+        .filter(|change| ddl.makes_table() && matches!(change, Change::Create { .. }))
+        .map(Change::table)
+        .filter(|table| tables.registered(table).is_none())
+        .collect();
     let mut reach = Reached::default();
     for change in &ddl.changes {
-        if !makes(change) {
+        if !new.contains(&change.table()) {
             reach.add(change, tables);
         }
         check(change, tables)?;
@@ -29,14 +34,14 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         check_reference(ddl, what, tables)?;
     }
     // Where only new tables are touched, what they are registered as decides.
-    let is_apart = home.is_none() && (reach.spread.is_some() || !ddl.changes.iter().any(makes));
+    let is_apart = home.is_none() && (reach.spread.is_some() || new.is_empty());
     for objection in &ddl.objections {
         if objection.everywhere || is_apart {
             return Err(objected(objection));
         }
     }
     // Where a new table is to be is known once it is known what it is registered as.
-    let known = home.filter(|_| !ddl.changes.iter().any(makes));
+    let known = home.filter(|_| new.is_empty());
     Ok(known.map_or(Plan::Everywhere, Plan::Home))
 }
 

@@ -147,7 +147,7 @@ async fn what_a_new_table_needs_says_where_it_is(cluster: &Cluster) -> Outcome {
     done(&mut router, there).await?;
     done(
         &mut router,
-        "CREATE TABLE nt_child (id int REFERENCES nt_there)",
+        "CREATE TABLE nt_child (id int UNIQUE REFERENCES nt_there)",
     )
     .await?;
     same!(shards_with(cluster, "nt_child").await?, ["f", "t"]);
