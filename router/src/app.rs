@@ -213,6 +213,12 @@ fn doors(
     Ok((doors, Keepers { follower, key_set }))
 }
 
+/// The store, whose calls are counted.
+fn store(files: &Files, registry: &prometheus::Registry) -> anyhow::Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+    Ok(Arc::new(MeteredStore::register(store, registry)?))
+}
+
 /// What goes on record of who is let in, and what takes it to etcd.
 fn audited(
     config: &Config,
@@ -269,8 +275,7 @@ impl Parts {
         (path, logging): (PathBuf, telemetry::Handle),
         (fronts, files): (&Shutdown, &Files),
     ) -> anyhow::Result<Self> {
-        let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
-        let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, registry)?);
+        let store = store(files, registry)?;
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         topology::watch::metrics::register(&topology, registry)?;
         let barrier = Barrier::default();
@@ -278,11 +283,8 @@ impl Parts {
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         metrics.client_limit(config.pgwire.max_client_connections);
-        let pool = pool_config(
-            config,
-            files,
-            Presence::new(peers.incarnation(), barrier.clone()),
-        );
+        let presence = Presence::new(peers.incarnation(), barrier.clone());
+        let pool = pool_config(config, files, presence);
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
         let moving = Moving::register(config.sharding.hold, registry, fronts.clone())?;
         let (keeper, view) = Keeper::new(
@@ -294,15 +296,13 @@ impl Parts {
         );
         let users = users(config)?;
         let tls = files.acceptor.clone();
-        let managers = managers(config, files, Arc::clone(&store));
         let (audit, courier) = audited(config, registry, (&store, peers.incarnation()))?;
         let (doors, keepers) = doors(config, &store, (registry, audit.clone()))?;
-        let shared = Arc::clone(&store);
-        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
+        let stored_users = auth::follower::Follower::new(Arc::clone(&store), Arc::clone(&users));
         let core = Arc::new(Core {
-            ids: Ids::new(Arc::clone(&shared)),
-            store: shared,
-            managers,
+            ids: Ids::new(Arc::clone(&store)),
+            managers: managers(config, files, Arc::clone(&store)),
+            store,
             cache: Cache::new(config.sharding.max_cached_statements),
             schema: Schema::default(),
             config: config.clone(),

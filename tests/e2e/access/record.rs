@@ -141,44 +141,27 @@ async fn what_routers_let_in_and_refuse_is_on_record() -> Outcome {
     for field in ["first_at", "last_at"] {
         anyhow::ensure!(entry["detail"][field].is_string(), "no {field} in {entry}");
     }
-    for (action, result, actor, target, reason, surface) in [
+    for (action, actor, target, reason) in [
+        ("pg_login", "anonymous", "user:app", "wrong password"),
         (
             "pg_login",
-            "refused",
-            "anonymous",
-            "user:app",
-            "wrong password",
-            pg,
-        ),
-        (
-            "pg_login",
-            "refused",
             "anonymous",
             "user:nobody\\u{1b}[2J",
             "unknown user",
-            pg,
         ),
+        ("pg_login", "user:app", "user:app", "no such database"),
         (
             "console_login",
-            "refused",
             "user:app",
             "user:app",
             "not in pgwire.admin_users",
-            console,
-        ),
-        (
-            "pg_login",
-            "refused",
-            "user:app",
-            "user:app",
-            "no such database",
-            pg,
         ),
     ] {
-        let (action, result) = (("action", action), ("result", result));
-        let (actor, target) = (("actor", actor), ("target", target));
-        let reason = ("detail.reason", reason);
-        on_record(&cluster, &[action, result, actor, target, reason, surface]).await?;
+        let who = [("actor", actor), ("target", target)];
+        let what = [("action", action), ("result", "refused")];
+        let at = if action == "pg_login" { pg } else { console };
+        let why = [("detail.reason", reason), at];
+        on_record(&cluster, &[who, what, why].concat()).await?;
     }
     let done = [
         ("action", "console_login"),

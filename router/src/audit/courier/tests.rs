@@ -88,13 +88,13 @@ async fn what_happens_is_in_the_store_within_seconds_and_counts_up() {
     let (tasks, shutdown) = (platform::TaskGroup::new(), Shutdown::new());
     drop(tasks.spawn("courier", setup.courier().run(shutdown.clone())));
     setup.refuse("a");
-    tokio::time::sleep(INTERVAL * 2).await;
+    sleep(INTERVAL * 2).await;
     let (inbox, _) = setup.left().await.unwrap();
     assert_eq!((inbox.number, inbox.events.len()), (1, 1));
     assert_eq!(inbox.events[0].occasion.target, "user:a");
     // The leader has taken nothing: what is new is added.
     setup.refuse("b");
-    tokio::time::sleep(INTERVAL * 2).await;
+    sleep(INTERVAL * 2).await;
     let (inbox, _) = setup.left().await.unwrap();
     assert_eq!((inbox.number, inbox.events.len()), (2, 2));
     // What is not due is told at the end.
