@@ -238,7 +238,7 @@ async fn operations(
     drop(tasks.spawn("shard probes", prober.run(shutdown.clone())));
     let writer = Arc::new(commit::Writer::new(Arc::clone(&store), audit_file));
     let auth = auth(config, &store, running).await?;
-    let refusals = audited(config, &writer, &leader, running);
+    let refusals = audited(config, (&store, &writer), &leader, running);
     let context = Arc::new(reshard::driver::Context {
         store: Arc::clone(&store),
         writer: Arc::clone(&writer),
@@ -402,11 +402,14 @@ async fn auth(config: &Config, store: &Arc<dyn Store>, running: &Running) -> Res
 /// Starts the tasks that write to the audit log by themselves.
 fn audited(
     config: &Config,
-    writer: &Arc<commit::Writer>,
+    (store, writer): (&Arc<dyn Store>, &Arc<commit::Writer>),
     leader: &leader::View,
     running: &Running,
 ) -> audit::refusals::Recorder {
     let (tasks, shutdown) = (&running.tasks, &running.stops.background);
+    let collector =
+        audit::inbox::Collector::new(Arc::clone(store), Arc::clone(writer), leader.clone());
+    drop(tasks.spawn("router events", collector.run(shutdown.clone())));
     let (recorder, scribe) = audit::refusals::recorder(Arc::clone(writer), leader.clone());
     drop(tasks.spawn("refusals", scribe.run(shutdown.clone())));
     let keeper = audit::retention::keep(

@@ -1,6 +1,6 @@
 //! The audit log: one entry for each control write, in the same transaction as the write, so that
 //! there is no change without an entry and no entry without a change; and one for each refusal,
-//! by itself.
+//! by itself. What routers let in and refuse comes by their [`inbox`].
 //!
 //! Entries are numbered without a gap, by a head of their own: not every write that is audited
 //! makes an epoch. Each holds the digest of the one before it ([`chain`]).
@@ -14,6 +14,7 @@ use topology::{Epoch, Term, keys};
 pub mod chain;
 mod change;
 mod file;
+pub mod inbox;
 mod list;
 pub mod refusals;
 pub mod retention;
@@ -163,6 +164,12 @@ impl Position {
         }
     }
 
+    /// Where the next entry but one would be added, in the same transaction as an entry.
+    #[must_use]
+    pub fn behind(self, entry: &Entry) -> Self {
+        self.written_at(entry, self.mod_revision)
+    }
+
     /// The number of the next entry.
     #[must_use]
     pub fn next(&self) -> u64 {
@@ -190,6 +197,24 @@ impl Position {
             Op::put(keys::AUDIT_HEAD, encode(&AuditHead { sequence, hash })),
             Op::put(keys::audit(sequence), stored),
         ]
+    }
+
+    /// The writes that add several entries, made each [`Self::behind`] the one before it.
+    #[must_use]
+    pub fn added_all(&self, entries: &[Entry]) -> Vec<Op> {
+        let mut ops = Vec::with_capacity(entries.len() + 1);
+        let (mut sequence, mut hash) = (self.sequence, None);
+        for entry in entries {
+            let stored = entry.stored();
+            sequence += 1;
+            hash = Some(Digest::of(&stored));
+            ops.push(Op::put(keys::audit(sequence), stored));
+        }
+        ops.push(Op::put(
+            keys::AUDIT_HEAD,
+            encode(&AuditHead { sequence, hash }),
+        ));
+        ops
     }
 }
 

@@ -26,6 +26,7 @@ use crate::error::Code;
 
 mod access;
 mod idempotency;
+mod inbox;
 mod note;
 mod reshard;
 mod user;
@@ -172,6 +173,9 @@ impl Known {
 #[derive(Debug)]
 struct Draft {
     txn: Txn,
+    /// What it adds before its last entry.
+    earlier: Vec<audit::Entry>,
+    /// Its last entry, by which it is known again.
     entry: audit::Entry,
     /// What there is once it is applied.
     known: Option<Known>,
@@ -182,9 +186,19 @@ impl Draft {
     fn new(txn: Txn, entry: audit::Entry) -> Self {
         Self {
             txn,
+            earlier: Vec::new(),
             entry,
             known: None,
         }
+    }
+
+    /// The same with several entries; none without any.
+    fn of_several(txn: Txn, mut entries: Vec<audit::Entry>) -> Option<Self> {
+        let entry = entries.pop()?;
+        Some(Self {
+            earlier: entries,
+            ..Self::new(txn, entry)
+        })
     }
 }
 
@@ -249,7 +263,9 @@ impl Writer {
                 Settled::Applied(revision) => {
                     let known = draft.known.take();
                     self.keep(known.map(|known| known.written_at(&draft.entry, revision)));
-                    self.applied(&draft.entry).await;
+                    for entry in draft.earlier.iter().chain([&draft.entry]) {
+                        self.applied(entry).await;
+                    }
                     return Ok((made, revision));
                 }
                 Settled::Deposed => return Err(Error::Deposed { term }),

@@ -12,6 +12,7 @@ use crate::bearer::Claims;
 
 pub mod gate;
 pub mod grants;
+pub mod refused;
 
 #[cfg(test)]
 mod tests;

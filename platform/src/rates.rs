@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::access::Identity;
 use crate::access::gate::API_KEY;
+use crate::access::refused::{Call, Observer};
 use crate::config::Section;
 use crate::serve::PeerAddr;
 use crate::serve::places::Places;
@@ -32,6 +33,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Credentials that are remembered, and for how long after they were accepted.
 const MAX_KNOWN: usize = 50_000;
 const KNOWN_FOR: Duration = Duration::from_mins(15);
+
+/// What is said of calls that wait for no other reason.
+const TOO_MANY_REJECTIONS: &str = "too many calls without a valid credential";
 
 /// The bucket of all clients for which there is no room.
 const SHARED: u64 = 0;
@@ -107,7 +111,10 @@ impl Limits {
 
 /// Counts requests; clones count together.
 #[derive(Debug, Clone)]
-pub struct Limiter(Arc<Inner>);
+pub struct Limiter {
+    counts: Arc<Inner>,
+    observer: Option<Arc<dyn Observer>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -125,7 +132,7 @@ impl Limiter {
     /// A limiter that has seen nobody yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self(Arc::new(Inner {
+        let counts = Inner {
             requests: Buckets::new(limits.requests),
             rejections: Buckets::new(limits.rejections),
             door: Buckets::new(limits.door),
@@ -133,18 +140,39 @@ impl Limiter {
             shares: Places::new(limits.at_a_time.div_ceil(2)),
             known: Mutex::default(),
             hasher: RandomState::new(),
-        }))
+        };
+        Self {
+            counts: Arc::new(counts),
+            observer: None,
+        }
+    }
+
+    /// The same for one front, of whose callers that are refused somebody hears.
+    #[must_use]
+    pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            counts: Arc::clone(&self.counts),
+            observer: Some(observer),
+        }
     }
 
     /// Whether a credential was accepted a while ago.
     fn knows(&self, credential: u64) -> bool {
-        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self
+            .counts
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let accepted = known.get(&credential);
         accepted.is_some_and(|at| at.elapsed() < KNOWN_FOR)
     }
 
     fn note(&self, credential: u64, is_accepted: bool) {
-        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .counts
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !is_accepted {
             known.remove(&credential);
             return;
@@ -156,7 +184,7 @@ impl Limiter {
     }
 
     fn key(&self, of: impl Hash) -> u64 {
-        self.0.hasher.hash_one(of)
+        self.counts.hasher.hash_one(of)
     }
 }
 
@@ -170,29 +198,36 @@ pub async fn limit(State(limiter): State<Limiter>, request: Request, next: Next)
         requests,
         rejections,
         ..
-    } = &*limiter.0;
+    } = &*limiter.counts;
     let address = limiter.key(network(peer.ip()));
     let credential = request.headers().get(AUTHORIZATION);
     let credential = credential.or_else(|| request.headers().get(API_KEY));
     let credential = credential.map(|value| limiter.key(value.as_bytes()));
     let is_known = credential.is_some_and(|credential| limiter.knows(credential));
-    let wait = rejections
-        .wait(address)
-        .filter(|_| !is_known)
-        .or_else(|| requests.spend(address))
-        .or_else(|| requests.spend(credential?));
-    if let Some(wait) = wait {
+    let observer = limiter.observer.as_deref();
+    let call = observer.map(|_| Call::of(&request, peer.ip()));
+    if let Some(wait) = rejections.wait(address).filter(|_| !is_known) {
+        if let (Some(observer), Some(call)) = (observer, &call) {
+            call.tell(observer, None, TOO_MANY_REJECTIONS);
+        }
+        return refused(http_error::is_grpc(request.headers()), wait);
+    }
+    let wait = requests.spend(address);
+    if let Some(wait) = wait.or_else(|| requests.spend(credential?)) {
         return refused(http_error::is_grpc(request.headers()), wait);
     }
     // Held until the answer's head: how long its body takes is the client's business.
-    let share = limiter.0.shares.take(peer.ip());
-    let (Some(_share), Ok(_slot)) = (share, limiter.0.slots.try_acquire()) else {
+    let share = limiter.counts.shares.take(peer.ip());
+    let (Some(_share), Ok(_slot)) = (share, limiter.counts.slots.try_acquire()) else {
         return refused(http_error::is_grpc(request.headers()), Duration::ZERO);
     };
     let response = next.run(request).await;
     let is_rejected = is_rejection(&response);
     if is_rejected {
         rejections.spend(address);
+    }
+    if let (Some(observer), Some(call)) = (observer, &call) {
+        call.answered(&response, observer);
     }
     // Where no credential is looked at, none is accepted.
     let is_accepted = response.extensions().get::<Identity>().is_some();
@@ -208,7 +243,7 @@ pub async fn at_the_door(State(limiter): State<Limiter>, request: Request, next:
     let peer = request.extensions().get::<PeerAddr>().copied();
     let wait = peer.and_then(|PeerAddr(peer)| {
         let address = limiter.key(network(peer.ip()));
-        limiter.0.door.spend(address)
+        limiter.counts.door.spend(address)
     });
     match wait {
         Some(wait) => refused(http_error::is_grpc(request.headers()), wait),

@@ -43,6 +43,26 @@ pub struct ServerConfig {
     pub client_ca_path: Option<PathBuf>,
 }
 
+/// What is wrong with a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// None was shown.
+    Missing,
+    /// It is not of an authority that is trusted here, or its time is over.
+    Invalid,
+}
+
+/// Whether a handshake failed for want of a certificate, and how.
+#[must_use]
+pub fn certificate_fault(failed: &io::Error) -> Option<CertificateFault> {
+    let reason = failed.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match reason {
+        rustls::Error::NoCertificatesPresented => Some(CertificateFault::Missing),
+        rustls::Error::InvalidCertificate(_) => Some(CertificateFault::Invalid),
+        _ => None,
+    }
+}
+
 /// What TLS files can have wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -16,10 +16,12 @@ use platform::tls::{Acceptor, Alpn};
 use platform::{Shutdown, TaskGroup, telemetry, trace};
 use tokio::net::TcpListener;
 use topology::access;
+use topology::records::Incarnation;
 use topology::store::etcd::EtcdStore;
 use topology::store::{MeteredStore, Store};
 use topology::watch::{Backoff, Follower};
 
+use crate::audit::{Courier, Inbox};
 use crate::auth::{self, Users};
 use crate::barrier::Barrier;
 use crate::cache::Cache;
@@ -143,6 +145,7 @@ struct Parts {
     tls: Option<Acceptor>,
     doors: Doors,
     keepers: Keepers,
+    courier: Courier,
 }
 
 /// The least room for clients that are about to log in: those that are one too many are to be told.
@@ -186,7 +189,7 @@ fn pool_config(config: &Config, files: &Files, presence: Presence) -> pool::Conf
 fn doors(
     config: &Config,
     store: &Arc<dyn Store>,
-    requests: Requests,
+    (registry, audit): (&prometheus::Registry, Inbox),
 ) -> anyhow::Result<(Doors, Keepers)> {
     let (follower, grants) = access::Follower::new(Arc::clone(store));
     let (gate, key_set) = if config.security.enable_rbac {
@@ -204,9 +207,28 @@ fn doors(
             body_timeout: config.http.read_timeout,
             ..ingress::Limits::default()
         },
-        requests,
+        requests: Requests::register(registry, "router")?,
+        audit: Some(audit),
     };
     Ok((doors, Keepers { follower, key_set }))
+}
+
+/// The store, whose calls are counted.
+fn store(files: &Files, registry: &prometheus::Registry) -> anyhow::Result<Arc<dyn Store>> {
+    let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
+    Ok(Arc::new(MeteredStore::register(store, registry)?))
+}
+
+/// What goes on record of who is let in, and what takes it to etcd.
+fn audited(
+    config: &Config,
+    registry: &prometheus::Registry,
+    (store, incarnation): (&Arc<dyn Store>, Incarnation),
+) -> anyhow::Result<(Inbox, Courier)> {
+    let address = config.pgwire.advertise_address.clone();
+    let inbox = Inbox::register(config.audit, &address, registry)?;
+    let courier = Courier::new(inbox.clone(), Arc::clone(store), (incarnation, address));
+    Ok((inbox, courier))
 }
 
 /// What keeps the gate up to date.
@@ -253,8 +275,7 @@ impl Parts {
         (path, logging): (PathBuf, telemetry::Handle),
         (fronts, files): (&Shutdown, &Files),
     ) -> anyhow::Result<Self> {
-        let store: Arc<dyn Store> = Arc::new(EtcdStore::connect(files.etcd.clone())?);
-        let store: Arc<dyn Store> = Arc::new(MeteredStore::register(store, registry)?);
+        let store = store(files, registry)?;
         let (follower, topology) = Follower::new(Arc::clone(&store), Backoff::default());
         topology::watch::metrics::register(&topology, registry)?;
         let barrier = Barrier::default();
@@ -262,7 +283,6 @@ impl Parts {
         let peers = Peers::new(Arc::clone(&store), address, barrier.applied());
         let metrics = Metrics::register(registry)?;
         metrics.client_limit(config.pgwire.max_client_connections);
-        let pools = pool::metrics::Metrics::register(registry)?;
         let presence = Presence::new(peers.incarnation(), barrier.clone());
         let pool = pool_config(config, files, presence);
         let holding = Holding::register(config.sharding.hold, registry, fronts.clone())?;
@@ -270,21 +290,19 @@ impl Parts {
         let (keeper, view) = Keeper::new(
             topology.clone(),
             (pool, config.sharding.replicas),
-            pools,
+            pool::metrics::Metrics::register(registry)?,
             metrics.clone(),
             (holding.clone(), moving.clone(), barrier.clone()),
         );
         let users = users(config)?;
         let tls = files.acceptor.clone();
-        let managers = managers(config, files, Arc::clone(&store));
-        let requests = Requests::register(registry, "router")?;
-        let (doors, keepers) = doors(config, &store, requests)?;
-        let shared = Arc::clone(&store);
-        let stored_users = auth::follower::Follower::new(store, Arc::clone(&users));
+        let (audit, courier) = audited(config, registry, (&store, peers.incarnation()))?;
+        let (doors, keepers) = doors(config, &store, (registry, audit.clone()))?;
+        let stored_users = auth::follower::Follower::new(Arc::clone(&store), Arc::clone(&users));
         let core = Arc::new(Core {
-            ids: Ids::new(Arc::clone(&shared)),
-            store: shared,
-            managers,
+            ids: Ids::new(Arc::clone(&store)),
+            managers: managers(config, files, Arc::clone(&store)),
+            store,
             cache: Cache::new(config.sharding.max_cached_statements),
             schema: Schema::default(),
             config: config.clone(),
@@ -306,6 +324,7 @@ impl Parts {
             slots: Front::slots(config.pgwire.max_client_connections),
             lobby: Lobby::new(room_for_logins(config, platform::descriptors::raise())),
             tries: Tries::new(config.limits.rejections),
+            audit,
         });
         Ok(Self {
             core,
@@ -322,6 +341,7 @@ impl Parts {
             tls,
             doors,
             keepers,
+            courier,
         })
     }
 
@@ -342,8 +362,10 @@ impl Parts {
             tls: _,
             doors: _,
             keepers,
+            courier,
         } = self;
         keepers.start(tasks, ground);
+        tasks.spawn("audit events", courier.run(ground.clone()));
         tasks.spawn(
             "hangup",
             watched::follow(hangup, Arc::clone(&front), logging, ground.clone()),

@@ -12,6 +12,7 @@ use platform::telemetry::Format;
 use platform::tls::client::ClientConfig;
 pub use topology::store::etcd::settings::Settings as Metadata;
 
+mod audit;
 mod fronts;
 mod sharding;
 
@@ -53,6 +54,8 @@ pub struct Config {
     /// TLS to the shards.
     pub shards_tls: ClientConfig,
     pub security: Security,
+    /// What goes on record of who is let in.
+    pub audit: crate::audit::Settings,
     /// What one client may ask of the HTTP and gRPC fronts.
     pub limits: rates::Limits,
     /// Which web pages may read answers.
@@ -134,6 +137,7 @@ impl Config {
             sharding: Sharding::read(root),
             shards_tls: ClientConfig::read(root.section("shards_tls")),
             security: Security::read(root, env),
+            audit: audit::read(root),
             observability: Observability::read(root, env),
             limits: rates::Limits::read(root, LIMITS),
             cors: Origins::read(root),

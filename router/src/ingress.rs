@@ -9,7 +9,9 @@ use platform::cors::Origins;
 use platform::metrics::requests::Requests;
 use platform::rates::{self, Limiter};
 use prometheus::Registry;
+use topology::records::Surface;
 
+use crate::audit::Inbox;
 use crate::route::Rights;
 
 pub mod grpc;
@@ -51,6 +53,8 @@ pub struct Doors {
     pub limits: Limits,
     /// What counts them.
     pub requests: Requests,
+    /// Where it goes on record who is not let in.
+    pub audit: Option<Inbox>,
 }
 
 impl Doors {
@@ -67,6 +71,15 @@ impl Doors {
             cors: Origins::default(),
             limits: Limits::default(),
             requests: requests.expect("a new registry holds no such name"),
+            audit: None,
+        }
+    }
+
+    /// The limiter of one front, whose refusals are heard of.
+    fn limiter_of(&self, surface: Surface) -> Limiter {
+        match &self.audit {
+            Some(audit) => self.limiter.observed(audit.ear(surface)),
+            None => self.limiter.clone(),
         }
     }
 }

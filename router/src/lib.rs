@@ -1,6 +1,7 @@
 //! The data plane: finds the shard key in a statement and forwards it to the shard that owns it.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod barrier;
 pub mod cache;

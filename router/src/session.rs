@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::frontend::tag;
 use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
+use crate::audit::Inbox;
 use crate::auth::Users;
 use crate::console::Reload;
 use crate::core::Core;
@@ -117,6 +118,8 @@ pub struct Front {
     pub lobby: Lobby,
     /// Logins that failed, by address and user.
     pub tries: Tries,
+    /// Where it goes on record who is let in, and who is not.
+    pub audit: Inbox,
 }
 
 impl Front {

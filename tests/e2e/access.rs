@@ -17,6 +17,7 @@ use crate::suite::{Outcome, Suite, alone, same};
 
 mod fuzz;
 mod provider;
+mod record;
 mod sessions;
 mod shardctl;
 mod slow;
@@ -31,6 +32,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     )
     .into();
     trials.extend(provider::trials(suite));
+    trials.extend(record::trials(suite));
     trials.extend(sessions::trials(suite));
     trials.extend(slow::trials(suite));
     trials.extend(shardctl::trials(suite));

@@ -2,6 +2,7 @@
 
 use crate::access::AccountName;
 use crate::percent::{escape, unescape};
+use crate::records::Incarnation;
 use crate::{GroupName, ShardId, TableName, UserName};
 
 #[cfg(test)]
@@ -31,6 +32,9 @@ pub const AUDIT: &str = "/sharding/v1/audit/";
 pub const AUDIT_HEAD: &str = "/sharding/v1/audit-head";
 /// Up to where the audit log was cut off.
 pub const AUDIT_ANCHOR: &str = "/sharding/v1/audit-anchor";
+/// Prefix of what routers hand to the leader for the audit log, one record a run of a router. None
+/// is under a lease: what is in it outlives its router.
+pub const AUDIT_INBOX: &str = "/sharding/v1/audit-inbox/";
 /// Prefix of routers' records, each under its router's lease.
 pub const ROUTERS: &str = "/sharding/v1/routers/";
 /// Prefix of the users of the Postgres front. Not a part of the topology: no epoch is made when
@@ -104,6 +108,19 @@ pub fn hold(id: &str) -> String {
 #[must_use]
 pub fn audit(sequence: u64) -> String {
     format!("{AUDIT}{sequence:020}")
+}
+
+/// What one run of a router hands to the leader for the audit log.
+#[must_use]
+pub fn audit_inbox(incarnation: Incarnation) -> String {
+    format!("{AUDIT_INBOX}{incarnation}")
+}
+
+/// Whose key under [`AUDIT_INBOX`] this is; none for a key that [`audit_inbox`] does not give.
+#[must_use]
+pub fn audit_inbox_of(key: &str) -> Option<Incarnation> {
+    let text = key.strip_prefix(AUDIT_INBOX)?;
+    Incarnation::try_from(text.to_owned()).ok()
 }
 
 /// A router's record.

@@ -71,7 +71,11 @@ impl Writer {
         let compares = vec![leads(note.term), position.unchanged()];
         let ops = position.added(&entry).to_vec();
         let txn = Txn { compares, ops };
-        Ok(Attempt::Send(Box::new(Draft { txn, entry, known }), ()))
+        let draft = Draft {
+            known,
+            ..Draft::new(txn, entry)
+        };
+        Ok(Attempt::Send(Box::new(draft), ()))
     }
 
     async fn attempt_cut(

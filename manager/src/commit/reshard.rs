@@ -120,6 +120,10 @@ impl Writer {
         ops.extend(position.added(&entry));
         let txn = Txn { compares, ops };
         let known = Some(known);
-        Ok(Attempt::Send(Box::new(Draft { txn, entry, known }), epoch))
+        let draft = Draft {
+            known,
+            ..Draft::new(txn, entry)
+        };
+        Ok(Attempt::Send(Box::new(draft), epoch))
     }
 }

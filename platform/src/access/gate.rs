@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::grants::{Grants, PREFIX};
+use super::refused::Reason;
 use super::{Credential, Identity, Need};
 use crate::bearer::{self, Rejected, Verifier};
 use crate::{Kind, http_error};
@@ -143,7 +144,10 @@ pub async fn check(State(guard): State<Guard>, mut request: Request, next: Next)
             "{} is needed, which {} does not have",
             guard.need, identity.actor
         );
-        http_error::refuse(http_error::is_grpc(request.headers()), Kind::Denied, &text)
+        let is_grpc = http_error::is_grpc(request.headers());
+        let mut refusal = http_error::refuse(is_grpc, Kind::Denied, &text);
+        refusal.extensions_mut().insert(Reason(text));
+        refusal
     };
     response.extensions_mut().insert(identity);
     response
@@ -153,7 +157,9 @@ fn rejection(headers: &HeaderMap, rejected: Rejected) -> Response {
     tracing::debug!(reason = %rejected, "request without a valid credential");
     let grpc = http_error::is_grpc(headers);
     let kind = rejected.kind();
-    let mut response = http_error::refuse(grpc, kind, &rejected.to_string());
+    let text = rejected.to_string();
+    let mut response = http_error::refuse(grpc, kind, &text);
+    response.extensions_mut().insert(Reason(text));
     if !grpc && kind == Kind::Unauthenticated {
         let challenge = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

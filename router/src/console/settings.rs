@@ -135,6 +135,8 @@ fn ground(config: &Config) -> Vec<Setting> {
         ),
         fixed("security.enable_tls", &security.tls.is_some()),
         fixed("security.enable_rbac", &security.enable_rbac),
+        fixed("audit.logins", &config.audit.logins),
+        fixed("audit.repeat_interval", &time(config.audit.repeat_interval)),
         fixed(
             "shutdown.drain_deadline",
             &time(config.shutdown.drain_deadline),

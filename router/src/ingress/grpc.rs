@@ -14,6 +14,7 @@ use platform::{Kind, rates};
 use proto::router::v1::router_service_server::RouterServiceServer;
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
+use topology::records::Surface;
 
 use crate::exec::Executor;
 use crate::ingress::Doors;
@@ -40,7 +41,7 @@ const READER: Need = Need::Role(Role::Reader);
 /// # Panics
 /// Never: the descriptors are those that this program was built with.
 pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> Router {
-    let (limits, limiter) = (doors.limits, &doors.limiter);
+    let (limits, limiter) = (doors.limits, doors.limiter_of(Surface::Grpc));
     let service = service::Service::new(executor, limits.max_result_bytes);
     let service = RouterServiceServer::new(service)
         .max_decoding_message_size(limits.max_body_bytes)
@@ -64,9 +65,9 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
         proto::router::v1::router_service_server::SERVICE_NAME,
         service,
     );
-    methods::router(named, METHODS, &doors.gate, limiter)
+    methods::router(named, METHODS, &doors.gate, &limiter)
         .merge(reflection)
-        .route_layer(from_fn_with_state(limiter.clone(), rates::limit))
+        .route_layer(from_fn_with_state(limiter, rates::limit))
         .route_layer(from_fn_with_state(doors.requests.of("grpc"), count_grpc))
         .route_service(&paths_of(&health), health)
         .fallback(unknown)

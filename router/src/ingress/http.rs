@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use topology::KeyType;
+use topology::records::Surface;
 
 use crate::exec::{Executor, locate};
 use crate::ingress::{Doors, rights_of};
@@ -41,9 +42,10 @@ pub fn router(executor: Arc<Executor>, readiness: Readiness, doors: &Doors) -> R
         max_bytes: limits.max_body_bytes,
         timeout: limits.body_timeout,
     };
-    let app = platform::routes::router(routes(), &doors.gate, &doors.limiter, body)
+    let limiter = doors.limiter_of(Surface::Http);
+    let app = platform::routes::router(routes(), &doors.gate, &limiter, body)
         .layer(DefaultBodyLimit::max(limits.max_body_bytes))
-        .layer(from_fn_with_state(doors.limiter.clone(), rates::limit))
+        .layer(from_fn_with_state(limiter, rates::limit))
         .route_layer(from_fn_with_state(doors.requests.of("http"), count_http))
         .with_state(executor)
         .merge(health_router(VERSION, readiness))

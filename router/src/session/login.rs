@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use platform::tls::CertificateFault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,6 +16,7 @@ use wire::startup::{Parameters, Startup, StartupError};
 use super::client::{Client, ClientError};
 use super::operator::{self, Operator};
 use super::{Front, Session, encryption, forward, local};
+use crate::audit::{Denial, Visitor};
 use crate::auth::scram::{Exchange, Failed, MECHANISM};
 use crate::config::AuthMethod;
 use crate::error::Error;
@@ -30,7 +32,10 @@ pub enum LoginError {
     /// The first packet cannot be answered with a session.
     #[error(transparent)]
     Startup(#[from] StartupError),
-    /// The client was refused.
+    /// The client has not shown that it may come in, which goes on record.
+    #[error("login refused: {1}")]
+    Denied(Denial, Refusal),
+    /// The client was refused for another reason.
     #[error("login refused: {0}")]
     Refused(Error),
     /// The client broke the protocol.
@@ -71,8 +76,10 @@ pub async fn log_in(
     stream: TcpStream,
     tls: Option<&platform::tls::Acceptor>,
 ) -> Result<Option<Admitted>, LoginError> {
-    let address = platform::rates::network(stream.peer_addr()?.ip());
-    let mut stream = encryption::begin(stream, tls).await?;
+    let from = stream.peer_addr()?.ip();
+    let handshake = |failed| failed_handshake(&front, from, failed);
+    let stream = encryption::begin(stream, tls).await;
+    let mut stream = stream.map_err(handshake)?;
     let mut inbound = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
         let startup = match first_packet(&mut stream, &mut inbound).await {
@@ -86,7 +93,8 @@ pub async fn log_in(
             Startup::Ssl => {
                 // Bytes before the handshake are not the client's own under TLS (CVE-2021-23222).
                 let acceptor = tls.filter(|_| inbound.is_empty());
-                stream = encryption::answer(stream, acceptor).await?;
+                let answered = encryption::answer(stream, acceptor).await;
+                stream = answered.map_err(handshake)?;
             }
             Startup::GssEnc => stream = encryption::refuse(stream).await?,
             Startup::Cancel { process_id, secret } => {
@@ -94,40 +102,87 @@ pub async fn log_in(
                 return Ok(None);
             }
             Startup::Parameters(parameters) => {
-                let in_clear = matches!(stream, Stream::Plain(_));
-                let certified = encryption::common_name(&stream);
+                let shown = Shown {
+                    from,
+                    in_clear: tls.is_some() && matches!(stream, Stream::Plain(_)),
+                    certified: encryption::common_name(&stream),
+                };
                 let max = usize::try_from(front.core.config.pgwire.max_message_bytes);
-                let mut client = Client::new(stream, inbound, max.unwrap_or(usize::MAX));
-                let admitted = if in_clear
-                    && tls.is_some()
-                    && front.core.config.pgwire.require_tls.unwrap_or(true)
-                {
-                    Err(tls_required().into())
-                } else {
-                    let known = (address, certified.as_deref());
-                    admit(&front, &mut client, &parameters, known).await
-                };
-                return match admitted {
-                    Ok(slot) if is_console(&parameters) => {
-                        let operator = Operator::greet(front, client, &parameters, slot).await?;
-                        Ok(Some(Admitted::Operator(Box::new(operator))))
-                    }
-                    Ok(slot) => {
-                        let session = Session::greet(front, client, &parameters, slot).await?;
-                        Ok(Some(Admitted::Session(Box::new(session))))
-                    }
-                    Err(error) => refuse(client, error).await,
-                };
+                let client = Client::new(stream, inbound, max.unwrap_or(usize::MAX));
+                return enter(front, client, &parameters, &shown).await.map(Some);
             }
         }
     }
     Err(LoginError::Gone(std::io::ErrorKind::InvalidData.into()))
 }
 
+/// What a connection has shown before its start-up packet.
+struct Shown {
+    from: IpAddr,
+    /// Whether it is not under TLS though it could be.
+    in_clear: bool,
+    /// The common name of its certificate.
+    certified: Option<String>,
+}
+
+/// From the start-up packet on.
+async fn enter(
+    front: Arc<Front>,
+    mut client: Client,
+    parameters: &Parameters,
+    shown: &Shown,
+) -> Result<Admitted, LoginError> {
+    let admitted = if shown.in_clear && front.core.config.pgwire.require_tls.unwrap_or(true) {
+        Err(tls_required())
+    } else {
+        admit(&front, &mut client, parameters, shown).await
+    };
+    let visitor = Visitor {
+        from: shown.from,
+        user: parameters.user().ok(),
+        is_console: is_console(parameters),
+    };
+    match admitted {
+        Ok(slot) => {
+            front.audit.let_in(visitor);
+            if visitor.is_console {
+                let operator = Operator::greet(front, client, parameters, slot).await?;
+                return Ok(Admitted::Operator(Box::new(operator)));
+            }
+            let session = Session::greet(front, client, parameters, slot).await?;
+            Ok(Admitted::Session(Box::new(session)))
+        }
+        Err(error) => {
+            if let LoginError::Denied(denial, _) = &error {
+                front.audit.denied(visitor, *denial);
+            }
+            refuse(client, error).await
+        }
+    }
+}
+
+/// A handshake that failed. Whoever lacks a certificate is told so by TLS, before it says who it is.
+fn failed_handshake(front: &Front, from: IpAddr, failed: std::io::Error) -> LoginError {
+    let visitor = Visitor {
+        from,
+        user: None,
+        is_console: false,
+    };
+    match platform::tls::certificate_fault(&failed) {
+        Some(CertificateFault::Missing) => front.audit.denied(visitor, Denial::NoCertificate),
+        Some(CertificateFault::Invalid) => front.audit.denied(visitor, Denial::BadCertificate),
+        None => {}
+    }
+    LoginError::Gone(failed)
+}
+
 /// Tells the client why it is not let in.
 pub(super) async fn refuse<T>(mut client: Client, error: LoginError) -> Result<T, LoginError> {
     match &error {
         LoginError::Refused(reason) => local::fatal(&mut client.outbound, reason),
+        LoginError::Denied(_, refusal) => {
+            local::fatal(&mut client.outbound, &Error::Refused(refusal.clone()));
+        }
         LoginError::Startup(reason) => report(reason).encode(&mut client.outbound),
         LoginError::Gone(_) | LoginError::Client(_) => return Err(error),
     }
@@ -165,7 +220,7 @@ async fn admit(
     front: &Front,
     client: &mut Client,
     parameters: &Parameters,
-    (address, certified): (IpAddr, Option<&str>),
+    shown: &Shown,
 ) -> Result<OwnedSemaphorePermit, LoginError> {
     if front.slots.available_permits() == 0 {
         return Err(too_many().into());
@@ -188,21 +243,26 @@ async fn admit(
     }
     match front.core.config.pgwire.auth {
         AuthMethod::Trust => must_be_enabled(front, user).await?,
-        AuthMethod::ScramSha256 => authenticate(front, client, (address, user)).await?,
+        AuthMethod::ScramSha256 => {
+            let address = platform::rates::network(shown.from);
+            authenticate(front, client, (address, user)).await?;
+        }
         AuthMethod::Cert => {
-            must_be_certified(user, certified)?;
+            must_be_certified(user, shown.certified.as_deref())?;
             must_be_enabled(front, user).await?;
         }
     }
     // Whoever has not shown who it is takes nobody's place.
     let slot = Arc::clone(&front.slots)
         .try_acquire_owned()
-        .map_err(|_| too_many())?;
+        .map_err(|_| LoginError::Denied(Denial::NoPlace, too_many()))?;
     if is_console(parameters) {
-        operator::may_enter(front, user)?;
+        let entered = operator::may_enter(front, user);
+        entered.map_err(|refusal| LoginError::Denied(Denial::NoOperator, refusal))?;
     } else {
         front.core.view.begun().await;
-        must_exist(front, parameters.database()?)?;
+        let found = must_exist(front, parameters.database()?);
+        found.map_err(|refusal| LoginError::Denied(Denial::NoDatabase, refusal))?;
     }
     encode::authentication_ok(&mut client.outbound);
     Ok(slot)
@@ -239,7 +299,12 @@ async fn authenticate(
         Ok(answer) if known => answer,
         tried => {
             front.tries.failed(who);
-            return Err(failed(user, tried.err().unwrap_or(Failed::Mismatch)));
+            let denied = failed(user, tried.err().unwrap_or(Failed::Mismatch));
+            return Err(if known {
+                denied
+            } else {
+                of_stranger(denied, front, user)
+            });
         }
     };
     encode::authentication_sasl_final(&mut client.outbound, answer.as_bytes())?;
@@ -273,37 +338,58 @@ async fn next_password(client: &mut Client) -> Result<Answered, LoginError> {
 
 fn failed(user: &str, reason: Failed) -> LoginError {
     tracing::info!(user, %reason, "login failed");
-    let message = match reason {
-        Failed::ChannelBinding => "channel binding is not offered".to_owned(),
-        Failed::Malformed | Failed::Mismatch => {
-            format!("password authentication failed for user \"{user}\"")
-        }
+    let (denial, message) = match reason {
+        Failed::ChannelBinding => (
+            Denial::Malformed,
+            "channel binding is not offered".to_owned(),
+        ),
+        Failed::Malformed => (Denial::Malformed, not_authenticated(user)),
+        Failed::Mismatch => (Denial::WrongPassword, not_authenticated(user)),
     };
-    Refusal {
+    let refusal = Refusal {
         sqlstate: "28P01",
         message,
         hint: None,
+    };
+    LoginError::Denied(denial, refusal)
+}
+
+fn not_authenticated(user: &str) -> String {
+    format!("password authentication failed for user \"{user}\"")
+}
+
+/// The same for the client, and another reason for the record.
+fn of_stranger(denied: LoginError, front: &Front, user: &str) -> LoginError {
+    match denied {
+        LoginError::Denied(_, refusal) if front.users.is_disabled(user) => {
+            LoginError::Denied(Denial::Disabled, refusal)
+        }
+        LoginError::Denied(_, refusal) => LoginError::Denied(Denial::UnknownUser, refusal),
+        error @ (LoginError::Gone(_)
+        | LoginError::Startup(_)
+        | LoginError::Refused(_)
+        | LoginError::Client(_)) => error,
     }
-    .into()
 }
 
 /// Whoever guesses a user's password waits; the user itself, from elsewhere, does not.
-fn may_try(front: &Front, who @ (_, user): (IpAddr, &str)) -> Result<(), Refusal> {
+fn may_try(front: &Front, who @ (_, user): (IpAddr, &str)) -> Result<(), LoginError> {
     let Some(wait) = front.tries.wait(who) else {
         return Ok(());
     };
     let seconds = wait.as_secs() + 1;
     tracing::info!(user, seconds, "login refused: too many have failed");
-    Err(Refusal {
+    let refusal = Refusal {
         sqlstate: "53400",
         message: format!("too many failed logins of user \"{user}\" from this address"),
         hint: Some(format!("try again in {seconds} s")),
-    })
+    };
+    Err(LoginError::Denied(Denial::TooManyFailed, refusal))
 }
 
 /// The certificate must be of the user that the client would be.
-fn must_be_certified(user: &str, certified: Option<&str>) -> Result<(), Refusal> {
-    let message = match certified {
+fn must_be_certified(user: &str, certified: Option<&str>) -> Result<(), LoginError> {
+    let (denial, message) = match certified {
         Some(name) if name == user => return Ok(()),
         Some(name) => {
             tracing::info!(
@@ -311,29 +397,35 @@ fn must_be_certified(user: &str, certified: Option<&str>) -> Result<(), Refusal>
                 name,
                 "login failed: the certificate is another user's"
             );
-            format!("certificate authentication failed for user \"{user}\"")
+            let message = format!("certificate authentication failed for user \"{user}\"");
+            (Denial::OthersCertificate, message)
         }
-        None => "connection requires a valid client certificate".to_owned(),
+        None => {
+            let message = "connection requires a valid client certificate".to_owned();
+            (Denial::NoCertificate, message)
+        }
     };
-    Err(Refusal {
+    Err(denied(denial, message, None))
+}
+
+fn denied(denial: Denial, message: String, hint: Option<&str>) -> LoginError {
+    let refusal = Refusal {
         sqlstate: "28000",
         message,
-        hint: None,
-    })
+        hint: hint.map(str::to_owned),
+    };
+    LoginError::Denied(denial, refusal)
 }
 
 /// A user that was disabled is not let in, whatever else it shows.
-async fn must_be_enabled(front: &Front, user: &str) -> Result<(), Refusal> {
+async fn must_be_enabled(front: &Front, user: &str) -> Result<(), LoginError> {
     front.users.first_reading().await;
     if !front.users.is_disabled(user) {
         return Ok(());
     }
     tracing::info!(user, "login failed: the user is disabled");
-    Err(Refusal {
-        sqlstate: "28000",
-        message: format!("role \"{user}\" is not permitted to log in"),
-        hint: None,
-    })
+    let message = format!("role \"{user}\" is not permitted to log in");
+    Err(denied(Denial::Disabled, message, None))
 }
 
 /// Where all shards call their database the same, that is the name to connect to.
@@ -368,10 +460,8 @@ fn too_many() -> Refusal {
     }
 }
 
-fn tls_required() -> Refusal {
-    Refusal {
-        sqlstate: "28000",
-        message: "the router takes encrypted connections only".to_owned(),
-        hint: Some("connect with sslmode=require".to_owned()),
-    }
+fn tls_required() -> LoginError {
+    let message = "the router takes encrypted connections only".to_owned();
+    let hint = Some("connect with sslmode=require");
+    denied(Denial::InClear, message, hint)
 }

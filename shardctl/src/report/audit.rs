@@ -71,6 +71,22 @@ impl Findings {
     }
 }
 
+/// What there is to be said of an entry in a few words: why it was refused, how often it happened,
+/// at which router.
+fn note(detail: &Value) -> String {
+    let mut words = Vec::new();
+    if let Some(reason) = detail["reason"].as_str() {
+        words.push(reason.to_owned());
+    }
+    if let Some(count) = detail["count"].as_u64().filter(|count| *count > 1) {
+        words.push(format!("{count} times"));
+    }
+    if let Some(router) = detail["router"].as_str() {
+        words.push(format!("at {router}"));
+    }
+    words.join(", ")
+}
+
 /// What is no JSON is shown as the text that it is.
 fn json(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
@@ -130,7 +146,7 @@ impl From<pb::VerifyResponse> for Findings {
 impl Report for Entries {
     fn table(&self) -> String {
         let columns = [
-            "NUMBER", "AT", "ACTOR", "FROM", "ACTION", "TARGET", "RESULT",
+            "NUMBER", "AT", "ACTOR", "FROM", "ACTION", "TARGET", "RESULT", "NOTE",
         ];
         let mut grid = Grid::new(&columns);
         for entry in &self.entries {
@@ -142,6 +158,7 @@ impl Report for Entries {
                 entry.action.clone(),
                 entry.target.clone(),
                 entry.result.clone(),
+                note(&entry.detail),
             ]);
         }
         let mut text = grid.render();
@@ -206,6 +223,21 @@ mod tests {
         let json: Value = serde_json::from_str(&render(&findings, Output::Json)).unwrap();
         assert_eq!(json["is_intact"], false);
         assert_eq!(json["head"]["sequence"], 10);
+    }
+
+    #[test]
+    fn what_routers_refuse_is_told_with_how_often_and_where() {
+        let detail = r#"{"reason":"wrong password","count":7,"router":"router-a:6432"}"#;
+        let entry = pb::AuditEntry {
+            action: "pg_login".to_owned(),
+            detail: detail.to_owned(),
+            ..pb::AuditEntry::default()
+        };
+        let (entries, next) = (vec![entry], None);
+        let entries = Entries::from(pb::ListEntriesResponse { entries, next });
+        let table = render(&entries, Output::Table);
+        let note = "wrong password, 7 times, at router-a:6432\n";
+        assert!(table.ends_with(note), "{table}");
     }
 
     #[test]

@@ -200,7 +200,20 @@ async fn who_shows_no_certificate_of_ours_is_refused_at_every_door() -> Outcome 
             .await
             .with_context(|| format!("{stranger:?}"))?;
     }
-    Ok(())
+    // Nobody has said who they are; that they came is on record.
+    wait::until("the strangers on record", wait::SETTLE, async || {
+        let manager = cluster.manager(0)?;
+        let url = manager.api("/audit?action=pg_login&target=user&result=refused");
+        let audit = http::get(&url).await?.expect(200)?.to_string();
+        for reason in [
+            "no client certificate",
+            "the client certificate is not valid here",
+        ] {
+            anyhow::ensure!(audit.contains(reason), "no {reason} in {audit}");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Whether every front of both programs, and etcd, let in who comes like this.

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::{
-    HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, USERS, audit, group, hold, idempotency, ring,
-    shard, table, user, user_of,
+    AUDIT, HEAD, HOLDS, TABLES, TOPOLOGY, TopologyKey, USERS, audit, audit_inbox, audit_inbox_of,
+    group, hold, idempotency, ring, shard, table, user, user_of,
 };
+use crate::records::Incarnation;
 use crate::{GroupName, ShardId, TableName, UserName};
 
 fn name(schema: &str, name: &str) -> TableName {
@@ -91,6 +92,15 @@ fn the_text_of_keys_does_not_change() {
     for (written, fixed) in keys {
         assert_eq!(written, fixed);
     }
+}
+
+#[test]
+fn an_inbox_is_of_one_run_of_a_router_and_no_audit_entry() {
+    let key = audit_inbox(Incarnation(0xab));
+    assert_eq!(key, "/sharding/v1/audit-inbox/00000000000000ab");
+    assert_eq!(audit_inbox_of(&key), Some(Incarnation(0xab)));
+    assert_eq!(audit_inbox_of("/sharding/v1/audit-inbox/ab"), None);
+    assert!(!key.starts_with(AUDIT));
 }
 
 #[test]
