@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use topology::{Epoch, Snapshot};
+use topology::{Epoch, ShardId, Snapshot};
 use wire::frame::HEADER_BYTES;
 use wire::quote;
 
@@ -26,6 +26,7 @@ use crate::route::{self, Refusal};
 use crate::view::Serving;
 
 mod in_turn;
+mod objects;
 mod participant;
 mod references;
 mod register;
@@ -79,6 +80,10 @@ pub struct Change {
     registrations: Vec<Registration>,
     /// Tables, as SQL, that may have got foreign keys.
     referring: Vec<String>,
+    /// Indexes and sequences, as SQL, that it alters or drops.
+    objects: Vec<String>,
+    /// The only shard that it is for.
+    only: Option<ShardId>,
 }
 
 impl Change {
@@ -91,6 +96,8 @@ impl Change {
             about_new_tables: false,
             registrations: vec![registration],
             referring: Vec::new(),
+            objects: Vec::new(),
+            only: None,
         }
     }
 
@@ -121,7 +128,13 @@ impl Change {
             manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
             about_new_tables: are_about_new_tables(ddls.clone()),
             registrations,
-            referring: ddls.flat_map(referring).collect(),
+            referring: ddls.clone().flat_map(referring).collect(),
+            // Where one of several statements belongs, the others may not.
+            objects: ddls
+                .filter(|_| statements.len() == 1)
+                .flat_map(|ddl| ddl.objects.iter().map(written))
+                .collect(),
+            only: None,
         })
     }
 
@@ -131,7 +144,7 @@ impl Change {
         let is_at_home = |it: &Registration| matches!(it.placing, Placing::Unsharded { .. });
         let all_at_home =
             !self.registrations.is_empty() && self.registrations.iter().all(is_at_home);
-        !self.sql.is_empty() && !all_at_home
+        !self.sql.is_empty() && !all_at_home && self.only.is_none()
     }
 }
 
@@ -163,12 +176,15 @@ fn referring(ddl: &Ddl) -> Vec<String> {
         )
     };
     let tables = ddl.changes.iter().filter(refers).map(query::Change::table);
-    tables
-        .map(|table| match &table.schema {
-            Some(schema) => quote::qualified(schema, &table.name),
-            None => quote::ident(&table.name),
-        })
-        .collect()
+    tables.map(written).collect()
+}
+
+/// A name as SQL.
+fn written(name: &TableRef) -> String {
+    match &name.schema {
+        Some(schema) => quote::qualified(schema, &name.name),
+        None => quote::ident(&name.name),
+    }
 }
 
 fn ddl_of(statement: &Statement) -> Option<&Ddl> {
@@ -212,7 +228,8 @@ pub async fn run_within(
         return Err(Error::NoShard.into());
     }
     core.metrics.decided(Decision::Sent(Route::Everywhere));
-    let change = &at_home(change, &mut pools)?;
+    let change = objects::settled(change.clone(), &pools, settings, grace).await?;
+    let change = &at_home(&change, &mut pools)?;
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };
     match &change.manner {
@@ -231,6 +248,10 @@ pub async fn run_within(
 /// for that shard alone.
 fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
     let mut change = change.clone();
+    if let Some(only) = &change.only {
+        pools.retain(|pool| pool.shard() == only);
+        return Ok(change);
+    }
     let mut homes = Vec::new();
     for registration in &mut change.registrations {
         let active = pools.iter().map(|pool| pool.shard().clone());

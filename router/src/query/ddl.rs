@@ -31,6 +31,8 @@ pub struct Ddl {
     /// What in it draws values from a sequence, of which each shard has its own: for a table that
     /// is to have the same rows on all of them that will not do.
     pub draws: Option<&'static str>,
+    /// Indexes and sequences that it alters or drops: they are where their tables are.
+    pub objects: Vec<TableRef>,
 }
 
 /// What a schema change does to one table.
@@ -160,6 +162,7 @@ impl Ddl {
             temporary: false,
             reads_rows: false,
             draws: None,
+            objects: Vec::new(),
         }
     }
 

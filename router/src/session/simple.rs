@@ -186,7 +186,8 @@ impl Session {
         let permit = self.permit(statement, plan);
         let target = match plan {
             // A failed transaction answers everything with the same error, or ends.
-            _ if failed || is_neutral(class) => Target::Any,
+            _ if failed => Target::Any,
+            _ if is_neutral(class) => neutral_target(class),
             Some(plan) => {
                 self.flight.note_writes(may_write(plan, statement));
                 match self.place(statement, plan, &NoParameters, serving) {
@@ -446,6 +447,15 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
         Plan::Catalog | Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
+}
+
+/// Where a neutral statement goes while the session is on no shard. The common shard knows the
+/// constraints of the tables that are there alone.
+pub(super) fn neutral_target(class: &Class) -> Target {
+    match class {
+        Class::SetConstraints => Target::Catalog,
+        _ => Target::Any,
+    }
 }
 
 /// Whether a statement is about the session or its transaction, and so goes where they are.

@@ -20,6 +20,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_hint_that_comes_too_late_is_refused,
         a_statement_is_described_where_its_table_is,
         the_catalogs_show_the_tables_of_the_first_shard,
+        indexes_and_sequences_are_changed_where_their_table_is,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -137,6 +138,33 @@ async fn the_catalogs_show_the_tables_of_the_first_shard(cluster: &Cluster) -> O
         let client = cluster.router(0)?.client().await?;
         same!(client.query_one(in_schema, &[]).await?.get::<_, i64>(0), 1);
     }
+    Ok(())
+}
+
+/// Their names do not say whose they are.
+async fn indexes_and_sequences_are_changed_where_their_table_is(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    let create = "CREATE TABLE nt_with (id serial, v int CONSTRAINT nt_positive CHECK (v > 0))";
+    done(&mut router, create).await?;
+    done(&mut router, "CREATE INDEX nt_old ON nt_with (v)").await?;
+    done(&mut router, "ALTER INDEX nt_old RENAME TO nt_new").await?;
+    done(&mut router, "ALTER SEQUENCE nt_with_id_seq RESTART WITH 5").await?;
+    let insert = "INSERT INTO nt_with (v) VALUES (1), (2) RETURNING id";
+    same!(column(&done(&mut router, insert).await?)?, ["5", "6"]);
+    // Within a transaction as well, of which they are.
+    for sql in [
+        "BEGIN",
+        "DROP INDEX nt_new",
+        "CREATE INDEX nt_newer ON nt_with (v)",
+        "ALTER INDEX nt_newer RENAME TO nt_newest",
+        "COMMIT",
+        "DROP INDEX nt_newest",
+    ] {
+        done(&mut router, sql).await?;
+    }
+    let (code, ..) = refused(&mut router, "DROP INDEX nt_newest").await?;
+    same!(code, "42704");
+    done(&mut router, "DROP INDEX IF EXISTS nt_newest").await?;
     Ok(())
 }
 

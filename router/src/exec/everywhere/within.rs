@@ -6,7 +6,7 @@ use bytes::Bytes;
 use topology::{ShardId, ShardIndex};
 
 use super::participant::Participant;
-use super::{Change, Failure, Participants, at_home, caught_up, sequences};
+use super::{Change, Failure, Participants, at_home, caught_up, objects, sequences};
 use crate::core::Core;
 use crate::pool::{Lease, Pool};
 use crate::query::Manner;
@@ -60,8 +60,11 @@ pub async fn run_on(
         settings: Arc::default(),
         grace: core.config.sharding.connect_timeout,
     };
-    let ran = run(core, serving, &mut all, change).await;
-    let back = all.members.into_iter();
+    let (aside, ran) = match objects::settled_within(change.clone(), &mut all.members).await {
+        Ok((change, aside)) => (aside, run(core, serving, &mut all, &change).await),
+        Err(failure) => (Vec::new(), Err(failure)),
+    };
+    let back = all.members.into_iter().chain(aside);
     let back = back.filter_map(|member| Some((member.shard, member.lease?)));
     (back.collect(), ran)
 }

@@ -132,7 +132,9 @@ fn plain_tag(node: &NodeEnum) -> Option<&'static str> {
 }
 
 fn alter_sequence(alter: &AlterSeqStmt) -> Ddl {
-    let ddl = Ddl::new("ALTER SEQUENCE");
+    let mut ddl = Ddl::new("ALTER SEQUENCE");
+    ddl.objects
+        .extend(alter.sequence.as_ref().map(names::table));
     let keeps_values = |node: &Node| match &node.node {
         Some(NodeEnum::DefElem(option)) => {
             ["restart", "cache", "owned_by"].contains(&option.defname.as_str())
@@ -171,6 +173,10 @@ fn drop(drop: &DropStmt) -> Ddl {
             let tables = drop.objects.iter().filter_map(owner_of_last);
             ddl.changes.extend(tables);
         }
+        ObjectType::ObjectIndex | ObjectType::ObjectSequence => {
+            let objects = drop.objects.iter().filter_map(names::table_of_list);
+            ddl.objects.extend(objects);
+        }
         _ => {}
     }
     if drop.concurrent {
@@ -202,6 +208,9 @@ fn rename(rename: &RenameStmt) -> Ddl {
     };
     let mut ddl = Ddl::new(tags::alter(owner)).in_manner(reach(owner));
     let table = rename.relation.as_ref().map(names::table);
+    if is_beside_tables(object) {
+        ddl.objects.extend(table.clone());
+    }
     match object {
         // ALTER INDEX and ALTER VIEW may rename tables too.
         ObjectType::ObjectTable
@@ -251,6 +260,11 @@ fn comment(comment: &CommentStmt) -> Ddl {
         _ => None,
     };
     Ddl::with("COMMENT", change.into_iter().collect()).in_manner(reach(comment.objtype()))
+}
+
+/// Whether an object is made for a table and has a name of its own.
+pub(super) fn is_beside_tables(object: ObjectType) -> bool {
+    matches!(object, ObjectType::ObjectIndex | ObjectType::ObjectSequence)
 }
 
 /// Whether a kind of object belongs to a database or to its server.

@@ -10,6 +10,7 @@ use pg_query::protobuf::{
 use super::super::builder::{Builder, Place};
 use super::super::literal;
 use super::super::{Family, TableRef, names};
+use super::objects::is_beside_tables;
 use super::queries::is_temporary;
 use super::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection, tags};
 
@@ -114,6 +115,9 @@ pub(super) fn alter(alter: &AlterTableStmt) -> Ddl {
         return ddl;
     }
     let table = names::table(relation);
+    if is_beside_tables(alter.objtype()) {
+        ddl.objects.push(table.clone());
+    }
     ddl.changes.push(Change::Alter(table.clone()));
     for node in &alter.cmds {
         if let Some(NodeEnum::AlterTableCmd(command)) = &node.node {

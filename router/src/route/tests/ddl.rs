@@ -15,6 +15,7 @@ fn ddl(changes: Vec<Change>) -> Class {
         temporary: false,
         reads_rows: false,
         draws: None,
+        objects: Vec::new(),
     })
 }
 
@@ -139,6 +140,7 @@ fn an_objection_may_end_at_the_home_shard() {
             temporary: false,
             reads_rows: false,
             draws: None,
+            objects: Vec::new(),
         }))
     };
     assert!(matches!(with("orders", false), Plan::Refused(_)));

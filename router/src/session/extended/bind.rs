@@ -21,7 +21,7 @@ use crate::session::expect::Answer;
 use crate::session::housekeeping::is_housekeeping;
 use crate::session::prepared::Prepared;
 use crate::session::scatter::Scattered;
-use crate::session::simple::{is_neutral, may_write};
+use crate::session::simple::{is_neutral, may_write, neutral_target};
 use crate::session::{POISON, Session, answers, control, explaining, hints, local};
 use crate::view::Serving;
 
@@ -233,7 +233,7 @@ impl Session {
         }
         self.check_setting(class, prepared.sql())?;
         if is_neutral(class) {
-            return Ok(Destination::Shard(Target::Any, None));
+            return Ok(Destination::Shard(neutral_target(class), None));
         }
         let plans = self.plans(planned, serving);
         let Some(plan) = plans.plans.first() else {
