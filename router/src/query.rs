@@ -22,6 +22,7 @@ mod new_ids;
 mod outputs;
 mod parse;
 mod prepare;
+mod pulled;
 mod rows;
 mod scope;
 mod select;
@@ -44,6 +45,7 @@ pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};
 pub use prepare::{SqlExecute, SqlPrepare, before_execute, executed_name, prepared_body};
+pub use pulled::{Pulled, Untyped};
 pub use rows::{parameters_in, returns_rows, with_condition, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,

@@ -25,6 +25,7 @@ mod lock;
 mod naming;
 mod parameter;
 mod pins;
+mod pulled;
 mod refusal;
 mod registration;
 mod resolve;
@@ -44,6 +45,7 @@ pub use copy::{CopiedInto, CopiedKey, copied_into, no_copied_key, owner_of_copie
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
+pub use pulled::{PulledInto, pulled_into};
 pub use registration::{Setting, registration};
 pub use rights::Rights;
 pub use split::{Part, split};

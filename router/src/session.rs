@@ -53,6 +53,7 @@ mod naming;
 mod operator;
 mod patience;
 mod prepared;
+mod pulling;
 mod relay;
 mod release;
 mod replica;

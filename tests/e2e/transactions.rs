@@ -12,6 +12,7 @@ pub(crate) mod bank;
 mod copying;
 mod deaths;
 mod halves;
+mod pulled;
 mod split;
 mod strings;
 mod together;
@@ -23,6 +24,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         copying::trials(suite),
         deaths::trials(suite),
         halves::trials(suite),
+        pulled::trials(suite),
         split::trials(suite),
         strings::trials(suite),
         together::trials(suite),

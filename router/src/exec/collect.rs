@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use wire::backend::{CommandComplete, Message as Decoded, tag};
+use wire::backend::{CommandComplete, Message as Decoded, parameter_description, tag};
 use wire::frame::HEADER_BYTES;
 
 use super::conversation::{self, Lost};
@@ -18,6 +18,8 @@ const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// What a shard said.
 #[derive(Debug, Default)]
 pub struct Collected {
+    /// The types of a statement's parameters, where it was described.
+    pub parameters: Vec<u32>,
     /// The RowDescription.
     pub heading: Option<Bytes>,
     /// The DataRows.
@@ -45,13 +47,19 @@ impl Collected {
     /// The values of its first row, as text.
     #[must_use]
     pub fn values(&self) -> Vec<Option<String>> {
-        let body = self.rows.first().and_then(|row| row.get(HEADER_BYTES..));
-        let row = body.and_then(|body| Decoded::decode(tag::DATA_ROW, body).ok());
-        let Some(Decoded::DataRow(row)) = row else {
-            return Vec::new();
-        };
+        self.all_values().next().unwrap_or_default()
+    }
+
+    /// The values of each row, as text.
+    pub fn all_values(&self) -> impl Iterator<Item = Vec<Option<String>>> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        row.values.iter().map(|value| value.map(text)).collect()
+        self.rows.iter().map(move |row| {
+            let body = row.get(HEADER_BYTES..).unwrap_or_default();
+            let Ok(Decoded::DataRow(row)) = Decoded::decode(tag::DATA_ROW, body) else {
+                return Vec::new();
+            };
+            row.values.iter().map(|value| value.map(text)).collect()
+        })
     }
 
     /// The first value of each row, as text.
@@ -85,7 +93,10 @@ pub async fn exchange(
     leave: Leave,
     max_bytes: usize,
 ) -> Result<Collected, Error> {
-    let lost = |_: Lost| Error::Lost;
+    let lost = |lost: Lost| match lost {
+        Lost::Frame(wire::FrameError::TooLong { .. }) => Error::TooMuch,
+        Lost::Io(_) | Lost::Closed | Lost::Frame(_) => Error::Lost,
+    };
     conversation::send(lease, &mut request)
         .await
         .map_err(lost)?;
@@ -102,6 +113,10 @@ pub async fn exchange(
                     Some(said) => said.error().frame(),
                     None => message.into_bytes(),
                 });
+            }
+            tag::PARAMETER_DESCRIPTION => {
+                let types = parameter_description(message.body()).map_err(|_| Error::Lost)?;
+                collected.parameters = types.iter().collect();
             }
             tag::ROW_DESCRIPTION => collected.heading = Some(message.into_bytes()),
             tag::DATA_ROW => {

@@ -143,5 +143,8 @@ fn not_pinned(key: &KeyColumn) -> Refusal {
     Refusal::unsupported(format!(
         "the query does not show which shard key \"{column}\" its rows for table \"{table}\" have"
     ))
-    .hint("restrict the query to one value of the column that gives the key")
+    .hint(
+        "send it over the Postgres front without a hint, or restrict the query to one value of the \
+         column that gives the key",
+    )
 }

@@ -26,7 +26,7 @@ use crate::scatter::plan::{by_outputs, either};
 use crate::view::Serving;
 
 mod ask;
-mod exact;
+pub(crate) mod exact;
 mod explain;
 mod leases;
 mod lent;

@@ -27,6 +27,7 @@ use bound::bound;
 use gather::{Gathered, Stopped, is_volatile};
 use sql::{Hole, Sql};
 use strays::check_aggregates;
+pub use tree::check_numbers;
 use tree::{not_understood, refused};
 use wire::quote::ident;
 
@@ -213,7 +214,7 @@ pub fn plan(
     if text.contains(sql::MARK) {
         return Err(not_understood());
     }
-    tree::check_numbers(text)?;
+    check_numbers(text)?;
     let spread = match spread::spread(data, snapshot, search_path) {
         Ok(spread) => spread,
         Err(refusal) => {

@@ -140,6 +140,8 @@ impl Session {
         let mut answer = explain::explain(question, &serving.snapshot);
         if let Some(lines) = self.explain_scatter((statement, sql), plan, params, serving) {
             answer.lines = lines;
+        } else if let Some(lines) = self.explain_pulled((statement, sql), plan, params, serving) {
+            answer.lines = lines;
         }
         let mut out = rows(answer.lines.iter().map(String::as_str))?;
         encode::command_complete(&mut out, "EXPLAIN");

@@ -338,7 +338,9 @@ impl Session {
             let found = load.loaders.iter().position(|it| it.index == owner);
             let at = found.ok_or_else(keys_were_moved)?;
             if load.is_first_row_of(at) {
-                self.may_load(serving, load, at).await?;
+                let own = load.loaders.get(at).map(|loader| loader.shard.clone());
+                self.may_write_lent(serving, &own.ok_or(Error::NoShard)?)
+                    .await?;
                 if !load.is_started(at) {
                     self.start(serving, load, at, sql).await?;
                 }
@@ -347,22 +349,6 @@ impl Session {
                 loader.add_row(&row);
             }
         }
-    }
-
-    /// A shard is about to get its first row.
-    async fn may_load(&mut self, serving: &Serving, load: &Load, at: usize) -> Result<(), Stopped> {
-        let own = load.loaders.get(at).map(|loader| loader.shard.clone());
-        let own = own.ok_or(Error::NoShard)?;
-        let mut writers = self.writers_lent();
-        if writers.contains(&own) {
-            return Ok(());
-        }
-        if let Some(first) = writers.first().cloned() {
-            writers.push(own.clone());
-            Box::pin(self.may_write_on(serving, &writers, (&first, &own))).await?;
-        }
-        self.note_lent_writer(&own);
-        Ok(())
     }
 }
 

@@ -142,7 +142,12 @@ impl Session {
             return Err(explain.refusal.clone().into());
         };
         let split = self.split_of((inner, plan), (text, &refusal), params, serving)?;
-        let split = split.ok_or(refusal)?;
+        let Some(split) = split else {
+            return Err(match self.pulled_into(inner, &refusal, serving) {
+                Some(_) => not_of_rows_for_several().into(),
+                None => refusal.into(),
+            });
+        };
         if split.is_of_copies() && analyze {
             return Err(Refusal::unsupported(
                 "EXPLAIN ANALYZE of a write to a reference table is not supported: whether all \
@@ -190,4 +195,11 @@ impl Session {
         };
         self.explain_several(&serving, explain).await
     }
+}
+
+fn not_of_rows_for_several() -> Refusal {
+    Refusal::unsupported(
+        "EXPLAIN of an INSERT of a query's rows for several shards is not supported",
+    )
+    .hint("EXPLAIN the query by itself; EXPLAIN (ROUTE) says where its rows go")
 }

@@ -32,11 +32,13 @@ mod again;
 mod bind;
 mod changes;
 mod home;
+mod portals;
 mod steps;
 mod together;
 
 use again::Kept;
 use changes::Changes;
+use portals::{no_portal, spent};
 use steps::Step;
 use together::heading_of;
 
@@ -90,6 +92,8 @@ pub(super) enum Portal {
     Scattered(Arc<Scattered>),
     /// Of a COPY into a table whose rows are on several shards.
     CopyIn(Arc<Prepared>),
+    /// Of an INSERT of a query's rows for several shards.
+    Pull(Arc<Prepared>, Arc<Arguments>),
     /// Of an EXPLAIN of what several shards do.
     Explain(Arc<Prepared>, Arc<Arguments>),
     /// Of a DECLARE of a cursor over several shards.
@@ -275,6 +279,9 @@ impl Session {
                     self.step(Step::Local(heading_of(&prepared, &arguments)?, None))
                 }
                 Some(Portal::Split(split)) => Box::pin(self.describe_split(&split)).await,
+                Some(Portal::Pull(prepared, arguments)) => {
+                    Box::pin(self.describe_pull(&prepared, &arguments)).await
+                }
                 Some(Portal::Local(prepared) | Portal::Everywhere(prepared)) => {
                     let heading = answers::portal_description(&prepared)?;
                     self.step(Step::Local(heading, None))
@@ -314,6 +321,9 @@ impl Session {
             Portal::Answered(frames, _) => self.step(Step::Local(frames, None)),
             Portal::Split(split) => Box::pin(self.execute_split(&split)).await,
             Portal::CopyIn(prepared) => Box::pin(self.execute_copy_in(&prepared)).await,
+            Portal::Pull(prepared, arguments) => {
+                Box::pin(self.execute_pull(&prepared, &arguments)).await
+            }
             Portal::Explain(prepared, arguments) => {
                 Box::pin(self.explain_portal(&prepared, &arguments)).await
             }
@@ -419,6 +429,7 @@ impl Session {
                     | Portal::Split(_)
                     | Portal::CopyIn(_)
                     | Portal::Declare(..)
+                    | Portal::Pull(..)
                     | Portal::Explain(..)
                     | Portal::Fetch(_)
                     | Portal::Answered(..)
@@ -550,27 +561,6 @@ pub(super) fn has_changed() -> Refusal {
     Refusal {
         sqlstate: "0A000",
         message: "cached plan must not change result type".to_owned(),
-        hint: None,
-    }
-}
-
-fn no_portal(name: &[u8]) -> Refusal {
-    let message = format!(
-        "portal \"{}\" does not exist",
-        String::from_utf8_lossy(name)
-    );
-    Refusal {
-        sqlstate: "34000",
-        message,
-        hint: None,
-    }
-}
-
-fn spent(name: &[u8]) -> Refusal {
-    let message = format!("portal \"{}\" cannot be run", String::from_utf8_lossy(name));
-    Refusal {
-        sqlstate: "55000",
-        message,
         hint: None,
     }
 }

@@ -264,7 +264,7 @@ impl Session {
         leased.map_err(|failure| self.fail_scatter(failure))
     }
 
-    async fn begin_leased(
+    pub(super) async fn begin_leased(
         &mut self,
         serving: &Serving,
         leases: Leases,
@@ -296,7 +296,7 @@ impl Session {
 
     /// Leaves a backend on which nothing has happened. True when nothing that the session has done
     /// on a shard could be missed by a query on other backends.
-    async fn stand_aside(&mut self) -> Result<bool, Stopped> {
+    pub(super) async fn stand_aside(&mut self) -> Result<bool, Stopped> {
         let is_movable = self
             .attachment
             .as_ref()

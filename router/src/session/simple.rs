@@ -12,6 +12,7 @@ use super::expect::{Answer, Back};
 use super::explaining::{self, Explain};
 use super::form::{ByForm, Located};
 use super::naming::Named;
+use super::pulling::Asked as Pull;
 use super::state::Transaction;
 use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::error::Error;
@@ -236,6 +237,16 @@ impl Session {
         let split = self.split_of((statement, plan), text, &NoParameters, serving)?;
         if let Some(split) = split {
             let frames = self.query_in_parts(serving, &split).await?;
+            return self.answer_locally(&frames).await;
+        }
+        if let Some(into) = self.pulled_into(statement, &refusal, serving) {
+            let asked = Pull {
+                into: &into,
+                sql: statement.text(sql),
+                arguments: &Arguments::default(),
+                refusal: &refusal,
+            };
+            let frames = self.pull_query(serving, asked).await?;
             return self.answer_locally(&frames).await;
         }
         if refusal.is_of_an_unregistered_table() {

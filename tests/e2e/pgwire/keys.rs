@@ -384,9 +384,9 @@ async fn new_rows_of_arrays_go_to_the_shard_of_their_keys(cluster: &Cluster) -> 
         );
         same!(cluster.shard(shard)?.psql(&count).await?, "34|34");
     }
+    // Of several shards, each to its own.
     let several = client.execute(arrays, &[&&keys[..], &&["a"; 4][..]]).await;
-    let code = super::refused(several)?.code().code().to_owned();
-    same!(code, "0A000");
+    same!(several?, 4);
     // The router refuses a row without a key, as the table would.
     let shorter = client
         .execute(arrays, &[&&keys[..1], &&["a", "b"][..]])

@@ -60,7 +60,8 @@ async fn statements_that_need_several_shards_are_refused_with_a_reason(
 ) -> Outcome {
     let (mut router, [here, there]) = start(cluster, "refuse_wide").await?;
     let statements = [
-        "INSERT INTO refuse_wide SELECT n, 1 FROM generate_series(1, 9) AS n".to_owned(),
+        "INSERT INTO refuse_wide SELECT a.k, 1 FROM refuse_wide a FULL JOIN refuse_wide b ON a.v = b.v"
+            .to_owned(),
         format!("SELECT * FROM refuse_wide a, refuse_wide b WHERE a.k = {here}"),
         format!("SELECT * FROM refuse_wide a JOIN refuse_wide b ON a.v = b.k WHERE a.k = {here}"),
         format!("SELECT (SELECT count(*) FROM refuse_wide) FROM refuse_wide WHERE k = {here}"),

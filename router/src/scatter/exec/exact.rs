@@ -4,7 +4,7 @@
 use crate::route::Refusal;
 
 /// What a shard is asked: whether texts of floats are rounded, and of what style those of times are.
-pub(super) const QUESTIONS: [&str; 2] = [
+pub(crate) const QUESTIONS: [&str; 2] = [
     "pg_catalog.current_setting('extra_float_digits')::pg_catalog.int4 OPERATOR(pg_catalog.<) 1",
     "pg_catalog.current_setting('DateStyle')",
 ];
@@ -18,7 +18,7 @@ const FLOATS: [u32; 18] = [
 const TIMES: [u32; 5] = [1184, 1185, 3910, 3911, 4534];
 
 /// Refuses values of these types that would be changed, by the answers to the questions.
-pub(super) fn check(types: &[u32], answers: &[Option<String>]) -> Result<(), Refusal> {
+pub(crate) fn check(types: &[u32], answers: &[Option<String>]) -> Result<(), Refusal> {
     let [rounds, style] = answers else {
         return Ok(());
     };

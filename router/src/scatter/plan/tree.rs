@@ -28,7 +28,10 @@ pub(super) fn not_understood() -> Refusal {
 
 /// Refuses numbers that servers before PostgreSQL 16 read as a number and an alias, such as `0x10`
 /// and `1_000`: written anew they would be others.
-pub(super) fn check_numbers(sql: &str) -> Result<(), Refusal> {
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn check_numbers(sql: &str) -> Result<(), Refusal> {
     let tokens = pg_query::scan(sql).map_err(|_| not_understood())?.tokens;
     for token in tokens {
         if !matches!(

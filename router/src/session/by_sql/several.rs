@@ -16,6 +16,7 @@ use crate::session::attach::Stopped;
 use crate::session::expect::Answer;
 use crate::session::explaining::Explain;
 use crate::session::prepared::Prepared;
+use crate::session::pulling::Asked as Pull;
 use crate::session::simple::syntax_refusal;
 use crate::view::Serving;
 
@@ -58,7 +59,11 @@ impl Session {
             }
             _ => None,
         };
-        if data.is_none() && split.is_none() {
+        let into = match (data, &split) {
+            (None, None) if !is_hinted => self.pulled_into(inner, &refusal, serving),
+            _ => None,
+        };
+        if data.is_none() && split.is_none() && into.is_none() {
             return Err(refusal.into());
         }
         let types = self.types_of(serving, prepared).await?;
@@ -73,7 +78,16 @@ impl Session {
                 let frames = self.query_in_parts(serving, &split).await?;
                 self.answer_locally(&frames).await
             }
-            (None, None) => Err(refusal.into()),
+            (None, None) => {
+                let asked = Pull {
+                    into: &into.ok_or_else(|| refusal.clone())?,
+                    sql: text,
+                    arguments: &arguments,
+                    refusal: &refusal,
+                };
+                let frames = self.pull_query(serving, asked).await?;
+                self.answer_locally(&frames).await
+            }
         }
     }
 

@@ -93,6 +93,7 @@ impl Session {
                         | Portal::Split(_)
                         | Portal::Scattered(_)
                         | Portal::Declare(..)
+                        | Portal::Pull(..)
                         | Portal::Explain(..)
                 ) {
                     takes_no_parameters(&bind)?;
@@ -287,6 +288,11 @@ impl Session {
         if let Some(split) = self.split_of((statement, plan), text, &bound, serving)? {
             let split = split.bound(prepared, bind);
             return Ok(Destination::Here(Portal::Split(Arc::new(split))));
+        }
+        if self.pulled_into(statement, &refusal, serving).is_some() {
+            let arguments = Arc::new(Scattered::arguments(prepared, &bind));
+            let portal = Portal::Pull(Arc::clone(prepared), arguments);
+            return Ok(Destination::Here(portal));
         }
         self.scattered((statement, plan), prepared, bind, refusal)
     }

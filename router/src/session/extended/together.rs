@@ -9,14 +9,16 @@ use super::steps::Step;
 use super::{Batch, executed_late};
 use crate::error::Error;
 use crate::query::Class;
-use crate::route::{Plan, Refusal};
+use crate::route::{Plan, PulledInto, Refusal};
 use crate::scatter::exec::Arguments;
 use crate::session::attach::Stopped;
 use crate::session::cursors::Fetching;
 use crate::session::prepared::Prepared;
+use crate::session::pulling::Asked;
 use crate::session::several::{End, Split, without_tag};
 use crate::session::state::Transaction;
 use crate::session::{Ended, Session, explaining, local};
+use crate::view::Serving;
 
 impl Session {
     /// Runs a portal's statement on its shards; what came before it is answered first.
@@ -46,6 +48,75 @@ impl Session {
                 }
                 Err(stopped) => return Err(stopped),
             }
+        }
+    }
+
+    /// Runs an INSERT of a query's rows for several shards; what came before it is answered first.
+    pub(super) async fn execute_pull(
+        &mut self,
+        prepared: &Prepared,
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let mut since = None;
+        loop {
+            let serving = self.front.core.view.load();
+            let (into, refusal) = self.pull_of(prepared, arguments, &serving)?;
+            let asked = Asked {
+                into: &into,
+                sql: text_of(prepared),
+                arguments,
+                refusal: &refusal,
+            };
+            match self.pull(&serving, asked, false).await {
+                Ok(frames) => return self.step(Step::Local(frames, None)),
+                // Told before anything was done, so that it may begin later.
+                Err(held @ Stopped::Told(Error::Hold(_))) => {
+                    let bytes = prepared.sql().len();
+                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    /// Describes what such an INSERT hands out.
+    pub(super) async fn describe_pull(
+        &mut self,
+        prepared: &Prepared,
+        arguments: &Arguments,
+    ) -> Result<(), Stopped> {
+        self.flush_to_go_on().await?;
+        let serving = self.front.core.view.load();
+        let (into, refusal) = self.pull_of(prepared, arguments, &serving)?;
+        let asked = Asked {
+            into: &into,
+            sql: text_of(prepared),
+            arguments,
+            refusal: &refusal,
+        };
+        let heading = self.describe_pulled(&serving, asked).await?;
+        let heading = heading.unwrap_or_else(|| local::frames(encode::no_data));
+        self.step(Step::Local(heading, None))
+    }
+
+    /// What a portal's INSERT goes into, by the present topology, and why it is not for one shard.
+    fn pull_of(
+        &self,
+        prepared: &Prepared,
+        arguments: &Arguments,
+        serving: &Serving,
+    ) -> Result<(PulledInto, Refusal), Stopped> {
+        let (Some(planned), Some(statement)) = (&prepared.planned, prepared.statement()) else {
+            return Err(Error::NoShard.into());
+        };
+        let plans = self.plans(planned, serving);
+        let plan = plans.plans.first().ok_or(Error::NoShard)?;
+        let placed = self.place(statement, plan, arguments, serving);
+        let refusal = placed.err().unwrap_or_else(Refusal::of_several_shards);
+        match self.pulled_into(statement, &refusal, serving) {
+            Some(into) => Ok((into, refusal)),
+            None => Err(refusal.into()),
         }
     }
 
@@ -204,6 +275,12 @@ impl Session {
 pub(super) fn heading_of(prepared: &Prepared, arguments: &Arguments) -> Result<Bytes, Stopped> {
     let format = arguments.results.first().copied().unwrap_or_default();
     explaining::heading(prepared.sql(), format)
+}
+
+/// The text of a statement, alone.
+fn text_of(prepared: &Prepared) -> &str {
+    let sql = prepared.sql();
+    prepared.statement().map_or(sql, |it| it.text(sql))
 }
 
 /// Why a query is not for one shard.

@@ -208,7 +208,10 @@ impl Session {
     }
 
     /// Frees backends of the transaction that an answer still reads from.
-    async fn keep_lent(&mut self, answer: &mut Answer) -> Result<(), Stopped> {
+    pub(in crate::session) async fn keep_lent(
+        &mut self,
+        answer: &mut Answer,
+    ) -> Result<(), Stopped> {
         if !self.has_lent() {
             return Ok(());
         }

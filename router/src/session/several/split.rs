@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// The right to send what was split by a topology.
-    fn leave_by(&mut self, by: &Snapshot) -> Result<Leave, Error> {
+    pub(in crate::session) fn leave_by(&mut self, by: &Snapshot) -> Result<Leave, Error> {
         let view = &self.front.core.view;
         if let Some(leave) = view.leave(by.epoch()) {
             return Ok(leave);
@@ -270,7 +270,16 @@ impl Session {
         self.attach(serving, target).await?;
         let mut message = BytesMut::new();
         wire::frontend::encode::query(&mut message, sql.as_bytes())?;
-        let collected = self.converse(message, &split.snapshot).await?;
+        self.require(message, &split.snapshot).await
+    }
+
+    /// Sends a whole request on the session's backend; its error is the client's.
+    pub(in crate::session) async fn require(
+        &mut self,
+        message: BytesMut,
+        by: &Snapshot,
+    ) -> Result<Collected, Stopped> {
+        let collected = self.converse(message, by).await?;
         if let Some(error) = &collected.error {
             self.client.outbound.extend_from_slice(error);
             self.transaction = Transaction::Failed;
@@ -371,12 +380,7 @@ impl Session {
         self.flight.note_writes(false);
         self.attach(serving, first.target).await?;
         let message = first.message(Some(bound), true)?;
-        let collected = self.converse(message, &split.snapshot).await?;
-        if let Some(error) = &collected.error {
-            self.client.outbound.extend_from_slice(error);
-            self.transaction = Transaction::Failed;
-            return Err(Stopped::Answered);
-        }
+        let collected = self.require(message, &split.snapshot).await?;
         Ok(collected.heading.unwrap_or_else(no_data))
     }
 }

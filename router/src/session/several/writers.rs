@@ -49,6 +49,24 @@ impl Session {
         Ok(())
     }
 
+    /// The same for a shard whose backend is lent out.
+    pub(in crate::session) async fn may_write_lent(
+        &mut self,
+        serving: &Serving,
+        own: &ShardId,
+    ) -> Result<(), Stopped> {
+        let mut writers = self.writers_lent();
+        if writers.contains(own) {
+            return Ok(());
+        }
+        if let Some(first) = writers.first().cloned() {
+            writers.push(own.clone());
+            Box::pin(self.may_write_on(serving, &writers, (&first, own))).await?;
+        }
+        self.note_lent_writer(own);
+        Ok(())
+    }
+
     pub(in crate::session) async fn may_write_on(
         &self,
         serving: &Serving,
