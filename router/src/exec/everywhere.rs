@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use topology::{Epoch, Snapshot};
+use topology::{Epoch, ShardIndex, Snapshot};
 use wire::frame::HEADER_BYTES;
 use wire::quote;
 
@@ -31,10 +31,12 @@ mod references;
 mod register;
 mod sequences;
 mod servers;
+mod views;
 mod within;
 
 use participant::Participant;
 pub use register::caught_up;
+pub use views::{Views, settle};
 pub use within::{run_on, within};
 
 /// Most bytes of an answer that are kept; further notices are dropped.
@@ -47,6 +49,17 @@ pub enum Failure {
     Shard(Bytes),
     /// The router's own words.
     Own(Error),
+}
+
+impl Failure {
+    /// The router's words for it.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Shard(frame) => told(&frame),
+            Self::Own(error) => error,
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -79,6 +92,10 @@ pub struct Change {
     registrations: Vec<Registration>,
     /// Tables, as SQL, that may have got foreign keys.
     referring: Vec<String>,
+    /// The shard that has alone what it is about; none where that is all of them.
+    home: Option<ShardIndex>,
+    /// What becomes of views; none where they stay as they are.
+    views: Option<Views>,
 }
 
 impl Change {
@@ -91,6 +108,8 @@ impl Change {
             about_new_tables: false,
             registrations: vec![registration],
             referring: Vec::new(),
+            home: None,
+            views: None,
         }
     }
 
@@ -121,8 +140,16 @@ impl Change {
             manner: apart.map_or(Manner::Together, |ddl| ddl.manner.clone()),
             about_new_tables: are_about_new_tables(ddls.clone()),
             registrations,
-            referring: ddls.flat_map(referring).collect(),
+            referring: ddls.clone().flat_map(referring).collect(),
+            home: home_of(ddls.clone(), setting)?,
+            views: Views::of(ddls, setting.snapshot),
         })
+    }
+
+    /// What becomes of views, once it is made for good.
+    #[must_use]
+    pub fn views(&self) -> Option<&Views> {
+        self.views.as_ref()
     }
 
     /// Whether what it makes is on more than one shard, so that sequences must not give the same
@@ -131,7 +158,36 @@ impl Change {
         let is_at_home = |it: &Registration| matches!(it.placing, Placing::Unsharded { .. });
         let all_at_home =
             !self.registrations.is_empty() && self.registrations.iter().all(is_at_home);
-        !self.sql.is_empty() && !all_at_home
+        !self.sql.is_empty() && !all_at_home && self.home.is_none()
+    }
+}
+
+/// The shard that has alone what changes are about.
+fn home_of<'a>(
+    ddls: impl Iterator<Item = &'a Ddl>,
+    setting: &route::Setting<'_>,
+) -> Result<Option<ShardIndex>, Refusal> {
+    let mut all: Option<Option<ShardIndex>> = None;
+    for ddl in ddls {
+        let home = route::home_of(ddl, setting.snapshot, setting.search_path)?;
+        if all.is_some_and(|known| known != home) {
+            return Err(on_one_and_others());
+        }
+        all = Some(home);
+    }
+    Ok(all.flatten())
+}
+
+fn on_one_and_others() -> Refusal {
+    let message = "tables of one shard and what is on others in one query string";
+    Refusal::unsupported(message).hint("send each statement by itself")
+}
+
+/// A table's name as SQL.
+fn as_sql(table: &TableRef) -> String {
+    match &table.schema {
+        Some(schema) => quote::qualified(schema, &table.name),
+        None => quote::ident(&table.name),
     }
 }
 
@@ -163,12 +219,7 @@ fn referring(ddl: &Ddl) -> Vec<String> {
         )
     };
     let tables = ddl.changes.iter().filter(refers).map(query::Change::table);
-    tables
-        .map(|table| match &table.schema {
-            Some(schema) => quote::qualified(schema, &table.name),
-            None => quote::ident(&table.name),
-        })
-        .collect()
+    tables.map(as_sql).collect()
 }
 
 fn ddl_of(statement: &Statement) -> Option<&Ddl> {
@@ -213,6 +264,9 @@ pub async fn run_within(
     }
     core.metrics.decided(Decision::Sent(Route::Everywhere));
     let change = &at_home(change, &mut pools)?;
+    if let Some(index) = change.home {
+        pools = serving.primary(index).into_iter().collect();
+    }
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };
     match &change.manner {
@@ -247,8 +301,7 @@ fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
     };
     let all_there = homes.len() == change.registrations.len() && homes.iter().all(|it| it == home);
     if !all_there || !change.about_new_tables {
-        let message = "tables of one shard and what is on others in one query string";
-        return Err(Refusal::unsupported(message).hint("send each statement by itself"));
+        return Err(on_one_and_others());
     }
     pools.retain(|pool| pool.shard() == home);
     Ok(change)
@@ -288,6 +341,9 @@ async fn together(
             if let Some(epoch) = epoch {
                 caught_up(core, epoch).await?;
             }
+            if let Some(views) = &change.views {
+                settle(core, settings, views).await?;
+            }
             Ok(answer)
         }
         Err(failure) => {
@@ -323,15 +379,21 @@ impl Participants {
         })
     }
 
-    /// Runs the statement on all, inside open transactions. The first shard goes ahead alone:
-    /// where two such statements want the same locks, the first shard lets one of them through,
-    /// and they cannot each hold the lock that the other one waits for.
-    async fn prepare(&mut self, change: &Change) -> Result<Bytes, Failure> {
+    /// Begins a transaction on all.
+    async fn begin(&mut self) -> Result<(), Failure> {
         let settings = Arc::clone(&self.settings);
         let begun = self.members.iter_mut().map(|one| one.begin(&settings));
         for outcome in join_all(begun).await {
             outcome?;
         }
+        Ok(())
+    }
+
+    /// Runs the statement on all, inside open transactions. The first shard goes ahead alone:
+    /// where two such statements want the same locks, the first shard lets one of them through,
+    /// and they cannot each hold the lock that the other one waits for.
+    async fn prepare(&mut self, change: &Change) -> Result<Bytes, Failure> {
+        self.begin().await?;
         if change.manner == Manner::OncePerServer {
             self.keep_one_of_each_server().await?;
         }

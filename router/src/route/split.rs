@@ -76,6 +76,7 @@ pub fn split(
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => return Ok(None),
     };
     match &statement.class {
@@ -122,6 +123,7 @@ fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'
         Kind::Sharded(_)
         | Kind::Reference(_)
         | Kind::Home(..)
+        | Kind::View(..)
         | Kind::System
         | Kind::Unregistered => None,
     }

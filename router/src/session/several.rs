@@ -17,6 +17,7 @@ use super::state::{Preamble, Transaction};
 use super::{Session, control};
 use crate::error::Error;
 use crate::exec::ask::ask;
+use crate::exec::everywhere::Views;
 use crate::pool::Lease;
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
@@ -87,6 +88,8 @@ pub(super) struct Company {
     script: Option<Preamble>,
     /// Whether it has changed the schema, which others do not see yet.
     changed: bool,
+    /// What that makes of views.
+    views: Option<Views>,
     /// Where backends come back to that are lent out for a query.
     returns: Option<Returns>,
 }
@@ -112,6 +115,7 @@ impl Company {
             returned: 0,
             script: None,
             changed: false,
+            views: None,
             returns: None,
         }
     }

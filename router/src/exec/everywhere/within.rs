@@ -34,6 +34,9 @@ pub fn within(serving: &Serving, change: &Change) -> Result<(Change, Vec<ShardIn
     }
     let mut pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
     let change = at_home(change, &mut pools)?;
+    if let Some(index) = change.home {
+        return Ok((change, vec![index]));
+    }
     let shards = pools
         .iter()
         .filter_map(|pool| serving.snapshot.index_of(pool.shard()))

@@ -53,6 +53,10 @@ impl Session {
             Ok(frames) => {
                 if let Some(company) = &mut self.company {
                     company.changed = true;
+                    if let Some(views) = change.views() {
+                        let before = company.views.take().unwrap_or_default();
+                        company.views = Some(before.and(views));
+                    }
                 }
                 Ok(frames)
             }
@@ -62,6 +66,18 @@ impl Session {
                 Err(Stopped::Answered)
             }
         }
+    }
+
+    /// What a transaction has made of views is not registered before it is committed.
+    pub(in crate::session) fn must_know_views(&self) -> Result<(), Refusal> {
+        let company = self.company.as_ref();
+        if company.is_none_or(|company| company.views.is_none()) {
+            return Ok(());
+        }
+        Err(
+            Refusal::unsupported("a view can't be read in a transaction that may have changed it")
+                .hint("commit the change of the schema first"),
+        )
     }
 
     /// Columns that other transactions do not see can't be written into a statement.
