@@ -60,7 +60,7 @@ fn only_reads(class: &Class) -> bool {
 fn writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) => false,
+        Plan::Catalog | Plan::Home(_) => false,
         Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }

@@ -84,6 +84,9 @@ pub enum Plan {
         /// Whether the statement may write (to session or server state, not to tables).
         writes: bool,
     },
+    /// Nothing but the catalogs: every shard has its own, and the common shard's names the tables
+    /// that are there alone as well.
+    Catalog,
     /// The home shard of unsharded tables, or of what there is only one of.
     Home(ShardIndex),
     /// A connection to this shard that the session keeps from here on: the statement leaves
@@ -200,6 +203,8 @@ pub enum Target {
     },
     /// Any active shard.
     Any,
+    /// Any active shard, and the common one before others.
+    Catalog,
     /// Every active shard.
     Everywhere,
 }
@@ -236,6 +241,7 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
     let sources = match plan {
         Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources.as_slice(),
         Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

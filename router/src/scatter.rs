@@ -27,6 +27,7 @@ pub fn candidate<'s>(
         Plan::Key { .. }
         | Plan::NeedsHint { .. }
         | Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

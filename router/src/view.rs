@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::pool::{self, Lease, Pool};
 use crate::replica::{self, Permit, Replicas};
-use crate::route::Target;
+use crate::route::{self, Target};
 
 /// Between two looks at the backends that are idle.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
@@ -59,8 +59,9 @@ impl Serving {
     ) -> Option<(Lease, ShardId)> {
         let shards = match target {
             Target::Shard { index, .. } => vec![index],
-            Target::Any => {
+            Target::Any | Target::Catalog => {
                 let mut members = self.members.clone();
+                let first = self.beginning(target, members.iter().copied(), first);
                 let count = members.len().max(1);
                 members.rotate_left(first % count);
                 members
@@ -109,6 +110,21 @@ impl Serving {
     pub fn active(&self) -> impl Iterator<Item = (ShardIndex, &Pool)> {
         let members = self.members.iter().copied();
         members.filter_map(|index| Some((index, self.primary(index)?)))
+    }
+
+    /// Where to begin among `shards`: at `usual`, or for the catalogs at the common shard.
+    pub fn beginning(
+        &self,
+        target: Target,
+        shards: impl IntoIterator<Item = ShardIndex>,
+        usual: usize,
+    ) -> usize {
+        let common = match target {
+            Target::Catalog => route::common_shard(&self.snapshot).ok(),
+            Target::Shard { .. } | Target::Any | Target::Everywhere => None,
+        };
+        let place = common.and_then(|common| shards.into_iter().position(|it| it == common));
+        place.unwrap_or(usual)
     }
 
     /// Has every pool look at its idle backends.

@@ -15,7 +15,7 @@ use crate::forward::Answer;
 use crate::shards::rows::Inquiry;
 
 /// How often the shards are asked again because the topology changed meanwhile.
-const MAX_CHECKS: u32 = 3;
+const MAX_CHECKS: u32 = 20;
 
 impl Service {
     /// Registers a shard.

@@ -14,7 +14,7 @@ pub(super) struct Words {
 pub(super) fn words(plan: &Plan, snapshot: &Snapshot) -> Words {
     let (route, shard, reason) = match plan {
         Plan::Key { sources, .. } => ("key", None, Some(places(sources))),
-        Plan::Any { .. } => ("any", None, None),
+        Plan::Any { .. } | Plan::Catalog => ("any", None, None),
         Plan::Home(index) => (
             "home",
             snapshot.shard(*index).map(|shard| shard.id.to_string()),

@@ -73,7 +73,7 @@ fn key<'a>(
     };
     let key_type = match plan {
         Plan::Key { key_type, .. } | Plan::NeedsHint { key_type, .. } => *key_type,
-        Plan::Any { .. } | Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere => {
+        Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere => {
             let key_type = locate::key_type_of(snapshot, request.group.as_deref());
             if request.group.is_none() {
                 // Nothing depends on the key, and it may be meant as one of any group.

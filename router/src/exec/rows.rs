@@ -140,7 +140,7 @@ impl Rows {
         }
         let shard = match answer.target {
             Some(Target::Shard { index, .. }) => snapshot.shard(index).map(|it| it.id.clone()),
-            Some(Target::Any | Target::Everywhere) | None => None,
+            Some(Target::Any | Target::Catalog | Target::Everywhere) | None => None,
         };
         let summary = Summary {
             row_count: u64::try_from(answer.lines.len()).unwrap_or(u64::MAX),

@@ -237,7 +237,7 @@ impl Executor {
                 let pool = serving.primary(index).ok_or(Error::NoShard)?;
                 self.borrow(pool, terms).await?
             }
-            Target::Any => self.borrow_any(&serving, &terms).await?,
+            Target::Any | Target::Catalog => self.borrow_any(&serving, target, &terms).await?,
         };
         self.run(exchange, request, routed).await
     }
@@ -328,9 +328,15 @@ impl Executor {
     }
 
     /// Borrows from whichever shard has a backend, beginning with another one each time.
-    async fn borrow_any(&self, serving: &Serving, terms: &Terms) -> Result<Box<Exchange>, Error> {
-        let pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % pools.len().max(1);
+    async fn borrow_any(
+        &self,
+        serving: &Serving,
+        target: Target,
+        terms: &Terms,
+    ) -> Result<Box<Exchange>, Error> {
+        let (shards, pools): (Vec<_>, Vec<&Pool>) = serving.active().unzip();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = serving.beginning(target, shards, turn) % pools.len().max(1);
         let (before, after) = pools.split_at(first);
         let mut last = Error::NoShard;
         for pool in after.iter().chain(before) {
@@ -487,7 +493,7 @@ fn plan_writes(plan: &Plan) -> bool {
         Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::NeedsViews { .. } => {
             true
         }
-        Plan::Home(_) | Plan::Refused(_) => false,
+        Plan::Catalog | Plan::Home(_) | Plan::Refused(_) => false,
     }
 }
 

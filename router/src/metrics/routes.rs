@@ -55,7 +55,7 @@ pub fn route_of(target: Target) -> Route {
     match target {
         Target::Shard { token: Some(_), .. } => Route::Key,
         Target::Shard { token: None, .. } => Route::Home,
-        Target::Any => Route::Any,
+        Target::Any | Target::Catalog => Route::Any,
         Target::Everywhere => Route::Everywhere,
     }
 }

@@ -92,6 +92,10 @@ impl<'a> Builder<'a> {
         self.data.place.get_or_insert(column);
     }
 
+    pub(super) fn looks_up_objects(&mut self) {
+        self.data.looks_up_objects = true;
+    }
+
     pub(super) fn locks_rows(&mut self) {
         self.data.locks_rows = true;
     }

@@ -131,6 +131,10 @@ impl<'a> Builder<'a> {
             _ => self.optional(arg, at),
         }
         if let Some(type_name) = type_name {
+            let name = type_name.names.last().and_then(names::text);
+            if name.is_some_and(|name| name.starts_with("reg")) {
+                self.looks_up_objects();
+            }
             self.each(&type_name.typmods, at);
         }
     }
@@ -138,6 +142,9 @@ impl<'a> Builder<'a> {
     fn function_call(&mut self, call: &'a FuncCall, at: Place) {
         if let Some(unsafe_call) = functions::classify(call) {
             self.call(unsafe_call);
+        }
+        if functions::looks_up_objects(call) {
+            self.looks_up_objects();
         }
         self.aggregates += usize::from(functions::is_aggregate(call));
         self.each(&call.args, at);

@@ -27,6 +27,8 @@ pub enum Reach {
     Home,
     /// As [`Self::Home`]; where the statement has no tables, on the one shard that is everybody's
     /// for such things.
+    HomeOrCommon,
+    /// On that one shard.
     Common,
     /// As [`Self::Common`], and the session keeps its connection from then on.
     Session,
@@ -96,6 +98,18 @@ pub(super) fn classify(call: &FuncCall) -> Option<UnsafeCall> {
         (Some(None), [] | ["pg_catalog"]) | (None, ["information_schema"]) => None,
         (Some(None) | None, _) => Some(FOREIGN),
     }
+}
+
+/// Whether a call looks for an object, such as a table, by its name or its number.
+pub(super) fn looks_up_objects(call: &FuncCall) -> bool {
+    let parts = names::parts(&call.funcname).unwrap_or_default();
+    parts.last().is_some_and(|name| {
+        name.starts_with("to_reg")
+            || (name.starts_with("has_") && name.ends_with("_privilege"))
+            || name.starts_with("pg_get_")
+            || (name.starts_with("pg_") && name.ends_with("_size"))
+            || name.ends_with("_description")
+    })
 }
 
 /// `set_config('name.with.dot', value, true)`: ends with the transaction, and the router follows no

@@ -28,6 +28,8 @@ pub struct Data {
     /// A column that says where PostgreSQL keeps a row, as `ctid` does: on another shard another row
     /// is there.
     pub place: Option<&'static str>,
+    /// Whether it looks for objects by their names, as a cast to `regclass` does.
+    pub looks_up_objects: bool,
 }
 
 /// A table as written; without a schema it is found by the search path.

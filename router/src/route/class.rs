@@ -141,6 +141,7 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
         Plan::Any { writes } => Plan::Any {
             writes: writes && analyze,
         },
+        Plan::Catalog => Plan::Catalog,
         // What EXPLAIN runs of it is rolled back, or was never done.
         Plan::Home(index) | Plan::Bound(index) => Plan::Home(index),
         Plan::Everywhere => {
@@ -155,15 +156,19 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
 
 fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
     let safe = match (call.reach, plan) {
-        (Reach::Home | Reach::Common | Reach::OneShard, Plan::Home(_))
-        | (Reach::Home | Reach::Common | Reach::Session | Reach::OneShard, Plan::Bound(_))
+        (Reach::Home | Reach::HomeOrCommon | Reach::Common | Reach::OneShard, Plan::Home(_))
+        | (
+            Reach::Home | Reach::HomeOrCommon | Reach::Common | Reach::Session | Reach::OneShard,
+            Plan::Bound(_),
+        )
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
-        (Reach::Strips, Plan::Any { .. } | Plan::Home(_) | Plan::Bound(_)) => true,
+        (Reach::Strips, Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_)) => true,
         // The statement is looked at again when its columns are known, and its views.
         (_, Plan::NeedsColumns { .. } | Plan::NeedsViews { .. }) => true,
         (
             Reach::OneShard
             | Reach::Home
+            | Reach::HomeOrCommon
             | Reach::Common
             | Reach::Session
             | Reach::Strips

@@ -116,7 +116,8 @@ pub(super) fn plan(copy: &CopyStatement, tables: Tables<'_>) -> Result<Plan, Ref
     };
     match (tables.kind(table), copy.from) {
         (Kind::Home(_, index), _) => Ok(Plan::Home(index)),
-        (Kind::Reference(_) | Kind::System, false) => Ok(Plan::Any { writes: false }),
+        (Kind::Reference(_), false) => Ok(Plan::Any { writes: false }),
+        (Kind::System, false) => Ok(Plan::Catalog),
         (Kind::Reference(name), true) => Err(Refusal::reference_write(name)),
         (Kind::System, true) => Err(Refusal::system_write(table)),
         (Kind::Sharded(sharded), true) => Err(Refusal::unsupported(format!(

@@ -46,6 +46,7 @@ pub(super) fn plan(data: &Data, tables: Tables<'_>) -> Result<Plan, Refusal> {
             "row locks on reference table \"{}\" are not supported",
             shown(table)
         ))),
+        None if survey.reads_catalogs && !writes => Ok(Plan::Catalog),
         Some(_) | None => Ok(Plan::Any { writes }),
     }
 }
@@ -119,6 +120,7 @@ struct Survey<'a> {
     sharded: Vec<(Sharded<'a>, Place)>,
     home: Option<(&'a TableName, ShardIndex)>,
     reference: Option<&'a TableName>,
+    reads_catalogs: bool,
 }
 
 impl<'a> Survey<'a> {
@@ -127,7 +129,10 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// When one is not registered, or two have different homes.
     fn try_of(data: &Data, tables: Tables<'a>) -> Result<Self, Refusal> {
-        let mut survey = Self::default();
+        let mut survey = Self {
+            reads_catalogs: data.looks_up_objects,
+            ..Self::default()
+        };
         for (scope, level) in (0..).map(ScopeId).zip(&data.scopes) {
             for (entry, read) in level.entries.iter().enumerate() {
                 match &read.source {
@@ -156,7 +161,7 @@ impl<'a> Survey<'a> {
                 )
                 .hint("ask the driver what it has prepared"));
             }
-            Kind::System => {}
+            Kind::System => self.reads_catalogs = true,
             Kind::View(name, _) => return Err(viewed(name)),
             Kind::Unregistered => return Err(unregistered(table)),
         }

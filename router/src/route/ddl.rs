@@ -6,7 +6,7 @@ use topology::{KeyType, ShardIndex, Snapshot, TableName};
 use super::tables::{Kind, Sharded, Tables, shown};
 use super::{Plan, Refusal, temporary, views};
 use crate::query::{
-    Change, Constraint, Ddl, Family, Hints, KeyColumnType, Manner, NewColumn, Objection,
+    Change, Constraint, Ddl, Family, Hints, KeyColumnType, Manner, NewColumn, Objection, TableRef,
 };
 
 /// Plans a schema change under the hints of its comments.
@@ -15,7 +15,7 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         return Ok(plan);
     }
     check_hints(ddl, hints, tables)?;
-    let makes = |change: &Change| makes(ddl, change, tables);
+    let new = new_tables(ddl, tables);
     for change in &ddl.changes {
         check(change, tables)?;
     }
@@ -25,14 +25,14 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         check_reference(ddl, what, tables)?;
     }
     // Where only new tables are touched, what they are registered as decides.
-    let is_apart = home.is_none() && (reach.spread.is_some() || !ddl.changes.iter().any(makes));
+    let is_apart = home.is_none() && (reach.spread.is_some() || new.is_empty());
     for objection in &ddl.objections {
         if objection.everywhere || is_apart {
             return Err(objected(objection));
         }
     }
     // Where a new table is to be is known once it is known what it is registered as.
-    let known = home.filter(|_| !ddl.changes.iter().any(makes));
+    let known = home.filter(|_| new.is_empty());
     Ok(match known {
         // Views are brought up to date by who makes the change, on that shard alone.
         Some(index) if !concerns_views(ddl, tables) => Plan::Home(index),
@@ -40,10 +40,13 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
     })
 }
 
-/// Whether a change makes a table that is not registered yet.
-fn makes(ddl: &Ddl, change: &Change, tables: Tables<'_>) -> bool {
-    let is_new = ddl.makes_table() && matches!(change, Change::Create { .. });
-    is_new && tables.registered(change.table()).is_none()
+/// The tables that a change makes and that are not registered yet.
+fn new_tables<'d>(ddl: &'d Ddl, tables: Tables<'_>) -> Vec<&'d TableRef> {
+    let changes = ddl.changes.iter();
+    let made = changes.filter(|it| ddl.makes_table() && matches!(it, Change::Create { .. }));
+    let made = made.map(Change::table);
+    made.filter(|table| tables.registered(table).is_none())
+        .collect()
 }
 
 /// The only shard of what a change is about; none when that is on all, or new.
@@ -57,10 +60,11 @@ pub fn home_of(
 ) -> Result<Option<ShardIndex>, Refusal> {
     let tables = Tables::new(snapshot, search_path);
     let home = Reached::of(ddl, tables).home(ddl)?;
-    Ok(home.filter(|_| !ddl.changes.iter().any(|it| makes(ddl, it, tables))))
+    Ok(home.filter(|_| new_tables(ddl, tables).is_empty()))
 }
 
 /// Whether views may be others after a change: it makes one, or changes what one is made of.
+#[must_use]
 pub fn may_change_views(ddl: &Ddl, snapshot: &Snapshot) -> bool {
     concerns_views(ddl, Tables::new(snapshot, &[]))
 }
@@ -141,7 +145,8 @@ struct Reached<'a> {
 impl<'a> Reached<'a> {
     fn of(ddl: &Ddl, tables: Tables<'a>) -> Self {
         let mut reach = Self::default();
-        let known = ddl.changes.iter().filter(|it| !makes(ddl, it, tables));
+        let new = new_tables(ddl, tables);
+        let known = ddl.changes.iter().filter(|it| !new.contains(&it.table()));
         known.for_each(|change| reach.add(change, tables));
         reach
     }

@@ -101,7 +101,7 @@ fn decide(question: Question<'_>, snapshot: &Snapshot) -> Result<Decision, Refus
     let target = super::resolve_under(&known, &NoParameters, &hint, snapshot)?;
     Ok(if known == *plan {
         Decision::Sure(target)
-    } else if target == Target::Any {
+    } else if matches!(target, Target::Any | Target::Catalog) {
         Decision::Open
     } else {
         Decision::If(target)
@@ -124,6 +124,7 @@ fn headline(decided: &Result<Decision, Refusal>, plan: &Plan, snapshot: &Snapsho
             format!("Route to shard {id}")
         }
         Target::Any => "Route to any shard".to_owned(),
+        Target::Catalog => "Route to the first shard that answers".to_owned(),
         Target::Everywhere => "Route to every shard".to_owned(),
     };
     match decided {
@@ -158,10 +159,11 @@ fn reason(question: Question<'_>, decision: Decision) -> &'static str {
             "the hint names the shard; only that shard's rows are read"
         }
         (Plan::NeedsHint { .. }, _) => "the hint decides",
-        (Plan::Any { .. }, Decision::Sure(Target::Shard { .. })) => {
+        (Plan::Any { .. } | Plan::Catalog, Decision::Sure(Target::Shard { .. })) => {
             "any shard answers alike, and the hint names one"
         }
         (Plan::Any { .. }, _) => "any shard answers alike",
+        (Plan::Catalog, _) => "each shard has its own catalogs, the first those of tables apart",
         (Plan::Home(_), _) => "what it needs is there, and on no other shard",
         (Plan::Bound(_), _) => "it leaves something with one connection, which the session keeps",
         (Plan::Everywhere, _) => "a schema change runs on all shards or on none",
@@ -175,6 +177,7 @@ fn sources(plan: &Plan) -> &[KeySource] {
     match plan {
         Plan::Key { sources, .. } | Plan::NeedsHint { sources, .. } => sources,
         Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

@@ -46,7 +46,7 @@ pub fn holds_for_texts(statement: &Statement, plan: &Plan) -> bool {
         Class::Select(_) | Class::Insert(_) | Class::Update(_) | Class::Delete(_) | Class::Merge(_)
     );
     let is_for_one_shard = match plan {
-        Plan::Key { .. } | Plan::Any { .. } | Plan::Home(_) => true,
+        Plan::Key { .. } | Plan::Any { .. } | Plan::Catalog | Plan::Home(_) => true,
         Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsHint { .. }

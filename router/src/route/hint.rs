@@ -101,7 +101,7 @@ fn read_key<'a>(
             .map(Some)
             .map_err(|error| Refusal::hint_key(origin.key_name(), &error)),
         // Nothing depends on the key, and it may be meant as one of any group.
-        Plan::Any { .. } | Plan::Home(_) | Plan::Bound(_) => {
+        Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_) => {
             Ok(default_type(snapshot).and_then(|key_type| read(key_type).ok()))
         }
         Plan::Everywhere

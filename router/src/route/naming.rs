@@ -10,6 +10,7 @@ pub fn unnamed_inserts(plans: &[Plan]) -> impl Iterator<Item = &UnnamedInsert> {
         Plan::NeedsColumns { inserts, .. } => inserts.as_slice(),
         Plan::Key { .. }
         | Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

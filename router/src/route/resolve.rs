@@ -37,6 +37,10 @@ pub(super) fn by_key(
             lookup.target().ok_or_else(Refusal::no_shard)
         }
         Plan::Any { .. } => any(hint, snapshot),
+        Plan::Catalog => match any(hint, snapshot)? {
+            Target::Any => Ok(Target::Catalog),
+            target => Ok(target),
+        },
         Plan::Home(index) | Plan::Bound(index) => Ok(Target::Shard {
             index: *index,
             token: None,
@@ -84,7 +88,7 @@ pub(super) fn on_shard(
             Err(Refusal::shard_differs(shard, index, snapshot))
         }
         Target::Shard { .. } => Ok(found),
-        Target::Any | Target::Everywhere => Ok(Target::Shard {
+        Target::Any | Target::Catalog | Target::Everywhere => Ok(Target::Shard {
             index: shard,
             token: None,
         }),

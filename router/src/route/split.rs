@@ -72,6 +72,7 @@ pub fn split(
         Plan::Key { .. }
         | Plan::NeedsHint { .. }
         | Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

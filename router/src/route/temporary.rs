@@ -82,7 +82,7 @@ pub(super) fn plan(ddl: &Ddl, tables: Tables<'_>) -> Result<Option<Plan>, Refusa
 pub(super) fn held_cursor(plan: Plan, tables: Tables<'_>) -> Result<Plan, Refusal> {
     let index = match plan {
         Plan::Home(index) | Plan::Bound(index) => index,
-        Plan::Any { .. } => tables.common()?,
+        Plan::Any { .. } | Plan::Catalog => tables.common()?,
         Plan::Key { .. } | Plan::NeedsHint { .. } if tables.are_all_on(tables.common()?) => {
             tables.common()?
         }
@@ -110,9 +110,11 @@ pub(super) fn with_calls(
 ) -> Result<Plan, Refusal> {
     let calls_one = |reach| calls.iter().any(|call| call.reach == reach);
     let (is_kept, is_common) = (calls_one(Reach::Session), calls_one(Reach::Common));
+    let is_drawn = calls_one(Reach::HomeOrCommon);
     Ok(match plan {
-        Plan::Any { .. } if is_kept => Plan::Bound(tables.common()?),
-        Plan::Any { .. } if is_common => Plan::Home(tables.common()?),
+        Plan::Any { .. } | Plan::Catalog if is_kept => Plan::Bound(tables.common()?),
+        Plan::Any { .. } | Plan::Catalog if is_common => Plan::Home(tables.common()?),
+        Plan::Any { writes: false } | Plan::Catalog if is_drawn => Plan::Home(tables.common()?),
         // Elsewhere it would not meet the same of other sessions: that is refused.
         Plan::Home(index) if (is_kept || is_common) && index != tables.common()? => {
             return Err(apart(calls));

@@ -66,6 +66,7 @@ pub fn views_in_place(plans: &[Plan]) -> impl Iterator<Item = &ViewInPlace> {
         Plan::NeedsViews { views, .. } => views.as_slice(),
         Plan::Key { .. }
         | Plan::Any { .. }
+        | Plan::Catalog
         | Plan::Home(_)
         | Plan::Bound(_)
         | Plan::Everywhere

@@ -122,14 +122,18 @@ impl Session {
         Ok(())
     }
 
-    async fn attach_to(&mut self, serving: &Serving, target: Target) -> Result<(), Stopped> {
+    pub(super) async fn attach_to(
+        &mut self,
+        serving: &Serving,
+        target: Target,
+    ) -> Result<(), Stopped> {
         self.leave_replica().await?;
         let index = match target {
-            Target::Any | Target::Everywhere => {
+            Target::Any | Target::Catalog | Target::Everywhere => {
                 if self.attachment.is_some() {
                     return Ok(());
                 }
-                return Box::pin(self.attach_any(serving)).await;
+                return Box::pin(self.attach_any(serving, target)).await;
             }
             Target::Shard { index, .. } => index,
         };
@@ -154,9 +158,9 @@ impl Session {
         self.begin_on(lease, pool.shard().clone(), None).await
     }
 
-    /// Borrows a backend of whichever shard has one, beginning at a shard that depends on the
-    /// session, so that sessions spread.
-    async fn attach_any(&mut self, serving: &Serving) -> Result<(), Stopped> {
+    /// Borrows a backend of whichever shard has one, beginning at the common shard for its catalogs,
+    /// else at a shard that depends on the session, so that sessions spread.
+    async fn attach_any(&mut self, serving: &Serving, target: Target) -> Result<(), Stopped> {
         if let Some(kept) = self.kept_shard().cloned()
             && let Some(lease) = self.kept_lease(&kept)
         {
@@ -164,7 +168,9 @@ impl Session {
             return self.begin_on(lease, kept, Some(preamble)).await;
         }
         let pools: Vec<(ShardIndex, &Pool)> = serving.ready();
-        let first = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
+        let own = usize::try_from(self.cancel.key().process_id.unsigned_abs()).unwrap_or(0);
+        let ready = pools.iter().map(|(index, _)| *index);
+        let first = serving.beginning(target, ready, own);
         let mut last = Error::NoShard;
         for step in 0..pools.len() {
             let Some((_, pool)) = pools.get((first + step) % pools.len()) else {

@@ -24,14 +24,14 @@ use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::metrics::Decision;
 use crate::query::{Class, HINTS, SyntaxError};
-use crate::route::{Plan, Refusal};
+use crate::route::Refusal;
 use crate::scatter::exec::Arguments;
 use crate::session::simple::{not_utf8, syntax_refusal};
-use crate::view::Serving;
 
 mod again;
 mod bind;
 mod changes;
+mod home;
 mod steps;
 mod together;
 
@@ -192,6 +192,7 @@ impl Session {
             let complete = local::frames(encode::parse_complete);
             return self.step(Step::Local(complete, Some(change)));
         }
+        self.go_home(&prepared, &serving).await?;
         self.step(Step::Parse {
             prepared,
             named,
@@ -242,22 +243,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether no shard is needed to prepare and describe a statement.
-    fn is_local(&self, prepared: &Prepared, serving: &Serving) -> bool {
-        let Some(planned) = &prepared.planned else {
-            return false;
-        };
-        match prepared.statement() {
-            None => true,
-            Some(statement) if answers::is_own(&statement.class) => true,
-            Some(statement) if self.is_of_kept_cursor(&statement.class) => true,
-            Some(statement) => {
-                matches!(statement.class, Class::Ddl(_))
-                    && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
-            }
-        }
-    }
-
     async fn on_describe(&mut self, frame: &Frame) -> Result<(), Stopped> {
         let named = Named::decode_describe(frame.body())?;
         let name = named.name.as_bytes();
@@ -273,6 +258,7 @@ impl Session {
                     };
                     return self.step(Step::Local(frames, None));
                 }
+                self.go_home(&prepared, &serving).await?;
                 self.step(Step::Describe {
                     prepared,
                     named: !name.is_empty(),

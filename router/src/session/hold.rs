@@ -25,7 +25,7 @@ impl Session {
         }
         let token = match target {
             Target::Shard { token, .. } => token,
-            Target::Any | Target::Everywhere => None,
+            Target::Any | Target::Catalog | Target::Everywhere => None,
         };
         let checked = self.front.core.holding.check(&serving.snapshot, token);
         checked.map_err(|held| Error::Hold(hold::Error::Held(held)).into())

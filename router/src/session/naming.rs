@@ -10,6 +10,7 @@ use super::Session;
 use super::attach::Stopped;
 use super::client::Frame;
 use super::prepared::{Parsed, Written};
+use super::several;
 use super::simple::{not_utf8, syntax_refusal};
 use super::state::Transaction;
 
@@ -17,7 +18,7 @@ use crate::cache::{Planned, Plans};
 use crate::error::Error;
 use crate::exec::columns;
 use crate::query::HINTS;
-use crate::route::{self, Refusal};
+use crate::route::{self, Plan, Refusal};
 use crate::view::Serving;
 
 /// Whether the names of columns have been written into a text.
@@ -68,6 +69,10 @@ impl Session {
         named: Named,
     ) -> Result<(), Stopped> {
         self.must_know_views()?;
+        if plans.plans.contains(&Plan::Everywhere) {
+            // Some of it would be read as it was before.
+            return Err(several::changes_views().into());
+        }
         let text = route::with_views(sql, &plans.plans);
         let frame = Frame::query(text.as_deref().unwrap_or(sql))?;
         let ran = Box::pin(self.run_text(&frame, named)).await;

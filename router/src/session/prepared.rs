@@ -277,7 +277,7 @@ mod tests {
             planned: None,
             settings: Arc::new(under),
             promised: None,
-                written: None,
+            written: None,
         }
     }
 

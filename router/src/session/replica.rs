@@ -65,7 +65,7 @@ impl Session {
             let known = serving.snapshot.index_of(&attachment.shard);
             let fits = match target {
                 Target::Shard { index, .. } => known == Some(index),
-                Target::Any => true,
+                Target::Any | Target::Catalog => true,
                 Target::Everywhere => false,
             };
             if attachment.on_replica && fits {

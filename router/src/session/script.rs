@@ -35,10 +35,12 @@ impl Session {
         if statements.iter().any(|it| must_be_alone(&it.class)) {
             return Err(alone("DISCARD ALL and a function of schema sharding").into());
         }
-        if plans.contains(&Plan::Everywhere) {
-            return self.run_ddl_script(serving, statements, plans, sql).await;
+        if plans.iter().all(|plan| *plan == Plan::Everywhere) {
+            // All of them on every shard, or none on any.
+            let frames = self.run_everywhere(serving, statements, sql).await?;
+            return self.answer_locally(&frames).await;
         }
-        if self.must_be_in_turn(statements) {
+        if plans.contains(&Plan::Everywhere) || self.must_be_in_turn(statements) {
             return self.run_in_turn(statements, sql).await;
         }
         for statement in statements {
@@ -96,21 +98,6 @@ impl Session {
             effects.push(effect);
         }
         Ok(Some((target, effects)))
-    }
-
-    /// Several schema changes: all of them on every shard, or none on any.
-    async fn run_ddl_script(
-        &mut self,
-        serving: &Serving,
-        statements: &[Statement],
-        plans: &[Plan],
-        sql: &str,
-    ) -> Result<(), Stopped> {
-        if plans.iter().any(|plan| *plan != Plan::Everywhere) {
-            return Err(alone("schema changes that go to every shard").into());
-        }
-        let frames = self.run_everywhere(serving, statements, sql).await?;
-        self.answer_locally(&frames).await
     }
 
     /// Whether a string cannot be sent to one shard as it is, wherever its statements belong.
@@ -305,8 +292,8 @@ fn plan_under(statement: &Statement, serving: &Serving, settings: &SessionSettin
 fn join(held: Target, next: Target) -> Option<Target> {
     match (held, next) {
         (_, Target::Everywhere) | (Target::Everywhere, _) => None,
-        (held, Target::Any) => Some(held),
-        (Target::Any, next) => Some(next),
+        (held, Target::Any | Target::Catalog) => Some(held),
+        (Target::Any | Target::Catalog, next) => Some(next),
         (Target::Shard { index: held, .. }, Target::Shard { index, .. }) => {
             (held == index).then_some(next)
         }

@@ -33,6 +33,7 @@ mod lend;
 mod split;
 mod writers;
 
+pub(super) use changes::changes_views;
 pub(super) use commit::End;
 pub(super) use copies::check_text;
 pub(super) use lend::Lent;

@@ -442,7 +442,7 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
         | Plan::NeedsViews { .. } => true,
-        Plan::Refused(_) => false,
+        Plan::Catalog | Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
 }

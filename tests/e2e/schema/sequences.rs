@@ -16,6 +16,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials: Vec<Trial> = shared!(suite:
         declared_sequences_give_no_value_on_two_shards,
         what_would_give_a_value_twice_is_refused,
+        a_sequence_is_asked_by_itself,
     )
     .into();
     trials.extend(alone!(suite: ids_are_unique_over_routers_and_their_deaths));
@@ -110,7 +111,7 @@ async fn what_would_give_a_value_twice_is_refused(cluster: &Cluster) -> Outcome 
         "ALTER TABLE seq_rows ADD COLUMN id bigserial",
         "/* table_kind = reference */ CREATE TABLE seq_bad (id bigserial)",
         "ALTER TABLE seq_ref ADD COLUMN id bigserial",
-        "SELECT nextval('seq_kept')",
+        "SELECT nextval('seq_kept') FROM seq_rows",
         "SELECT setval('seq_kept', 1)",
         "SELECT currval('seq_kept')",
         "SELECT sharding.next_id() + 1",
@@ -120,6 +121,31 @@ async fn what_would_give_a_value_twice_is_refused(cluster: &Cluster) -> Outcome 
         same!(code, "0A000", "{sql}: {message}");
         anyhow::ensure!(!hint.is_empty(), "{sql}: {message}");
     }
+    Ok(())
+}
+
+/// As ORMs ask for an id before they insert the row; no default gives it as well.
+async fn a_sequence_is_asked_by_itself(cluster: &Cluster) -> Outcome {
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    for sql in [
+        "CREATE SEQUENCE seq_asked INCREMENT BY 10",
+        "/* shard_key = k */ CREATE TABLE seq_given \
+         (k bigint, id bigint DEFAULT nextval('seq_asked'))",
+    ] {
+        done(&mut router, sql).await?;
+    }
+    let mut ids = Vec::new();
+    for key in 1..=8 {
+        let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
+        ids.extend(column(
+            &done(&mut other, "SELECT nextval('seq_asked')").await?,
+        )?);
+        let insert = format!("INSERT INTO seq_given (k) VALUES ({key}) RETURNING id");
+        ids.extend(column(&done(&mut other, &insert).await?)?);
+    }
+    ids.sort();
+    ids.dedup();
+    same!(ids.len(), 16);
     Ok(())
 }
 

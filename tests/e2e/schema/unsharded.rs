@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
-use tests::raw::Raw;
+use tests::raw::{self, Raw};
 
 use super::{column, done, on_each, refused};
 use crate::suite::{Outcome, Suite, alone, same, shared};
@@ -18,6 +18,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         what_a_new_table_needs_says_where_it_is,
         a_new_table_within_a_transaction_is_there_at_once,
         a_hint_that_comes_too_late_is_refused,
+        a_statement_is_described_where_its_table_is,
+        the_catalogs_show_the_tables_of_the_first_shard,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -75,6 +77,69 @@ async fn a_session_may_want_its_new_tables_unsharded(cluster: &Cluster) -> Outco
     Ok(())
 }
 
+/// Drivers prepare a statement and ask for its columns before they bind it; sessions begin on any
+/// shard.
+async fn a_statement_is_described_where_its_table_is(cluster: &Cluster) -> Outcome {
+    let mut maker = session(cluster).await?;
+    for shard in ["shard-1", "shard-2"] {
+        let table = format!("nt_of_{}", shard.replace('-', "_"));
+        let create = format!(
+            "/* table_kind = unsharded, shard = '{shard}' */ CREATE TABLE {table} (id int, v text)"
+        );
+        done(&mut maker, &create).await?;
+    }
+    let insert = |table: &str| format!("INSERT INTO {table} (id, v) VALUES ($1, $2)");
+    let read = |table: &str| format!("SELECT v FROM {table} WHERE id = $1");
+    for _ in 0..4 {
+        let client = cluster.router(0)?.client().await?;
+        for table in ["nt_of_shard_1", "nt_of_shard_2"] {
+            let statement = client.prepare(&insert(table)).await?;
+            same!(client.execute(&statement, &[&1, &"x"]).await?, 1);
+        }
+        // Both in one transaction, and both asked for before either answer is read.
+        client.batch_execute("BEGIN").await?;
+        let texts = [read("nt_of_shard_1"), read("nt_of_shard_2")];
+        let (one, two) = tokio::try_join!(client.prepare(&texts[0]), client.prepare(&texts[1]))?;
+        for statement in [&one, &two, &one] {
+            same!(statement.columns().len(), 1);
+            same!(client.query(statement, &[&1]).await?.is_empty(), false);
+        }
+        client.batch_execute("COMMIT").await?;
+    }
+    let mut raw = Raw::connect(&cluster.router(0)?.address()).await?;
+    let batch = [
+        raw::parse("", &read("nt_of_shard_1"), &[]),
+        raw::describe(b'S', ""),
+        raw::parse("other", &read("nt_of_shard_2"), &[]),
+        raw::bind("", "", false, &[Some(b"1")]),
+        raw::execute("", 1),
+        raw::describe(b'S', "other"),
+        raw::bind("", "other", false, &[Some(b"1")]),
+        raw::execute("", 1),
+        raw::sync(),
+    ]
+    .concat();
+    same!(raw::tags(&raw.exchange(&batch).await?), "1tT12DstT2DsZ");
+    Ok(())
+}
+
+/// Tools look whether a table is there before they create it; sessions begin on any shard.
+async fn the_catalogs_show_the_tables_of_the_first_shard(cluster: &Cluster) -> Outcome {
+    let mut maker = session(cluster).await?;
+    done(&mut maker, "CREATE TABLE nt_shown (id int)").await?;
+    let named = "SELECT count(*) FROM pg_class WHERE relname = 'nt_shown'";
+    let in_schema = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'nt_shown'";
+    for _ in 0..4 {
+        let mut raw = Raw::connect(&cluster.router(0)?.address()).await?;
+        same!(column(&done(&mut raw, named).await?)?, ["1"]);
+        let by_name = "SELECT to_regclass('nt_shown'), 'nt_shown'::regclass";
+        same!(column(&done(&mut raw, by_name).await?)?, ["nt_shown"]);
+        let client = cluster.router(0)?.client().await?;
+        same!(client.query_one(in_schema, &[]).await?.get::<_, i64>(0), 1);
+    }
+    Ok(())
+}
+
 async fn what_a_new_table_needs_says_where_it_is(cluster: &Cluster) -> Outcome {
     let mut router = session(cluster).await?;
     let there = "/* table_kind = unsharded, shard = 'shard-2' */ CREATE TABLE nt_there \
@@ -82,7 +147,7 @@ async fn what_a_new_table_needs_says_where_it_is(cluster: &Cluster) -> Outcome {
     done(&mut router, there).await?;
     done(
         &mut router,
-        "CREATE TABLE nt_child (id int REFERENCES nt_there)",
+        "CREATE TABLE nt_child (id int UNIQUE REFERENCES nt_there)",
     )
     .await?;
     same!(shards_with(cluster, "nt_child").await?, ["f", "t"]);

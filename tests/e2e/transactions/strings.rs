@@ -18,6 +18,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_string_may_begin_and_end_transactions,
         a_block_that_a_string_begins_goes_on_elsewhere,
         a_string_may_hold_what_the_router_answers,
+        a_string_may_change_the_schema_and_fill_it,
         a_write_in_parts_is_explained,
         an_analyzed_write_is_done_on_all_shards_or_on_none,
     )
@@ -238,6 +239,38 @@ async fn a_string_may_hold_what_the_router_answers(cluster: &Cluster) -> Outcome
     let (code, text) = error_of(&router.query("SELECT 1; DISCARD ALL").await?)?;
     same!(code, "0A000", "{text}");
     Ok(())
+}
+
+/// As the files of migration tools do: all of it is done, or nothing.
+async fn a_string_may_change_the_schema_and_fill_it(cluster: &Cluster) -> Outcome {
+    let (mut router, here, there) = start(cluster, "string_before").await?;
+    let create = format!(
+        "/* shard_key = k */ CREATE TABLE string_made (k bigint PRIMARY KEY, v int); \
+         INSERT INTO string_made (k, v) VALUES ({here}, 1), ({there}, 2); \
+         ALTER TABLE string_made ADD COLUMN w int DEFAULT 7; \
+         CREATE INDEX string_made_w ON string_made (w); \
+         UPDATE string_before SET v = 9 WHERE k = {here};"
+    );
+    let failing = format!("{create} SELECT 1 / 0");
+    let answer = router.query(&failing).await?;
+    same!(sqlstate(&answer).as_deref(), Some("22012"));
+    same!(tags(&answer).ends_with("EZ"), true);
+    for table in ["string_made", "string_made_w"] {
+        let is_gone = format!("SELECT to_regclass('{table}') IS NULL");
+        same!(column(&router.query(&is_gone).await?)?, ["t"]);
+    }
+    same!(values(cluster, "string_before").await?, "1,1");
+    let answer = router.query(&create).await?;
+    same!(sqlstate(&answer), None);
+    same!(tags(&answer), "CCCCCZ");
+    let sum = "SELECT sum(v) || ':' || sum(w) FROM string_made";
+    same!(column(&router.query(sum).await?)?, ["3:14"]);
+    same!(values(cluster, "string_before").await?, "1,9");
+    // What cannot be rolled back cannot be a part of it.
+    let concurrently = "SELECT 1; CREATE INDEX CONCURRENTLY string_made_v ON string_made (v)";
+    let answer = router.query(concurrently).await?;
+    same!(sqlstate(&answer).as_deref(), Some("25001"));
+    nothing_is_prepared(cluster).await
 }
 
 async fn lines(router: &mut Raw, sql: &str) -> anyhow::Result<String> {

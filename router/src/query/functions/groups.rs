@@ -23,10 +23,16 @@ impl Group {
 
 pub(super) const GROUPS: &[Group] = &[
     Group {
+        reach: Reach::HomeOrCommon,
+        reason: "each shard has a sequence of its own",
+        hint: "leave the column to its default, or ask for the value in a statement of its own",
+        names: &["nextval"],
+    },
+    Group {
         reach: Reach::Home,
         reason: "each shard has a sequence of its own",
         hint: "leave the column to its default, or use SELECT sharding.next_id()",
-        names: &["nextval", "setval", "pg_sequence_last_value"],
+        names: &["setval", "pg_sequence_last_value"],
     },
     Group {
         reach: Reach::Nowhere,

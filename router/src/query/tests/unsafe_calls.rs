@@ -40,7 +40,7 @@ fn calls_are_found_wherever_they_stand() {
         "create table x as select nextval('s')",
         "call p(nextval('s'))",
     ] {
-        assert_eq!(calls(sql), [("nextval", Reach::Home)], "{sql}");
+        assert_eq!(calls(sql), [("nextval", Reach::HomeOrCommon)], "{sql}");
     }
 }
 

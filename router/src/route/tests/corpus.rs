@@ -79,6 +79,7 @@ fn decision(sql: &str, snapshot: &Snapshot) -> String {
             format!("hint{}{}", shown(&sources), writing(writes))
         }
         Plan::Any { writes } => format!("any{}", writing(writes)),
+        Plan::Catalog => "catalog".to_owned(),
         Plan::Home(index) => format!("home {}", snapshot.shard(index).unwrap().id),
         Plan::Bound(index) => format!("bound {}", snapshot.shard(index).unwrap().id),
         Plan::Everywhere => "everywhere".to_owned(),

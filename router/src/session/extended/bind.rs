@@ -115,6 +115,10 @@ impl Session {
             Box::pin(self.must_be_a_new_cursor(name)).await?;
             self.note_cursor(name);
         }
+        if self.has_other_homes(Some(&prepared), &serving) {
+            Box::pin(self.run_deferred_at_homes(&serving)).await?;
+            self.attach_to(&serving, target).await?;
+        }
         self.run_deferred()?;
         let named = !name.is_empty();
         if !self.is_prepared(&prepared, named) {

@@ -7,13 +7,13 @@ use wire::backend::encode;
 use wire::frontend::TargetKind;
 
 use super::has_changed;
-use crate::route::Target;
 use crate::session::attach::Stopped;
 use crate::session::effects::Effect;
 use crate::session::expect::{Answer, Seen};
 use crate::session::prepared::Prepared;
 use crate::session::state::Transaction;
 use crate::session::{Session, local};
+use crate::view::Serving;
 
 /// A message that needs no particular shard.
 #[derive(Debug)]
@@ -34,6 +34,14 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// The statement that a shard is asked about.
+    pub(super) fn prepared(&self) -> Option<&Arc<Prepared>> {
+        match self {
+            Self::Parse { prepared, .. } | Self::Describe { prepared, .. } => Some(prepared),
+            Self::Local(..) => None,
+        }
+    }
+
     /// Whether the client asks itself for what the router would ask of a statement.
     fn is_described_by(&self, next: &Self) -> bool {
         match (self, next) {
@@ -72,6 +80,32 @@ impl Session {
         while let Some(step) = steps.next() {
             let is_described_next = steps.peek().is_some_and(|next| step.is_described_by(next));
             self.run_step(step, is_described_next)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::run_deferred`], with each statement on a backend that knows its tables.
+    pub(super) async fn run_deferred_at_homes(&mut self, serving: &Serving) -> Result<(), Stopped> {
+        let mut steps = std::mem::take(&mut self.batch.deferred)
+            .into_iter()
+            .peekable();
+        while let Some(step) = steps.next() {
+            let is_described_next = steps.peek().is_some_and(|next| step.is_described_by(next));
+            let other = step.prepared().cloned();
+            let other = other.filter(|it| self.is_at_home_elsewhere(it, serving));
+            match (step, other) {
+                // It is prepared in earnest where it is bound.
+                (Step::Parse { change, .. }, Some(_)) if !is_described_next => {
+                    let complete = local::frames(encode::parse_complete);
+                    self.expected.local(complete, Some(change));
+                }
+                (step, other) => {
+                    if let Some(prepared) = other {
+                        self.go_home(&prepared, serving).await?;
+                    }
+                    self.run_step(step, is_described_next)?;
+                }
+            }
         }
         Ok(())
     }
@@ -236,13 +270,19 @@ impl Session {
         let waits = |step: &Step| matches!(step, Step::Parse { .. } | Step::Describe { .. });
         if self.attachment.is_none() && self.batch.deferred.iter().any(waits) {
             let serving = self.front.core.view.load();
-            Box::pin(self.attach(&serving, Target::Any)).await?;
+            let target = self.target_of_deferred(&serving);
+            Box::pin(self.attach(&serving, target)).await?;
         }
-        if self.attachment.is_some() {
-            self.run_deferred()
-        } else {
-            Ok(())
+        if self.attachment.is_none() {
+            return Ok(());
         }
+        if self.batch.deferred.len() > 1 {
+            let serving = self.front.core.view.load();
+            if self.has_other_homes(None, &serving) {
+                return Box::pin(self.run_deferred_at_homes(&serving)).await;
+            }
+        }
+        self.run_deferred()
     }
 
     /// As [`Self::find_backend`], unless the client can do without: before an error, a statement

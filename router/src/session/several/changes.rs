@@ -74,10 +74,7 @@ impl Session {
         if company.is_none_or(|company| company.views.is_none()) {
             return Ok(());
         }
-        Err(
-            Refusal::unsupported("a view can't be read in a transaction that may have changed it")
-                .hint("commit the change of the schema first"),
-        )
+        Err(changes_views())
     }
 
     /// Columns that other transactions do not see can't be written into a statement.
@@ -91,4 +88,12 @@ impl Session {
         )
         .hint("name the columns: INSERT INTO table (column, ...)"))
     }
+}
+
+/// A view is read where what it is may be something else by then.
+pub(in crate::session) fn changes_views() -> Refusal {
+    Refusal::unsupported(
+        "a view can't be read in a transaction, or in a query string, that may have changed it",
+    )
+    .hint("commit the change of the schema first")
 }

@@ -1,0 +1,92 @@
+//! Where a statement is prepared and described: its tables may be on one shard alone.
+
+use super::steps::Step;
+use crate::query::Class;
+use crate::route::{Plan, Target};
+use crate::session::attach::Stopped;
+use crate::session::prepared::Prepared;
+use crate::session::{Session, answers};
+use crate::view::Serving;
+
+impl Session {
+    /// Whether no shard is needed to prepare and describe a statement.
+    pub(super) fn is_local(&self, prepared: &Prepared, serving: &Serving) -> bool {
+        let Some(planned) = &prepared.planned else {
+            return false;
+        };
+        match prepared.statement() {
+            None => true,
+            Some(statement) if answers::is_own(&statement.class) => true,
+            Some(statement) if self.is_of_kept_cursor(&statement.class) => true,
+            Some(statement) => {
+                matches!(statement.class, Class::Ddl(_))
+                    && self.plans(planned, serving).plans.first() == Some(&Plan::Everywhere)
+            }
+        }
+    }
+
+    /// The one shard that knows the statement's tables, whatever its parameters are; none where
+    /// every shard does.
+    fn home_of(&self, prepared: &Prepared, serving: &Serving) -> Option<Target> {
+        let planned = prepared.planned.as_ref()?;
+        let plans = self.plans(planned, serving);
+        match plans.plans.first()? {
+            Plan::Home(index) | Plan::Bound(index) => Some(Target::Shard {
+                index: *index,
+                token: None,
+            }),
+            Plan::Key { .. }
+            | Plan::Any { .. }
+            | Plan::Catalog
+            | Plan::Everywhere
+            | Plan::NeedsHint { .. }
+            | Plan::NeedsColumns { .. }
+            | Plan::NeedsViews { .. }
+            | Plan::Refused(_) => None,
+        }
+    }
+
+    /// Whether a shard other than the one that the session is attached to knows its tables.
+    pub(super) fn is_at_home_elsewhere(&self, prepared: &Prepared, serving: &Serving) -> bool {
+        let Some(attachment) = &self.attachment else {
+            return false;
+        };
+        let Some(Target::Shard { index, .. }) = self.home_of(prepared, serving) else {
+            return false;
+        };
+        let home = serving.snapshot.shard(index);
+        home.is_none_or(|home| home.id != attachment.shard)
+    }
+
+    /// Whether something was put off, other than `bound`, that only another shard can do.
+    pub(super) fn has_other_homes(&self, bound: Option<&Prepared>, serving: &Serving) -> bool {
+        let mut waiting = self.batch.deferred.iter().filter_map(Step::prepared);
+        waiting.any(|prepared| {
+            bound.is_none_or(|bound| bound.id != prepared.id)
+                && self.is_at_home_elsewhere(prepared, serving)
+        })
+    }
+
+    /// Has the session on a backend that knows a statement's tables, if it is on any.
+    pub(super) async fn go_home(
+        &mut self,
+        prepared: &Prepared,
+        serving: &Serving,
+    ) -> Result<(), Stopped> {
+        if self.is_at_home_elsewhere(prepared, serving)
+            && let Some(target) = self.home_of(prepared, serving)
+        {
+            Box::pin(self.attach_to(serving, target)).await?;
+        }
+        Ok(())
+    }
+
+    /// Where a backend is found for what was put off.
+    pub(super) fn target_of_deferred(&self, serving: &Serving) -> Target {
+        let mut waiting = self.batch.deferred.iter().filter_map(Step::prepared);
+        let home = waiting.find_map(|prepared| self.home_of(prepared, serving));
+        // What a driver asks next may be about the types in the answer, whose numbers are each
+        // shard's own.
+        home.unwrap_or(Target::Catalog)
+    }
+}
