@@ -138,6 +138,11 @@ pub enum NewPlacement {
         /// That shard.
         shard_id: ShardId,
     },
+    /// No rows of its own: a view, which takes the place of one that is known by its name.
+    View {
+        /// Its query.
+        definition: String,
+    },
 }
 
 /// What a command does.
@@ -183,7 +188,7 @@ pub fn decide(
 fn ring_holds_data(snapshot: &Snapshot) -> bool {
     let is_sharded = |placement: &Placement| match placement {
         Placement::Sharded { .. } => true,
-        Placement::Reference | Placement::Unsharded { .. } => false,
+        Placement::Reference | Placement::Unsharded { .. } | Placement::View { .. } => false,
     };
     snapshot.tables().any(|table| is_sharded(&table.placement))
 }
@@ -219,6 +224,7 @@ impl NewPlacement {
             }),
             Self::Reference => json!({ "kind": "reference" }),
             Self::Unsharded { shard_id } => json!({ "kind": "unsharded", "shard_id": shard_id }),
+            Self::View { definition } => json!({ "kind": "view", "definition": definition }),
         }
     }
 }

@@ -16,7 +16,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Response, Status};
 use topology::store::Store;
-use topology::{Epoch, keys, records};
+use topology::{Epoch, Table, keys, records};
 
 /// Longer than a leader takes for a control write.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
@@ -175,6 +175,27 @@ impl Managers {
                 .map(|response| epoch_of(&response))
         })
         .await
+    }
+
+    /// The registered tables and views, as they are stored at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when etcd does not say so.
+    pub async fn tables(&self) -> Result<Vec<Table>, Error> {
+        let loaded = topology::watch::load(self.store.as_ref()).await;
+        let loaded = loaded.map_err(|error| Error::Store(error_chain(&error)))?;
+        Ok(loaded.parts.tables)
+    }
+
+    /// Whether every router begins statements by the topology of an epoch, or a newer one.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when etcd does not say so.
+    pub async fn routers_have(&self, epoch: Epoch) -> Result<bool, Error> {
+        let listed = topology::routers::list(self.store.as_ref()).await;
+        let listed = listed.map_err(|error| Error::Store(error_chain(&error)))?;
+        let mut routers = listed.all.iter();
+        Ok(routers.all(|router| router.record.applied_epoch >= epoch))
     }
 
     async fn send<Q>(

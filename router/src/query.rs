@@ -49,8 +49,8 @@ pub use pulled::{Pulled, Untyped};
 pub use rows::{parameters_in, returns_rows, with_condition, with_rows};
 pub use scope::{
     ArrayColumn, ArrayValue, ColumnRef, Data, Elements, Entry, Fact, Insert, Joined, Length,
-    Merged, NewRows, Output, Outputs, Qualifier, Scope, ScopeId, Shape, Source, TableRef, Test,
-    Write, WriteKind,
+    Merged, NewRows, Output, Outputs, Qualifier, Read, Scope, ScopeId, Shape, Source, TableRef,
+    Test, Write, WriteKind,
 };
 pub use sharding::{MAX_IDS, NewTables, Placing, Registration, ShardingCall};
 pub use unnamed::Unnamed;

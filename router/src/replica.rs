@@ -61,7 +61,11 @@ fn writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
         Plan::Catalog | Plan::Home(_) => false,
-        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => true,
+        Plan::Bound(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
+        | Plan::Refused(_) => true,
     }
 }
 

@@ -38,10 +38,12 @@ mod temporary;
 pub(crate) mod tests;
 mod unnest;
 mod values;
+mod views;
 
 pub use class::check_calls;
 pub use copies::{Copies, Given, copies};
 pub use copy::{CopiedInto, CopiedKey, copied_into, no_copied_key, owner_of_copied};
+pub use ddl::{home_of, may_change_views};
 pub use form::{Constants, holds_for_texts};
 pub use hint::{Hint, Origin};
 pub use naming::{name_columns, unnamed_inserts};
@@ -51,6 +53,7 @@ pub use rights::Rights;
 pub use split::{Part, split};
 use tables::Tables;
 pub use temporary::Temporary;
+pub use views::{reading, views_in_place, with_views};
 
 /// Why a statement is not run: what an application reads. Never holds a parameter or a row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,8 +115,28 @@ pub enum Plan {
         /// What to answer where nobody writes them down.
         refusal: Refusal,
     },
+    /// It reads views: it is planned anew once their queries stand in its text, see
+    /// [`with_views`].
+    NeedsViews {
+        /// What goes where, in no order.
+        views: Vec<ViewInPlace>,
+        /// What to answer where nobody writes it down.
+        refusal: Refusal,
+    },
     /// Not run.
     Refused(Refusal),
+}
+
+/// A view that a statement reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewInPlace {
+    /// The place of its name in the query string, in bytes.
+    pub place: std::ops::Range<usize>,
+    /// What goes there: its query in parentheses, in which no view is named, and its alias unless
+    /// that follows.
+    pub query: String,
+    /// Its name, for messages.
+    pub name: String,
 }
 
 /// An INSERT into a sharded table that does not name its columns.
@@ -225,6 +248,7 @@ pub fn parameters_of(plan: &Plan) -> impl Iterator<Item = u16> {
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => &[],
     };
     sources.iter().filter_map(KeySource::parameter)

@@ -32,6 +32,7 @@ pub fn candidate<'s>(
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => false,
     };
     query_of(&statement.class).filter(|_| may_be && !hinted && statement.functions.is_empty())

@@ -302,6 +302,9 @@ impl Keeper {
         let moves = snapshot.ring() != before.snapshot.ring()
             || snapshot.holds() != before.snapshot.holds()
             || primaries_of(snapshot) != primaries_of(&before.snapshot);
+        // Of views that were others for an epoch between the two nothing is to be seen.
+        let skips = epoch.0 > before.snapshot.epoch().0.saturating_add(1);
+        let views = skips || snapshot.has_views() || before.snapshot.has_views();
         self.view.serving.store(Arc::new(Serving {
             snapshot: Arc::clone(snapshot),
             primaries,
@@ -321,7 +324,7 @@ impl Keeper {
         // Whoever is released, or refused a leave, finds the topology in place.
         self.holding.publish(snapshot);
         self.moving.publish(snapshot);
-        if moves {
+        if moves || views {
             self.barrier.raise(epoch);
         }
         self.metrics.epoch(epoch);

@@ -374,6 +374,7 @@ impl Session {
                 .to_owned(),
             group: table.group.unwrap_or_default(),
             shard_id: table.unsharded.unwrap_or_default(),
+            ..pb::CreateTableRequest::default()
         };
         let answer = self.managers.ask(&ask, |mut services| {
             let request = request.clone();

@@ -15,13 +15,16 @@ use tests::{Cluster, Postgres};
 use crate::suite::{Outcome, Suite, alone, same};
 
 mod around;
+mod views;
 
 use around::what_is_around_a_query_over_several_shards_is_right;
+use views::views_are_read_as_on_one_server;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
         four_shards_answer_as_one_server_would_or_refuse,
         what_is_around_a_query_over_several_shards_is_right,
+        views_are_read_as_on_one_server,
     )
     .into()
 }

@@ -16,6 +16,7 @@ mod references;
 mod register;
 mod sequences;
 mod unsharded;
+mod views;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     [
@@ -25,6 +26,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         register::trials(suite),
         sequences::trials(suite),
         unsharded::trials(suite),
+        views::trials(suite),
     ]
     .into_iter()
     .flatten()

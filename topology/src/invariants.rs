@@ -28,7 +28,10 @@ pub fn tables_fit(snapshot: &Snapshot) -> Result<(), InvalidTopology> {
                     shard: shard_id.clone(),
                 });
             }
-            Placement::Sharded { .. } | Placement::Reference | Placement::Unsharded { .. } => {}
+            Placement::Sharded { .. }
+            | Placement::Reference
+            | Placement::Unsharded { .. }
+            | Placement::View { .. } => {}
         }
     }
     Ok(())

@@ -121,9 +121,14 @@ pub enum Placement {
         /// That shard.
         shard_id: ShardId,
     },
+    /// No rows of its own: a view.
+    View {
+        /// Its query, in which every table is written with its schema.
+        definition: String,
+    },
 }
 
-/// A registered table.
+/// A registered table or view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Schema and name.
@@ -131,6 +136,17 @@ pub struct Table {
     /// Where its rows are.
     #[serde(flatten)]
     pub placement: Placement,
+}
+
+impl Table {
+    /// Whether it has rows of its own: a view has none.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        match self.placement {
+            Placement::Sharded { .. } | Placement::Reference | Placement::Unsharded { .. } => true,
+            Placement::View { .. } => false,
+        }
+    }
 }
 
 /// A range of tokens: after `after`, up to and including `last`, wrapping when `last <= after`.

@@ -166,6 +166,12 @@ impl Snapshot {
         self.tables.values()
     }
 
+    /// Whether any view is registered.
+    #[must_use]
+    pub fn has_views(&self) -> bool {
+        self.tables.values().any(|table| !table.has_rows())
+    }
+
     /// A registered table.
     #[must_use]
     pub fn table(&self, name: &TableName) -> Option<&Table> {

@@ -109,7 +109,7 @@ fn wake<'a>(
 pub fn sharded_tables(snapshot: &Snapshot) -> BTreeSet<TableName> {
     let of = |table: &topology::Table| match table.placement {
         Placement::Sharded { .. } => Some(table.name.clone()),
-        Placement::Reference | Placement::Unsharded { .. } => None,
+        Placement::Reference | Placement::Unsharded { .. } | Placement::View { .. } => None,
     };
     snapshot.tables().filter_map(of).collect()
 }

@@ -126,7 +126,7 @@ pub(crate) fn may_be_removed(snapshot: &Snapshot, id: &ShardId) -> Result<(), Re
     }
     let homed = snapshot.tables().find(|table| match &table.placement {
         Placement::Unsharded { shard_id } => shard_id == id,
-        Placement::Sharded { .. } | Placement::Reference => false,
+        Placement::Sharded { .. } | Placement::Reference | Placement::View { .. } => false,
     });
     match homed {
         None => Ok(()),

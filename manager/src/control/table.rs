@@ -12,7 +12,7 @@ pub(super) fn create(
     name: &TableName,
     placement: &NewPlacement,
 ) -> Result<Change, Rejection> {
-    if snapshot.table(name).is_some() {
+    if !may_take(snapshot, name, placement) {
         return Err(Rejection::TableExists { name: name.clone() });
     }
     below(snapshot.tables().count(), MAX_TABLES, "tables")?;
@@ -42,6 +42,9 @@ pub(super) fn create(
                 shard_id: shard_id.clone(),
             }
         }
+        NewPlacement::View { definition } => Placement::View {
+            definition: definition.clone(),
+        },
     };
     let table = Table {
         name: name.clone(),
@@ -54,6 +57,18 @@ pub(super) fn create(
         target: name.to_string(),
         detail: placement.detail(),
     })
+}
+
+/// Whether a name is free. A view has no rows that could be lost: another definition takes the place
+/// of the one that is known.
+fn may_take(snapshot: &Snapshot, name: &TableName, placement: &NewPlacement) -> bool {
+    match (
+        snapshot.table(name).map(|table| &table.placement),
+        placement,
+    ) {
+        (None, _) | (Some(Placement::View { .. }), NewPlacement::View { .. }) => true,
+        (Some(_), _) => false,
+    }
 }
 
 pub(super) fn delete(

@@ -140,7 +140,7 @@ impl Job {
 fn is_home(snapshot: &Snapshot, shard: &ShardId) -> bool {
     snapshot.tables().any(|table| match &table.placement {
         Placement::Unsharded { shard_id } => shard_id == shard,
-        Placement::Sharded { .. } | Placement::Reference => false,
+        Placement::Sharded { .. } | Placement::Reference | Placement::View { .. } => false,
     })
 }
 

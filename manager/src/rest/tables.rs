@@ -42,6 +42,8 @@ pub(super) struct Table {
     group: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     shard_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    definition: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -71,6 +73,7 @@ impl From<v1::Table> for Table {
             key_type: table.key_type,
             group: table.group,
             shard_id: table.shard_id,
+            definition: table.definition,
         }
     }
 }
@@ -110,6 +113,8 @@ pub(super) async fn create(
         key_type: new.key_type,
         group: new.group,
         shard_id: new.shard_id,
+        // Routers register views: they have them from the shards.
+        definition: String::new(),
     };
     let created = service.create_table(&caller, request).await?.message.table;
     let table = created.ok_or(Error::Internal("an answer about a table has none"))?;

@@ -124,6 +124,11 @@ pub(super) fn table(snapshot: &Snapshot, table: &Table) -> v1::Table {
             shard_id: shard_id.to_string(),
             ..base
         },
+        Placement::View { definition } => v1::Table {
+            kind: "view".to_owned(),
+            definition: definition.clone(),
+            ..base
+        },
     }
 }
 

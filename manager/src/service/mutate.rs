@@ -204,7 +204,8 @@ impl Service {
             return Err(Rejection::UnknownTable { name: name.clone() }.into());
         }
         let shards = snapshot.shards().to_vec();
-        if let Some(shard) = self.0.shards.shard_with_table(shards, name).await? {
+        let has_rows = snapshot.table(name).is_some_and(|table| table.has_rows());
+        if has_rows && let Some(shard) = self.0.shards.shard_with_table(shards, name).await? {
             let reason = format!("table {name} exists on shard {shard}: drop it first");
             return Err(Error::InUse { reason });
         }
@@ -230,6 +231,7 @@ fn lost_with_a_shard(snapshot: &Snapshot) -> Vec<TableName> {
     let is_lost = |placement: &Placement| match placement {
         Placement::Sharded { .. } | Placement::Unsharded { .. } => true,
         Placement::Reference => is_last,
+        Placement::View { .. } => false,
     };
     let tables = snapshot.tables();
     tables

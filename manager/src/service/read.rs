@@ -166,6 +166,7 @@ fn inquiries(snapshot: &Snapshot, only: Option<&TableName>) -> Vec<Inquiry> {
         let may_hold = |placement: &Placement| match placement {
             Placement::Sharded { .. } | Placement::Reference => true,
             Placement::Unsharded { shard_id } => *shard_id == shard.id,
+            Placement::View { .. } => false,
         };
         let tables = snapshot.tables();
         tables

@@ -13,6 +13,8 @@ use crate::identifier;
 
 /// Most characters of a shard's name.
 const MAX_NAME_CHARS: usize = 128;
+/// Longest definition of a view.
+const MAX_DEFINITION_BYTES: usize = 64 << 10;
 /// Greatest weight of a shard.
 const MAX_WEIGHT: u32 = 1_000;
 
@@ -96,6 +98,9 @@ pub(super) fn new_table(request: &v1::CreateTableRequest) -> Result<Command, Err
         ("group", &request.group),
     ];
     let home = [("shard_id", request.shard_id.as_str())];
+    if request.kind != "view" && !request.definition.is_empty() {
+        return Err(Error::invalid("definition", "is for a view"));
+    }
     let placement = match request.kind.as_str() {
         "" | "sharded" => {
             only_for("sharded", &home)?;
@@ -116,12 +121,31 @@ pub(super) fn new_table(request: &v1::CreateTableRequest) -> Result<Command, Err
             let shard_id = shard_id("shard_id", &request.shard_id)?;
             NewPlacement::Unsharded { shard_id }
         }
+        "view" => {
+            only_for("view", &sharded_only)?;
+            only_for("view", &home)?;
+            NewPlacement::View {
+                definition: definition(&request.definition)?,
+            }
+        }
         _ => {
-            let rule = "must be sharded, reference or unsharded";
+            let rule = "must be sharded, reference, unsharded or view";
             return Err(Error::invalid("kind", rule));
         }
     };
     Ok(Command::CreateTable { name, placement })
+}
+
+/// The query of a view.
+fn definition(text: &str) -> Result<String, Error> {
+    match text.len() {
+        0 => Err(Error::invalid("definition", "must be the query of a view")),
+        1..=MAX_DEFINITION_BYTES => Ok(text.to_owned()),
+        _ => {
+            let rule = format!("must not be longer than {MAX_DEFINITION_BYTES} bytes");
+            Err(Error::invalid("definition", rule))
+        }
+    }
 }
 
 pub(super) fn table(field: &'static str, text: &str) -> Result<TableName, Error> {

@@ -113,7 +113,7 @@ fn notes(snapshot: &Snapshot, schemas: &Schemas) -> Vec<String> {
         let name = identifier::shown(&table.name);
         let is_everywhere = match table.placement {
             Placement::Sharded { .. } | Placement::Reference => true,
-            Placement::Unsharded { .. } => false,
+            Placement::Unsharded { .. } | Placement::View { .. } => false,
         };
         if is_everywhere && !on_shards.contains(name.as_str()) && !schemas.is_empty() {
             notes.push(format!("table {name} is registered, and no shard has it"));

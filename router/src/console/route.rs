@@ -28,6 +28,7 @@ pub(super) fn words(plan: &Plan, snapshot: &Snapshot) -> Words {
         Plan::Everywhere => ("everywhere", None, None),
         Plan::NeedsHint { refusal, .. } => ("needs hint", None, Some(refusal.message.clone())),
         Plan::NeedsColumns { .. } => ("needs columns", None, None),
+        Plan::NeedsViews { .. } => ("needs views", None, None),
         Plan::Refused(refusal) => ("refused", None, Some(refusal.message.clone())),
     };
     Words {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use topology::{Epoch, ShardId, Snapshot};
+use topology::{Epoch, ShardIndex, Snapshot};
 use wire::frame::HEADER_BYTES;
 use wire::quote;
 
@@ -32,10 +32,12 @@ mod references;
 mod register;
 mod sequences;
 mod servers;
+mod views;
 mod within;
 
 use participant::Participant;
 pub use register::caught_up;
+pub use views::{Views, settle};
 pub use within::{run_on, within};
 
 /// Most bytes of an answer that are kept; further notices are dropped.
@@ -48,6 +50,17 @@ pub enum Failure {
     Shard(Bytes),
     /// The router's own words.
     Own(Error),
+}
+
+impl Failure {
+    /// The router's words for it.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Shard(frame) => told(&frame),
+            Self::Own(error) => error,
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -82,8 +95,10 @@ pub struct Change {
     referring: Vec<String>,
     /// Indexes and sequences, as SQL, that it alters or drops.
     objects: Vec<String>,
-    /// The only shard that it is for.
-    only: Option<ShardId>,
+    /// The shard that has alone what it is about; none where that is all of them.
+    home: Option<ShardIndex>,
+    /// What becomes of views; none where they stay as they are.
+    views: Option<Views>,
 }
 
 impl Change {
@@ -97,7 +112,8 @@ impl Change {
             registrations: vec![registration],
             referring: Vec::new(),
             objects: Vec::new(),
-            only: None,
+            home: None,
+            views: None,
         }
     }
 
@@ -131,11 +147,19 @@ impl Change {
             referring: ddls.clone().flat_map(referring).collect(),
             // Where one of several statements belongs, the others may not.
             objects: ddls
+                .clone()
                 .filter(|_| statements.len() == 1)
-                .flat_map(|ddl| ddl.objects.iter().map(written))
+                .flat_map(|ddl| ddl.objects.iter().map(as_sql))
                 .collect(),
-            only: None,
+            home: home_of(ddls.clone(), setting)?,
+            views: Views::of(ddls, setting.snapshot),
         })
+    }
+
+    /// What becomes of views, once it is made for good.
+    #[must_use]
+    pub fn views(&self) -> Option<&Views> {
+        self.views.as_ref()
     }
 
     /// Whether what it makes is on more than one shard, so that sequences must not give the same
@@ -144,7 +168,36 @@ impl Change {
         let is_at_home = |it: &Registration| matches!(it.placing, Placing::Unsharded { .. });
         let all_at_home =
             !self.registrations.is_empty() && self.registrations.iter().all(is_at_home);
-        !self.sql.is_empty() && !all_at_home && self.only.is_none()
+        !self.sql.is_empty() && !all_at_home && self.home.is_none()
+    }
+}
+
+/// The shard that has alone what changes are about.
+fn home_of<'a>(
+    ddls: impl Iterator<Item = &'a Ddl>,
+    setting: &route::Setting<'_>,
+) -> Result<Option<ShardIndex>, Refusal> {
+    let mut all: Option<Option<ShardIndex>> = None;
+    for ddl in ddls {
+        let home = route::home_of(ddl, setting.snapshot, setting.search_path)?;
+        if all.is_some_and(|known| known != home) {
+            return Err(on_one_and_others());
+        }
+        all = Some(home);
+    }
+    Ok(all.flatten())
+}
+
+fn on_one_and_others() -> Refusal {
+    let message = "tables of one shard and what is on others in one query string";
+    Refusal::unsupported(message).hint("send each statement by itself")
+}
+
+/// A table's name as SQL.
+fn as_sql(table: &TableRef) -> String {
+    match &table.schema {
+        Some(schema) => quote::qualified(schema, &table.name),
+        None => quote::ident(&table.name),
     }
 }
 
@@ -176,15 +229,7 @@ fn referring(ddl: &Ddl) -> Vec<String> {
         )
     };
     let tables = ddl.changes.iter().filter(refers).map(query::Change::table);
-    tables.map(written).collect()
-}
-
-/// A name as SQL.
-fn written(name: &TableRef) -> String {
-    match &name.schema {
-        Some(schema) => quote::qualified(schema, &name.name),
-        None => quote::ident(&name.name),
-    }
+    tables.map(as_sql).collect()
 }
 
 fn ddl_of(statement: &Statement) -> Option<&Ddl> {
@@ -228,8 +273,11 @@ pub async fn run_within(
         return Err(Error::NoShard.into());
     }
     core.metrics.decided(Decision::Sent(Route::Everywhere));
-    let change = objects::settled(change.clone(), &pools, settings, grace).await?;
+    let change = objects::settled(change.clone(), serving, settings, grace).await?;
     let change = &at_home(&change, &mut pools)?;
+    if let Some(index) = change.home {
+        pools = serving.primary(index).into_iter().collect();
+    }
     let _forgetting = core.schema.forgetting();
     let terms = in_turn::Terms { limit, grace };
     match &change.manner {
@@ -248,10 +296,6 @@ pub async fn run_within(
 /// for that shard alone.
 fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
     let mut change = change.clone();
-    if let Some(only) = &change.only {
-        pools.retain(|pool| pool.shard() == only);
-        return Ok(change);
-    }
     let mut homes = Vec::new();
     for registration in &mut change.registrations {
         let active = pools.iter().map(|pool| pool.shard().clone());
@@ -268,8 +312,7 @@ fn at_home(change: &Change, pools: &mut Vec<&Pool>) -> Result<Change, Refusal> {
     };
     let all_there = homes.len() == change.registrations.len() && homes.iter().all(|it| it == home);
     if !all_there || !change.about_new_tables {
-        let message = "tables of one shard and what is on others in one query string";
-        return Err(Refusal::unsupported(message).hint("send each statement by itself"));
+        return Err(on_one_and_others());
     }
     pools.retain(|pool| pool.shard() == home);
     Ok(change)
@@ -309,6 +352,9 @@ async fn together(
             if let Some(epoch) = epoch {
                 caught_up(core, epoch).await?;
             }
+            if let Some(views) = &change.views {
+                settle(core, settings, views).await?;
+            }
             Ok(answer)
         }
         Err(failure) => {
@@ -344,15 +390,21 @@ impl Participants {
         })
     }
 
-    /// Runs the statement on all, inside open transactions. The first shard goes ahead alone:
-    /// where two such statements want the same locks, the first shard lets one of them through,
-    /// and they cannot each hold the lock that the other one waits for.
-    async fn prepare(&mut self, change: &Change) -> Result<Bytes, Failure> {
+    /// Begins a transaction on all.
+    async fn begin(&mut self) -> Result<(), Failure> {
         let settings = Arc::clone(&self.settings);
         let begun = self.members.iter_mut().map(|one| one.begin(&settings));
         for outcome in join_all(begun).await {
             outcome?;
         }
+        Ok(())
+    }
+
+    /// Runs the statement on all, inside open transactions. The first shard goes ahead alone:
+    /// where two such statements want the same locks, the first shard lets one of them through,
+    /// and they cannot each hold the lock that the other one waits for.
+    async fn prepare(&mut self, change: &Change) -> Result<Bytes, Failure> {
+        self.begin().await?;
         if change.manner == Manner::OncePerServer {
             self.keep_one_of_each_server().await?;
         }

@@ -82,7 +82,9 @@ fn key<'a>(
             }
             key_type?
         }
-        Plan::NeedsColumns { refusal, .. } | Plan::Refused(refusal) => {
+        Plan::NeedsColumns { refusal, .. }
+        | Plan::NeedsViews { refusal, .. }
+        | Plan::Refused(refusal) => {
             return Err(refusal.clone().into());
         }
     };

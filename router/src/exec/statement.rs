@@ -160,6 +160,14 @@ impl Executor {
         let planned = self.core.cache.plan(&request.sql, &serving.snapshot);
         let planned = planned.map_err(|error| not_sql(&error))?;
         let plans = planned.plans(&serving.snapshot);
+        if let Some(sql) = route::with_views(&request.sql, &plans.plans) {
+            let viewed = Request {
+                sql,
+                ..request.clone()
+            };
+            let named = Box::pin(self.with_columns(serving, &viewed)).await?;
+            return Ok(Some(named.unwrap_or(viewed)));
+        }
         let named = columns::name(&self.core, serving, &request.sql, &plans.plans).await?;
         Ok(named.map(|sql| Request {
             sql,
@@ -482,7 +490,9 @@ fn of_a_connection() -> Refusal {
 fn plan_writes(plan: &Plan) -> bool {
     match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::NeedsViews { .. } => {
+            true
+        }
         Plan::Catalog | Plan::Home(_) | Plan::Refused(_) => false,
     }
 }

@@ -8,8 +8,8 @@ use pg_query::protobuf::RangeVar;
 
 use super::literal::Literals;
 use super::{
-    Data, Entry, Fact, Merged, Outputs, Scope, ScopeId, Shape, Source, UnsafeCall, Write,
-    WriteKind, names,
+    Data, Entry, Fact, Merged, Outputs, Read, Scope, ScopeId, Shape, Source, TableRef, UnsafeCall,
+    Write, WriteKind, names, unnamed,
 };
 
 /// Where an expression stands: its scope and the entries of it that can be seen from there.
@@ -104,6 +104,28 @@ impl<'a> Builder<'a> {
     pub(super) fn call(&mut self, call: UnsafeCall) {
         if !self.functions.contains(&call) {
             self.functions.push(call);
+        }
+    }
+
+    /// Notes a table that is read by its name.
+    pub(super) fn reads(&mut self, table: &TableRef, range: &RangeVar) {
+        let place = range.inh.then(|| unnamed::place_of(self.sql(), range));
+        self.data.reads.push(Read {
+            table: table.clone(),
+            place: place.flatten(),
+            aliased: range.alias.is_some(),
+        });
+    }
+
+    /// How many tables have been read by their names.
+    pub(super) fn read_count(&self) -> usize {
+        self.data.reads.len()
+    }
+
+    /// Says of what was read from then on that nothing else can stand there.
+    pub(super) fn only_tables_since(&mut self, count: usize) {
+        for read in self.data.reads.iter_mut().skip(count) {
+            read.place = None;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The kinds of statement, as far as a session or the routing treats them differently.
 
-use super::{Data, Ddl, ShardingCall, SqlExecute, SqlPrepare, TableRef};
+use super::{Data, Ddl, Read, ShardingCall, SqlExecute, SqlPrepare, TableRef};
 
 /// What a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,53 @@ pub enum Class {
     Do,
     /// Any other statement; its command tag, or the closest to it.
     Other(&'static str),
+}
+
+impl Class {
+    /// The tables that it reads by their names, wherever a statement's query stands in it. Those of
+    /// a schema change are none: they are read by others, later.
+    #[must_use]
+    pub fn reads(&self) -> &[Read] {
+        match self {
+            Self::Select(data)
+            | Self::Insert(data)
+            | Self::Update(data)
+            | Self::Delete(data)
+            | Self::Merge(data) => &data.reads,
+            Self::Copy(copy) => copy.query.as_deref().map_or(&[], Self::reads),
+            Self::Explain { inner, .. } | Self::ExplainRoute(inner) => inner.reads(),
+            Self::DeclareCursor { query, .. } => query.reads(),
+            Self::Ddl(_)
+            | Self::Begin { .. }
+            | Self::Commit { .. }
+            | Self::Rollback { .. }
+            | Self::Savepoint(_)
+            | Self::Release(_)
+            | Self::RollbackTo(_)
+            | Self::PrepareTransaction
+            | Self::FinishPrepared
+            | Self::Set(_)
+            | Self::SetConstraints
+            | Self::Reset(_)
+            | Self::Show(_)
+            | Self::Deallocate(_)
+            | Self::DiscardAll
+            | Self::DiscardOther(_)
+            // Its query is looked at where it is prepared.
+            | Self::SqlPrepare(_)
+            | Self::SqlExecute(_)
+            | Self::Sharding(_)
+            | Self::Listen(_)
+            | Self::Unlisten(_)
+            | Self::Notify(_)
+            | Self::Cursor(_)
+            | Self::LockTable(_)
+            | Self::Maintenance(_)
+            | Self::Call
+            | Self::Do
+            | Self::Other(_) => &[],
+        }
+    }
 }
 
 /// A SET statement, or a SELECT of set_config.

@@ -28,6 +28,8 @@ pub struct Ddl {
     pub temporary: bool,
     /// It reads rows of the tables that it mentions.
     pub reads_rows: bool,
+    /// Views that it makes, or gives new names to.
+    pub views: Vec<TableRef>,
     /// What in it draws values from a sequence, of which each shard has its own: for a table that
     /// is to have the same rows on all of them that will not do.
     pub draws: Option<&'static str>,
@@ -161,6 +163,7 @@ impl Ddl {
             manner: Manner::Together,
             temporary: false,
             reads_rows: false,
+            views: Vec::new(),
             draws: None,
             objects: Vec::new(),
         }

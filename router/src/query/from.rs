@@ -48,6 +48,9 @@ impl<'a> Builder<'a> {
 
     fn relation(&mut self, scope: ScopeId, range: &'a RangeVar) {
         let (source, renamed) = self.source(range);
+        if let Source::Table(table) = &source {
+            self.reads(table, range);
+        }
         self.relation_entry(scope, range, source, renamed);
     }
 
@@ -163,7 +166,9 @@ impl<'a> Builder<'a> {
         self.optional(item.repeatable.as_deref(), at);
         match item.relation.as_deref() {
             Some(relation) => {
+                let before = self.read_count();
                 self.read_from_item(scope, relation);
+                self.only_tables_since(before);
             }
             None => self.opaque("a sample that is not understood"),
         }

@@ -17,6 +17,8 @@ pub struct ScopeId(pub usize);
 pub struct Data {
     /// Every query level: the statement's own, its sub-queries and CTEs.
     pub scopes: Vec<Scope>,
+    /// The tables that it reads by their names, each as often as it does.
+    pub reads: Vec<Read>,
     /// What it writes, data-modifying CTEs included.
     pub writes: Vec<Write>,
     /// SELECT ... FOR UPDATE or the like anywhere.
@@ -37,6 +39,18 @@ pub struct TableRef {
     pub schema: Option<String>,
     /// The table's own name.
     pub name: String,
+}
+
+/// A table that is read, and where its name stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The table.
+    pub table: TableRef,
+    /// The place of its name in the query string, in bytes, where a query in parentheses may stand as
+    /// well; none where only a table can be, or where the name is written in a rare way.
+    pub place: Option<Range<usize>>,
+    /// Whether an alias follows the name.
+    pub aliased: bool,
 }
 
 /// One query level.

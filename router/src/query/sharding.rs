@@ -85,6 +85,8 @@ pub enum ShardingCall {
         /// What it asks for.
         registration: Registration,
     },
+    /// Registers a view that exists, as it is now.
+    View(String),
     /// Forgets a table that was dropped.
     Forget(String),
     /// One new id.
@@ -101,6 +103,7 @@ impl ShardingCall {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Register { function, .. } => function,
+            Self::View(_) => "view",
             Self::Forget(_) => "forget_table",
             Self::NextId => "next_id",
             Self::NextIds(_) => "next_ids",
@@ -175,10 +178,12 @@ fn called(name: &str, arguments: &[Argument<'_>]) -> ShardingCall {
         ("unsharded_table", [Text(table), Text(shard)]) => {
             register("unsharded_table", table, unsharded(Some(shard)))
         }
+        ("view", [Text(view)]) => ShardingCall::View((*view).to_owned()),
         ("forget_table", [Text(table)]) => ShardingCall::Forget((*table).to_owned()),
         _ => ShardingCall::Wrong(
             "schema sharding has next_id(), next_ids(count), shard_table(table, column), \
-             reference_table(table), unsharded_table(table, shard) and forget_table(table)",
+             reference_table(table), unsharded_table(table, shard), view(view) and \
+             forget_table(table)",
         ),
     }
 }

@@ -3,6 +3,8 @@
 //! An INSERT without names fills its table's columns in their order. Whoever knows that order can
 //! write the names into the text; this only says where.
 
+use std::ops::Range;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, RangeVar, SelectStmt, SetOperation};
 
@@ -60,8 +62,21 @@ fn count<'a>(nodes: &'a [Node], value: impl Fn(&'a Node) -> Option<&'a Node>) ->
         .then_some(nodes.len())
 }
 
-/// The place after an INSERT's table and its alias.
-fn after_target(sql: &str, relation: &RangeVar) -> Option<usize> {
+/// Where a table's name stands, with its schema, if a query in parentheses may stand there.
+pub(super) fn place_of(sql: &str, relation: &RangeVar) -> Option<Range<usize>> {
+    let begin = usize::try_from(relation.location).ok()?;
+    let before = sql.get(..begin)?.trim_end();
+    let word = before.rfind(|c: char| !c.is_ascii_alphanumeric());
+    let word = before.get(word.map_or(0, |at| at + 1)..)?;
+    // `TABLE t` is a query by itself.
+    if word.eq_ignore_ascii_case("table") {
+        return None;
+    }
+    let reader = behind_name(sql, relation)?;
+    Some(begin..sql.len() - reader.rest.len())
+}
+
+fn behind_name<'a>(sql: &'a str, relation: &RangeVar) -> Option<Reader<'a>> {
     let begin = usize::try_from(relation.location).ok()?;
     let mut reader = Reader {
         rest: sql.get(begin..)?,
@@ -72,6 +87,12 @@ fn after_target(sql: &str, relation: &RangeVar) -> Option<usize> {
         reader.dot()?;
     }
     reader.name()?;
+    Some(reader)
+}
+
+/// The place after an INSERT's table and its alias.
+fn after_target(sql: &str, relation: &RangeVar) -> Option<usize> {
+    let mut reader = behind_name(sql, relation)?;
     if relation.alias.is_some() {
         let word = reader.name()?;
         word.eq_ignore_ascii_case("as").then_some(())?;

@@ -3,11 +3,14 @@
 //! Transaction control and settings are the session's to handle; here they may run anywhere.
 
 use super::tables::Tables;
-use super::{Plan, Refusal, copy, data, ddl, lock, temporary};
+use super::{Plan, Refusal, copy, data, ddl, lock, temporary, views};
 use crate::query::{Class, Hints, Reach, Statement, UnsafeCall};
 
 /// Plans a statement.
 pub(super) fn plan(statement: &Statement, tables: Tables<'_>) -> Result<Plan, Refusal> {
+    if let Some(plan) = views::plan(statement, tables)? {
+        return Ok(plan);
+    }
     let plan = class(&statement.class, &statement.hints, tables)?;
     let plan = temporary::with_calls(&statement.functions, plan, tables)?;
     check_calls(statement, &plan)?;
@@ -146,7 +149,7 @@ fn explain(analyze: bool, inner: &Class, tables: Tables<'_>) -> Result<Plan, Ref
                 "EXPLAIN of a schema change is not supported",
             ));
         }
-        Plan::NeedsColumns { inserts, refusal } => Plan::NeedsColumns { inserts, refusal },
+        plan @ (Plan::NeedsColumns { .. } | Plan::NeedsViews { .. }) => plan,
         Plan::Refused(refusal) => return Err(refusal),
     })
 }
@@ -160,8 +163,8 @@ fn check_call(call: &UnsafeCall, plan: &Plan) -> Result<(), Refusal> {
         )
         | (Reach::OneShard, Plan::Key { .. } | Plan::NeedsHint { .. }) => true,
         (Reach::Strips, Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_)) => true,
-        // The statement is looked at again when its columns are known.
-        (_, Plan::NeedsColumns { .. }) => true,
+        // The statement is looked at again when its columns are known, and its views.
+        (_, Plan::NeedsColumns { .. } | Plan::NeedsViews { .. }) => true,
         (
             Reach::OneShard
             | Reach::Home

@@ -192,7 +192,11 @@ impl<'a> Columns<'a> {
                 ..
             } => match self.tables.kind(table) {
                 Kind::Sharded(sharded) => Some(sharded),
-                Kind::Reference(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => None,
+                Kind::Reference(_)
+                | Kind::Home(..)
+                | Kind::View(..)
+                | Kind::System
+                | Kind::Unregistered => None,
             },
             Entry {
                 source: Source::Table(_) | Source::Rows(_) | Source::Opaque,

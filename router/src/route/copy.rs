@@ -4,7 +4,7 @@
 use topology::{Key, KeyType, ShardIndex, Snapshot, TableName};
 
 use super::resolve::owner;
-use super::tables::{Kind, Tables, shown, unregistered};
+use super::tables::{Kind, Tables, shown, unregistered, viewed};
 use super::{Copies, Given, KeyColumn, Plan, Refusal};
 use crate::query::CopyStatement;
 
@@ -59,7 +59,7 @@ pub fn copied_into(
                 given: named.map(Given::Named),
             }))
         }
-        Kind::Home(..) | Kind::System | Kind::Unregistered => None,
+        Kind::Home(..) | Kind::View(..) | Kind::System | Kind::Unregistered => None,
     }
 }
 
@@ -126,6 +126,7 @@ pub(super) fn plan(copy: &CopyStatement, tables: Tables<'_>) -> Result<Plan, Ref
         ))
         .hint("send it alone over the Postgres front, without a hint")),
         (Kind::Sharded(sharded), false) => Err(Refusal::sharded_copy(&sharded.key_column())),
+        (Kind::View(name, _), _) => Err(viewed(name)),
         (Kind::Unregistered, _) => Err(unregistered(table)),
     }
 }

@@ -8,7 +8,7 @@ use topology::{ShardIndex, TableName};
 use super::columns::{Columns, Place};
 use super::insert::ShardedInsert;
 use super::pins::{KeyColumns, Pins};
-use super::tables::{Kind, Sharded, Tables, shown, unregistered};
+use super::tables::{Kind, Sharded, Tables, shown, unregistered, viewed};
 use super::{KeyColumn, Plan, Refusal};
 use crate::query::{Data, ScopeId, Source, TableRef, Write, WriteKind};
 
@@ -162,6 +162,7 @@ impl<'a> Survey<'a> {
                 .hint("ask the driver what it has prepared"));
             }
             Kind::System => self.reads_catalogs = true,
+            Kind::View(name, _) => return Err(viewed(name)),
             Kind::Unregistered => return Err(unregistered(table)),
         }
         Ok(())
@@ -190,6 +191,7 @@ fn check_writes<'a>(data: &'a Data, tables: Tables<'a>) -> Result<Vec<ShardedIns
             Kind::Reference(name) => return Err(Refusal::reference_write(name)),
             Kind::Home(..) => {}
             Kind::System => return Err(Refusal::system_write(table)),
+            Kind::View(name, _) => return Err(viewed(name)),
             Kind::Unregistered => return Err(unregistered(table)),
         }
     }

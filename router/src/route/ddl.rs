@@ -1,12 +1,12 @@
 //! Where a schema change goes, and which changes would break what routing relies on: every sharded
 //! table keeps its key column under its name and type, and uniqueness never spans shards.
 
-use topology::{KeyType, ShardIndex, TableName};
+use topology::{KeyType, ShardIndex, Snapshot, TableName};
 
 use super::tables::{Kind, Sharded, Tables, shown};
-use super::{Plan, Refusal, temporary};
+use super::{Plan, Refusal, temporary, views};
 use crate::query::{
-    Change, Constraint, Ddl, Family, Hints, KeyColumnType, NewColumn, Objection, TableRef,
+    Change, Constraint, Ddl, Family, Hints, KeyColumnType, Manner, NewColumn, Objection, TableRef,
 };
 
 /// Plans a schema change under the hints of its comments.
@@ -15,20 +15,11 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
         return Ok(plan);
     }
     check_hints(ddl, hints, tables)?;
-    let new: Vec<&TableRef> = ddl
-        .changes
-        .iter()
-        .filter(|change| ddl.makes_table() && matches!(change, Change::Create { .. }))
-        .map(Change::table)
-        .filter(|table| tables.registered(table).is_none())
-        .collect();
-    let mut reach = Reached::default();
+    let new = new_tables(ddl, tables);
     for change in &ddl.changes {
-        if !new.contains(&change.table()) {
-            reach.add(change, tables);
-        }
         check(change, tables)?;
     }
+    let reach = Reached::of(ddl, tables);
     let home = reach.home(ddl)?;
     if let Some(what) = ddl.draws {
         check_reference(ddl, what, tables)?;
@@ -42,7 +33,46 @@ pub(super) fn plan(ddl: &Ddl, hints: &Hints, tables: Tables<'_>) -> Result<Plan,
     }
     // Where a new table is to be is known once it is known what it is registered as.
     let known = home.filter(|_| new.is_empty());
-    Ok(known.map_or(Plan::Everywhere, Plan::Home))
+    Ok(match known {
+        // Views are brought up to date by who makes the change, on that shard alone.
+        Some(index) if !concerns_views(ddl, tables) => Plan::Home(index),
+        Some(_) | None => Plan::Everywhere,
+    })
+}
+
+/// The tables that a change makes and that are not registered yet.
+fn new_tables<'d>(ddl: &'d Ddl, tables: Tables<'_>) -> Vec<&'d TableRef> {
+    let changes = ddl.changes.iter();
+    let made = changes.filter(|it| ddl.makes_table() && matches!(it, Change::Create { .. }));
+    let made = made.map(Change::table);
+    made.filter(|table| tables.registered(table).is_none())
+        .collect()
+}
+
+/// The only shard of what a change is about; none when that is on all, or new.
+///
+/// # Errors
+/// The [`Refusal`] when it is about tables of several homes.
+pub fn home_of(
+    ddl: &Ddl,
+    snapshot: &Snapshot,
+    search_path: &[&str],
+) -> Result<Option<ShardIndex>, Refusal> {
+    let tables = Tables::new(snapshot, search_path);
+    let home = Reached::of(ddl, tables).home(ddl)?;
+    Ok(home.filter(|_| new_tables(ddl, tables).is_empty()))
+}
+
+/// Whether views may be others after a change: it makes one, or changes what one is made of.
+#[must_use]
+pub fn may_change_views(ddl: &Ddl, snapshot: &Snapshot) -> bool {
+    concerns_views(ddl, Tables::new(snapshot, &[]))
+}
+
+fn concerns_views(ddl: &Ddl, tables: Tables<'_>) -> bool {
+    let changes = || ddl.tag.starts_with("ALTER ") || ddl.tag.starts_with("DROP ");
+    let is_one = ddl.manner == Manner::Together && !ddl.temporary;
+    is_one && (!ddl.views.is_empty() || (changes() && tables.has_views()))
 }
 
 /// Refuses what can be done on a home shard only, where a new table is on every shard.
@@ -90,7 +120,9 @@ fn check_reference(ddl: &Ddl, what: &str, tables: Tables<'_>) -> Result<(), Refu
     });
     let reference = kinds.find_map(|kind| match kind {
         Kind::Reference(name) => Some(name),
-        Kind::Sharded(_) | Kind::Home(..) | Kind::System | Kind::Unregistered => None,
+        Kind::Sharded(_) | Kind::Home(..) | Kind::View(..) | Kind::System | Kind::Unregistered => {
+            None
+        }
     });
     match reference {
         None => Ok(()),
@@ -111,10 +143,22 @@ struct Reached<'a> {
 }
 
 impl<'a> Reached<'a> {
+    fn of(ddl: &Ddl, tables: Tables<'a>) -> Self {
+        let mut reach = Self::default();
+        let new = new_tables(ddl, tables);
+        let known = ddl.changes.iter().filter(|it| !new.contains(&it.table()));
+        known.for_each(|change| reach.add(change, tables));
+        reach
+    }
+
     fn add(&mut self, change: &Change, tables: Tables<'a>) {
         let table = change.table();
         match (tables.kind(table), change) {
             (Kind::Home(name, index), _) => self.homes.push((name, index)),
+            (Kind::View(name, definition), _) => match views::home(definition, tables) {
+                Some(index) => self.homes.push((name, index)),
+                None => self.spread = Some(shown(name).to_string()),
+            },
             (Kind::Sharded(Sharded { name, .. }) | Kind::Reference(name), _) => {
                 self.spread = Some(shown(name).to_string());
             }

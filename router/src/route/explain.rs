@@ -167,7 +167,9 @@ fn reason(question: Question<'_>, decision: Decision) -> &'static str {
         (Plan::Home(_), _) => "what it needs is there, and on no other shard",
         (Plan::Bound(_), _) => "it leaves something with one connection, which the session keeps",
         (Plan::Everywhere, _) => "a schema change runs on all shards or on none",
-        (Plan::NeedsColumns { .. } | Plan::Refused(_), _) => "it is refused",
+        (Plan::NeedsColumns { .. } | Plan::NeedsViews { .. } | Plan::Refused(_), _) => {
+            "it is refused"
+        }
     }
 }
 
@@ -180,6 +182,7 @@ fn sources(plan: &Plan) -> &[KeySource] {
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => &[],
     }
 }

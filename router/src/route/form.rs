@@ -51,6 +51,7 @@ pub fn holds_for_texts(statement: &Statement, plan: &Plan) -> bool {
         | Plan::Everywhere
         | Plan::NeedsHint { .. }
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => false,
     };
     is_data && is_for_one_shard && statement.functions.is_empty()

@@ -104,7 +104,10 @@ fn read_key<'a>(
         Plan::Any { .. } | Plan::Catalog | Plan::Home(_) | Plan::Bound(_) => {
             Ok(default_type(snapshot).and_then(|key_type| read(key_type).ok()))
         }
-        Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => Ok(None),
+        Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
+        | Plan::Refused(_) => Ok(None),
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) fn plan(locked: &[TableRef], tables: Tables<'_>) -> Result<Plan, Refu
             Kind::Sharded(sharded) => return Err(on_one_shard(shown(sharded.name))),
             Kind::Reference(name) => return Err(on_one_shard(shown(name))),
             Kind::System => return Err(on_one_shard(&table.name)),
+            Kind::View(name, _) => return Err(on_one_shard(shown(name))),
             Kind::Unregistered => return Err(unregistered(table)),
         };
         if home.is_some_and(|home| home != index) {

@@ -15,6 +15,7 @@ pub fn unnamed_inserts(plans: &[Plan]) -> impl Iterator<Item = &UnnamedInsert> {
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsHint { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => &[],
     })
 }

@@ -4,9 +4,9 @@
 use topology::{ShardIndex, Snapshot};
 use wire::quote;
 
-use super::Refusal;
 use super::ddl::{apart, refuse_spread};
 use super::tables::{Kind, Tables, shown};
+use super::{Refusal, views};
 use crate::query::{Change, Class, Ddl, NewTables, Placing, Registration, Statement};
 
 /// Where the statement stands that creates a table.
@@ -97,19 +97,29 @@ impl Needs {
         for change in &ddl.changes {
             match (change, tables.kind(change.table())) {
                 (Change::Create { .. }, _) | (_, Kind::System | Kind::Unregistered) => {}
+                (_, Kind::View(name, definition)) => match views::home(definition, tables) {
+                    Some(index) => needs.stay(ddl, shown(name).to_string(), index)?,
+                    None => needs.is_spread = true,
+                },
                 (_, Kind::Sharded(_)) => needs.is_spread = true,
                 // It is on every shard, that of the new table included.
                 (_, Kind::Reference(_)) => {}
-                (_, Kind::Home(name, index)) => match &needs.home {
-                    Some((other, home)) if *home != index => {
-                        return Err(apart(ddl, other, &shown(name).to_string()));
-                    }
-                    Some(_) => {}
-                    None => needs.home = Some((shown(name).to_string(), index)),
-                },
+                (_, Kind::Home(name, index)) => needs.stay(ddl, shown(name).to_string(), index)?,
             }
         }
         Ok(needs)
+    }
+
+    /// Notes what is on one shard alone.
+    fn stay(&mut self, ddl: &Ddl, name: String, index: ShardIndex) -> Result<(), Refusal> {
+        match &self.home {
+            Some((other, home)) if *home != index => Err(apart(ddl, other, &name)),
+            Some(_) => Ok(()),
+            None => {
+                self.home = Some((name, index));
+                Ok(())
+            }
+        }
     }
 
     /// Whether a table that is not said to be anything may be unsharded.

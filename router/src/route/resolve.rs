@@ -47,7 +47,9 @@ pub(super) fn by_key(
         }),
         Plan::Everywhere if snapshot.shards().is_empty() => Err(Refusal::no_shard()),
         Plan::Everywhere => Ok(Target::Everywhere),
-        Plan::NeedsColumns { refusal, .. } | Plan::Refused(refusal) => Err(refusal.clone()),
+        Plan::NeedsColumns { refusal, .. }
+        | Plan::NeedsViews { refusal, .. }
+        | Plan::Refused(refusal) => Err(refusal.clone()),
     }
 }
 

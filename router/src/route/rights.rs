@@ -99,7 +99,8 @@ impl Rights {
         let is_allowed = match &registered.placement {
             Placement::Sharded { group, .. } => self.scope.has(group.as_str()),
             Placement::Reference => !is_target,
-            Placement::Unsharded { .. } => false,
+            // Its query is checked in its place.
+            Placement::Unsharded { .. } | Placement::View { .. } => false,
         };
         if is_allowed {
             return Ok(());
@@ -107,7 +108,7 @@ impl Rights {
         let name = super::tables::shown(&registered.name);
         Err(denied(match registered.placement {
             Placement::Reference => format!("reference table {name} is in no group"),
-            Placement::Sharded { .. } | Placement::Unsharded { .. } => {
+            Placement::Sharded { .. } | Placement::Unsharded { .. } | Placement::View { .. } => {
                 format!("table {name} is in none of the caller's groups")
             }
         }))

@@ -77,6 +77,7 @@ pub fn split(
         | Plan::Bound(_)
         | Plan::Everywhere
         | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
         | Plan::Refused(_) => return Ok(None),
     };
     match &statement.class {
@@ -123,6 +124,7 @@ fn only_write<'a>(data: &'a Data, tables: Tables<'a>) -> Option<(Sharded<'a>, &'
         Kind::Sharded(_)
         | Kind::Reference(_)
         | Kind::Home(..)
+        | Kind::View(..)
         | Kind::System
         | Kind::Unregistered => None,
     }

@@ -13,7 +13,7 @@ use topology::{KeyType, Snapshot};
 use super::Refusal;
 use super::columns::{Columns, Place};
 use super::pins::{KeyColumns, Nulls, Pins};
-use super::tables::{Kind, Sharded, Tables, shown, unregistered};
+use super::tables::{Kind, Sharded, Tables, shown, unregistered, viewed};
 use crate::query::{Data, Entry, NewRows, Scope, ScopeId, Shape, Source, WriteKind};
 
 /// How many sub-selects an anchor is looked for in.
@@ -178,6 +178,7 @@ fn sharded_tables<'a>(
                         table.name
                     )));
                 }
+                Kind::View(name, _) => return Err(viewed(name)),
                 Kind::Unregistered => return Err(unregistered(table)),
             }
         }

@@ -27,6 +27,8 @@ pub(super) enum Kind<'a> {
     Reference(&'a TableName),
     /// All rows on one shard.
     Home(&'a TableName, ShardIndex),
+    /// The query that is registered for a view.
+    View(&'a TableName, &'a str),
     /// PostgreSQL's own: much the same on every shard.
     System,
     /// A table that the topology does not know.
@@ -123,6 +125,10 @@ impl<'a> Tables<'a> {
                 .snapshot
                 .index_of(shard_id)
                 .map_or(Kind::Unregistered, |index| Kind::Home(name, index)),
+            Some(Table {
+                name,
+                placement: Placement::View { definition },
+            }) => Kind::View(name, definition),
             None if is_system(table) => Kind::System,
             None => Kind::Unregistered,
         }
@@ -131,6 +137,19 @@ impl<'a> Tables<'a> {
     /// The schema of a registered table, for a column that is qualified with one.
     pub(super) fn schema(self, table: &TableRef) -> Option<&'a str> {
         self.registered(table).map(|table| table.name.schema())
+    }
+
+    /// Whether other schemas come before PostgreSQL's own: their functions hide those of its.
+    pub(super) fn hides_system(self) -> bool {
+        self.search_path
+            .iter()
+            .skip(1)
+            .any(|it| *it == "pg_catalog")
+    }
+
+    /// Whether any view is registered.
+    pub(super) fn has_views(self) -> bool {
+        self.snapshot.has_views()
     }
 
     pub(super) fn registered(self, table: &TableRef) -> Option<&'a Table> {
@@ -160,6 +179,15 @@ pub(super) fn shown(name: &TableName) -> impl fmt::Display + '_ {
     })
 }
 
+/// A view where only tables are understood.
+pub(super) fn viewed(name: &TableName) -> Refusal {
+    Refusal::unsupported(format!(
+        "view \"{}\" can only be read by the router, in a query",
+        shown(name)
+    ))
+    .hint("write its table, and read it with SELECT or COPY (SELECT ...)")
+}
+
 /// How the refusal of a table without a known place ends.
 const NOT_REGISTERED: &str = " is not registered in the topology";
 
@@ -180,6 +208,6 @@ pub(super) fn unregistered(table: &TableRef) -> Refusal {
     Refusal::unsupported(format!("table \"{name}\"{NOT_REGISTERED}")).hint(
         "register it: SELECT sharding.shard_table('table', 'column'), POST /api/v1/tables or \
          \"shardctl tables add\"; under SET sharding.new_tables = 'unsharded' CREATE TABLE does so; a \
-         view can't be read through the router, its query can",
+         view is registered by CREATE VIEW, or by SELECT sharding.view('view')",
     )
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use topology::{ShardId, ShardIndex, TableName};
 
 use super::tables::{Kind, Tables, shown};
-use super::{Plan, Refusal};
+use super::{Plan, Refusal, views};
 use crate::query::{Change, Ddl, Reach, TableRef, UnsafeCall};
 
 /// The schema that stands for a connection's own tables.
@@ -93,7 +93,10 @@ pub(super) fn held_cursor(plan: Plan, tables: Tables<'_>) -> Result<Plan, Refusa
             )
             .hint("declare it without WITH HOLD, and read it in the same transaction"));
         }
-        Plan::Everywhere | Plan::NeedsColumns { .. } | Plan::Refused(_) => return Ok(plan),
+        Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. }
+        | Plan::Refused(_) => return Ok(plan),
     };
     Ok(Plan::Bound(index))
 }
@@ -160,10 +163,16 @@ fn check(
         (Kind::Home(_, index), Change::Mention(_)) if index == home => Ok(()),
         (Kind::Sharded(_), Change::Mention(_)) if !reads_rows || tables.are_all_on(home) => Ok(()),
         (Kind::Reference(_) | Kind::System, Change::Mention(_)) => Ok(()),
+        (Kind::View(_, definition), Change::Mention(_))
+            if views::home(definition, tables) == Some(home) =>
+        {
+            Ok(())
+        }
         (
             Kind::Sharded(_)
             | Kind::Reference(_)
             | Kind::Home(..)
+            | Kind::View(..)
             | Kind::System
             | Kind::Unregistered,
             _,

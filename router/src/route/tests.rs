@@ -7,3 +7,4 @@ mod facts;
 mod forms;
 mod hints;
 mod resolving;
+mod views;

@@ -75,6 +75,15 @@ impl Session {
         let name = Bytes::copy_from_slice(prepare.name.as_bytes());
         self.may_name(&name)?;
         let parsed = self.parsed(serving, prepare, sql)?;
+        let (definition, planned, written) = self
+            .defined(serving, parsed.definition.clone(), parsed.planned.clone())
+            .await?;
+        let parsed = Parsed {
+            definition,
+            planned,
+            written,
+            ..parsed
+        };
         let version = self.front.core.schema.version();
         let prepared = self.front.statements.named(parsed, version);
         self.attach(serving, Target::Any).await?;
@@ -115,6 +124,7 @@ impl Session {
             planned: Some(planned),
             settings: Arc::clone(self.settings.in_force()),
             promised: None,
+            written: None,
         })
     }
 

@@ -172,13 +172,14 @@ impl Session {
         }
         let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
         let definition = Bytes::copy_from_slice(definition);
-        let (definition, planned) = self.define(&serving, definition, planned).await?;
+        let (definition, planned, written) = self.defined(&serving, definition, planned).await?;
         let parsed = Parsed {
             definition,
             parameter_types: parse.parameter_types.iter().collect(),
             planned,
             settings: Arc::clone(self.settings.in_force()),
             promised: None,
+            written,
         };
         let named = !name.is_empty();
         let statements = &self.front.statements;
@@ -206,6 +207,9 @@ impl Session {
     /// A statement by the client's name, to be parsed under the settings that are in force now.
     pub(super) async fn statement(&mut self, name: &[u8]) -> Result<Arc<Prepared>, Stopped> {
         self.settle_batch().await?;
+        if self.statements.get(name).is_some_and(|it| it.reads_views()) {
+            self.take_present_views(name).await?;
+        }
         let known = self.statements.get_mut(name);
         let known = known.ok_or_else(|| no_statement(name))?;
         let settings = self.settings.in_force();

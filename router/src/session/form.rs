@@ -28,6 +28,8 @@ pub(super) enum ByForm {
     Located(Located),
     /// They leave out the columns of an INSERT, which go to the same place in all of them.
     Unnamed(Arc<Plans>),
+    /// They read views, which stand at the same places in all of them.
+    Viewed(Arc<Plans>),
 }
 
 /// Where a text goes.
@@ -57,6 +59,11 @@ impl Session {
             };
             let plans = self.plans(&planned, serving);
             let plan = plans.plans.first()?;
+            if let Plan::NeedsViews { views, .. } = plan {
+                let same = form.constants.first()?.value.start;
+                let are_known = views.iter().all(|view| view.place.end <= same);
+                return are_known.then_some(ByForm::Viewed(plans));
+            }
             if let Plan::NeedsColumns { inserts, .. } = plan {
                 // Up to the first constant the text and its form are the same.
                 let same = form.constants.first()?.value.start;

@@ -12,6 +12,7 @@ use super::shape::{Form, Shape};
 use crate::cache::Planned;
 use crate::pool::settings::Settings;
 use crate::query::{Class, Statement};
+use topology::Epoch;
 
 /// A statement that a client prepared.
 #[derive(Debug)]
@@ -31,8 +32,19 @@ pub struct Prepared {
     pub planned: Option<Arc<Planned>>,
     /// The settings under which backends parse it: the constants in it are read under them, once.
     pub settings: Arc<Settings>,
+    /// What the client wrote, where that reads views.
+    written: Option<Written>,
     /// What clients were told of its rows; none where that depends on a cursor.
     pub(super) shape: Option<Arc<Shape>>,
+}
+
+/// A definition before queries took the place of its views.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    /// As [`Prepared::definition`].
+    pub(super) definition: Bytes,
+    /// The topology that the views were of.
+    pub(super) epoch: Epoch,
 }
 
 /// What a client's Parse says, and under which settings.
@@ -48,6 +60,8 @@ pub struct Parsed {
     pub settings: Arc<Settings>,
     /// What the client was told of its rows when it was parsed under other settings.
     pub(super) promised: Option<Form>,
+    /// What the client wrote, where that reads views.
+    pub(super) written: Option<Written>,
 }
 
 impl Prepared {
@@ -58,6 +72,7 @@ impl Prepared {
             planned,
             settings,
             promised,
+            written,
         } = parsed;
         let reads_cursor = planned.as_deref().is_some_and(reads_cursor);
         let text = definition.split(|byte| *byte == 0).next();
@@ -71,6 +86,7 @@ impl Prepared {
             server_name: format!("router_{id}").into(),
             planned,
             settings,
+            written,
             shape: (!reads_cursor).then(|| Arc::new(Shape::promised(promised))),
         }
     }
@@ -100,7 +116,23 @@ impl Prepared {
             planned: self.planned.clone(),
             settings: Arc::clone(settings),
             promised: self.form().cloned(),
+            written: self.written.clone(),
         }
+    }
+
+    /// Whether what the client wrote reads views.
+    #[must_use]
+    pub(super) fn reads_views(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// What the client wrote, if that reads views that may be others at an epoch, or under other
+    /// settings.
+    #[must_use]
+    pub(super) fn written_before(&self, epoch: Epoch, settings: &Arc<Settings>) -> Option<Bytes> {
+        let written = self.written.as_ref()?;
+        let same = written.epoch == epoch && Arc::ptr_eq(&self.settings, settings);
+        (!same).then(|| written.definition.clone())
     }
 
     /// Its text.
@@ -137,6 +169,7 @@ pub(super) fn reads_cursor(planned: &Planned) -> bool {
 #[derive(Debug)]
 struct Identity {
     definition: Bytes,
+    written: Option<(Bytes, Epoch)>,
     settings: Arc<Settings>,
     promised: Option<Form>,
 }
@@ -144,6 +177,7 @@ struct Identity {
 impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         self.definition == other.definition
+            && self.written == other.written
             && self.settings.read_alike(&other.settings)
             && self.promised == other.promised
     }
@@ -191,6 +225,7 @@ impl Statements {
     pub fn named(&self, parsed: Parsed, version: u64) -> Arc<Prepared> {
         let identity = Identity {
             definition: parsed.definition.clone(),
+            written: (parsed.written.as_ref()).map(|it| (it.definition.clone(), it.epoch)),
             settings: Arc::clone(&parsed.settings),
             promised: parsed.promised.clone(),
         };
@@ -242,6 +277,7 @@ mod tests {
             planned: None,
             settings: Arc::new(under),
             promised: None,
+            written: None,
         }
     }
 

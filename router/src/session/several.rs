@@ -17,6 +17,7 @@ use super::state::{Preamble, Transaction};
 use super::{Session, control};
 use crate::error::Error;
 use crate::exec::ask::ask;
+use crate::exec::everywhere::Views;
 use crate::pool::Lease;
 use crate::query::{Class, CursorUse};
 use crate::route::Refusal;
@@ -32,6 +33,7 @@ mod lend;
 mod split;
 mod writers;
 
+pub(super) use changes::changes_views;
 pub(super) use commit::End;
 pub(super) use copies::check_text;
 pub(super) use lend::Lent;
@@ -87,6 +89,8 @@ pub(super) struct Company {
     script: Option<Preamble>,
     /// Whether it has changed the schema, which others do not see yet.
     changed: bool,
+    /// What that makes of views.
+    views: Option<Views>,
     /// Where backends come back to that are lent out for a query.
     returns: Option<Returns>,
 }
@@ -112,6 +116,7 @@ impl Company {
             returned: 0,
             script: None,
             changed: false,
+            views: None,
             returns: None,
         }
     }

@@ -38,6 +38,14 @@ impl Session {
                 self.register(registration, serving).await?;
                 answered(&registration.table)
             }
+            ShardingCall::View(view) => {
+                self.must_be_outside("view")?;
+                let views = everywhere::Views::existing(view);
+                let (core, settings) = (&self.front.core, self.settings.committed());
+                let settled = everywhere::settle(core, settings, &views).await;
+                settled.map_err(everywhere::Failure::into_error)?;
+                answered(view)
+            }
             ShardingCall::Forget(table) => {
                 self.must_be_outside("forget_table")?;
                 let core = &self.front.core;

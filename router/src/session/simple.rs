@@ -90,6 +90,9 @@ impl Session {
             Some(ByForm::Unnamed(plans)) if named == Named::No => {
                 return self.run_with_columns(&serving, sql, &plans).await;
             }
+            Some(ByForm::Viewed(plans)) => {
+                return self.run_with_views(sql, &plans, named).await;
+            }
             Some(ByForm::Unnamed(_)) | None => {}
         }
         let planned = match self.front.core.cache.plan(sql, &serving.snapshot) {
@@ -102,6 +105,9 @@ impl Session {
             Err(error) => return Err(syntax_refusal(&error).into()),
         };
         let plans = self.plans(&planned, &serving);
+        if self.needs_views(&plans) {
+            return self.run_with_views(sql, &plans, named).await;
+        }
         if named == Named::No && self.needs_columns(&plans) {
             return self.run_with_columns(&serving, sql, &plans).await;
         }
@@ -443,7 +449,11 @@ impl Session {
 pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
     let writes = match plan {
         Plan::Key { writes, .. } | Plan::Any { writes } | Plan::NeedsHint { writes, .. } => *writes,
-        Plan::Home(_) | Plan::Bound(_) | Plan::Everywhere | Plan::NeedsColumns { .. } => true,
+        Plan::Home(_)
+        | Plan::Bound(_)
+        | Plan::Everywhere
+        | Plan::NeedsColumns { .. }
+        | Plan::NeedsViews { .. } => true,
         Plan::Catalog | Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()

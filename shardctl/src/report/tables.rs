@@ -15,6 +15,7 @@ pub struct Table {
     key_type: Option<String>,
     group: Option<String>,
     shard_id: Option<String>,
+    definition: Option<String>,
 }
 
 impl From<pb::Table> for Table {
@@ -26,6 +27,7 @@ impl From<pb::Table> for Table {
             key_type: present(table.key_type),
             group: present(table.group),
             shard_id: present(table.shard_id),
+            definition: present(table.definition),
         }
     }
 }

@@ -19,7 +19,6 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         upkeep_runs_on_every_shard,
         roles_and_grants_reach_every_server,
         tables_are_emptied_on_every_shard_or_on_none,
-        a_view_is_made_everywhere_and_not_read,
     )
     .into();
     trials.extend(alone!(suite: two_databases_of_one_server_get_a_role_once));
@@ -356,20 +355,5 @@ async fn tables_are_emptied_on_every_shard_or_on_none(cluster: &Cluster) -> Outc
     cluster.shard("shard-2")?.psql("DROP TABLE refers").await?;
     done(&mut router, "TRUNCATE emptied").await?;
     same!(on_each(cluster, rows).await?, ["0", "0"]);
-    Ok(())
-}
-
-async fn a_view_is_made_everywhere_and_not_read(cluster: &Cluster) -> Outcome {
-    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
-    done(&mut router, "CREATE TABLE under_view (k bigint)").await?;
-    done(
-        &mut router,
-        "CREATE VIEW over_it AS SELECT * FROM under_view",
-    )
-    .await?;
-    let (code, _, hint) = refused(&mut router, "SELECT * FROM over_it").await?;
-    same!(code, "0A000");
-    anyhow::ensure!(hint.contains("view"), "{hint}");
-    done(&mut router, "DROP VIEW over_it").await?;
     Ok(())
 }

@@ -293,7 +293,7 @@ fn moved_tables(snapshot: &Snapshot) -> Vec<MovedTable> {
             key_column: shard_key.clone(),
             key_type: snapshot.group(group)?.key_type,
         }),
-        Placement::Reference | Placement::Unsharded { .. } => None,
+        Placement::Reference | Placement::Unsharded { .. } | Placement::View { .. } => None,
     };
     let mut tables: Vec<_> = snapshot.tables().filter_map(of).collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
@@ -303,7 +303,7 @@ fn moved_tables(snapshot: &Snapshot) -> Vec<MovedTable> {
 fn reference_tables(snapshot: &Snapshot) -> Vec<TableName> {
     let of = |table: &topology::Table| match table.placement {
         Placement::Reference => Some(table.name.clone()),
-        Placement::Sharded { .. } | Placement::Unsharded { .. } => None,
+        Placement::Sharded { .. } | Placement::Unsharded { .. } | Placement::View { .. } => None,
     };
     let mut tables: Vec<_> = snapshot.tables().filter_map(of).collect();
     tables.sort();

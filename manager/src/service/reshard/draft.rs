@@ -301,7 +301,7 @@ fn vnodes(some: &v1::MoveRequest) -> Result<Vnodes, Error> {
 fn sharded_tables(snapshot: &Snapshot) -> Vec<TableName> {
     let is_sharded = |placement: &Placement| match placement {
         Placement::Sharded { .. } => true,
-        Placement::Reference | Placement::Unsharded { .. } => false,
+        Placement::Reference | Placement::Unsharded { .. } | Placement::View { .. } => false,
     };
     let tables = snapshot.tables();
     let mut tables: Vec<_> = tables
@@ -318,7 +318,7 @@ fn homed(snapshot: &Snapshot, shard: &ShardId) -> Vec<String> {
         .tables()
         .filter(|table| match &table.placement {
             Placement::Unsharded { shard_id } => shard_id == shard,
-            Placement::Sharded { .. } | Placement::Reference => false,
+            Placement::Sharded { .. } | Placement::Reference | Placement::View { .. } => false,
         })
         .map(|table| format!("unsharded table {} stays on shard {shard}", table.name))
         .collect();

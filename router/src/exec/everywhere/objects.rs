@@ -9,13 +9,13 @@ use wire::quote::literal;
 
 use super::participant::Participant;
 use super::{Change, Failure};
-use crate::pool::Pool;
 use crate::pool::settings::Settings;
+use crate::view::Serving;
 
 /// The change, for the only shard that has what it names; as it was where several have it, or none.
 pub(super) async fn settled(
     mut change: Change,
-    pools: &[&Pool],
+    serving: &Serving,
     settings: &Settings,
     grace: Duration,
 ) -> Result<Change, Failure> {
@@ -24,7 +24,7 @@ pub(super) async fn settled(
     }
     let settings = Arc::new(settings.clone());
     let mut there = Vec::new();
-    for pool in pools {
+    for (_, pool) in serving.active() {
         let mut member = Participant::borrow(pool).await?;
         member.begin(&settings).await?;
         let has = has_any(&mut member, &change.objects).await;
@@ -33,7 +33,7 @@ pub(super) async fn settled(
             there.push(member.shard.clone());
         }
     }
-    change.only = alone(there);
+    change.home = alone(there).and_then(|shard| serving.snapshot.index_of(&shard));
     Ok(change)
 }
 
@@ -41,6 +41,7 @@ pub(super) async fn settled(
 /// part in it are set aside.
 pub(super) async fn settled_within(
     mut change: Change,
+    serving: &Serving,
     members: &mut Vec<Participant>,
 ) -> Result<(Change, Vec<Participant>), Failure> {
     if change.objects.is_empty() {
@@ -52,11 +53,11 @@ pub(super) async fn settled_within(
             there.push(member.shard.clone());
         }
     }
-    change.only = alone(there);
-    let Some(only) = &change.only else {
+    let Some(only) = alone(there) else {
         return Ok((change, Vec::new()));
     };
-    let aside = members.extract_if(.., |member| member.shard != *only);
+    change.home = serving.snapshot.index_of(&only);
+    let aside = members.extract_if(.., |member| member.shard != only);
     let aside = aside.collect();
     Ok((change, aside))
 }

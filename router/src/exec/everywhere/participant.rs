@@ -123,6 +123,19 @@ impl Participant {
         }
     }
 
+    /// As [`Self::rows`], of at most so many bytes; more is an error.
+    pub(super) async fn all_rows(&mut self, sql: &str, most: usize) -> Result<Vec<Row>, Failure> {
+        let answer = self.ask(sql, most).await;
+        let answer = answer.map_err(|_| self.lost())?;
+        match answer.error {
+            Some(error) => Err(Failure::Shard(error)),
+            None if answer.frames.len().saturating_add(MAX_MESSAGE_BYTES) > most => {
+                Err(Error::Protocol("a shard's answer is too long".to_owned()).into())
+            }
+            None => Ok(answer.rows),
+        }
+    }
+
     async fn run_counted(&mut self, sql: &str) -> Result<(Bytes, TransactionStatus), Failure> {
         let started = Instant::now();
         let shard = self.lease.as_ref().map(|lease| lease.pool().shard());

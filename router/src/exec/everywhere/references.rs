@@ -125,8 +125,11 @@ fn judge(reference: &Reference, from: &Placement, to: &Placement) -> Result<(), 
         {
             return Ok(());
         }
-        (Placement::Reference | Placement::Unsharded { .. }, Placement::Sharded { .. })
-        | (_, Placement::Unsharded { .. }) => {
+        (
+            Placement::Reference | Placement::Unsharded { .. } | Placement::View { .. },
+            Placement::Sharded { .. },
+        )
+        | (_, Placement::Unsharded { .. } | Placement::View { .. }) => {
             "refer to a reference table, or leave the foreign key out".to_owned()
         }
     };

@@ -306,6 +306,7 @@ async fn check_rows(
             }
             Ok(())
         }
+        Placement::View { .. } => Ok(()),
         Placement::Sharded { .. } | Placement::Unsharded { .. } => {
             let is_alone = members.len() == 1;
             let question = format!("SELECT EXISTS (SELECT FROM {table})");
@@ -315,7 +316,9 @@ async fn check_rows(
                 let has_rows = row.first().is_some_and(|it| it.as_deref() == Some("t"));
                 let at_home = match placement {
                     Placement::Unsharded { shard_id } => *shard_id == member.shard,
-                    Placement::Sharded { .. } | Placement::Reference => is_alone,
+                    Placement::Sharded { .. } | Placement::Reference | Placement::View { .. } => {
+                        is_alone
+                    }
                 };
                 if has_rows && !at_home {
                     let what = format!("on shard {}", member.shard);
@@ -339,7 +342,7 @@ fn request_of(found: &Found, placement: Placement) -> CreateTableRequest {
             shard_key: ident(&shard_key),
             key_type: found.key_type.map(|it| it.to_string()).unwrap_or_default(),
             group: group.to_string(),
-            shard_id: String::new(),
+            ..CreateTableRequest::default()
         },
         Placement::Reference => CreateTableRequest {
             name,
@@ -350,6 +353,12 @@ fn request_of(found: &Found, placement: Placement) -> CreateTableRequest {
             name,
             kind: "unsharded".to_owned(),
             shard_id: shard_id.to_string(),
+            ..CreateTableRequest::default()
+        },
+        Placement::View { definition } => CreateTableRequest {
+            name,
+            kind: "view".to_owned(),
+            definition,
             ..CreateTableRequest::default()
         },
     }

@@ -34,6 +34,9 @@ pub fn within(serving: &Serving, change: &Change) -> Result<(Change, Vec<ShardIn
     }
     let mut pools: Vec<&Pool> = serving.active().map(|(_, pool)| pool).collect();
     let change = at_home(change, &mut pools)?;
+    if let Some(index) = change.home {
+        return Ok((change, vec![index]));
+    }
     let shards = pools
         .iter()
         .filter_map(|pool| serving.snapshot.index_of(pool.shard()))
@@ -60,10 +63,11 @@ pub async fn run_on(
         settings: Arc::default(),
         grace: core.config.sharding.connect_timeout,
     };
-    let (aside, ran) = match objects::settled_within(change.clone(), &mut all.members).await {
-        Ok((change, aside)) => (aside, run(core, serving, &mut all, &change).await),
-        Err(failure) => (Vec::new(), Err(failure)),
-    };
+    let (aside, ran) =
+        match objects::settled_within(change.clone(), serving, &mut all.members).await {
+            Ok((change, aside)) => (aside, run(core, serving, &mut all, &change).await),
+            Err(failure) => (Vec::new(), Err(failure)),
+        };
     let back = all.members.into_iter().chain(aside);
     let back = back.filter_map(|member| Some((member.shard, member.lease?)));
     (back.collect(), ran)

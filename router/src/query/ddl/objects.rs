@@ -6,7 +6,7 @@ use pg_query::protobuf::{
     GrantStmt, Node, ObjectType, RangeVar, RenameStmt, TruncateStmt,
 };
 
-use super::super::names;
+use super::super::{TableRef, names};
 use super::queries::{self, is_temporary};
 use super::table;
 use super::{Change, Ddl, Manner, Objection, apart, tags};
@@ -164,8 +164,8 @@ fn drop(drop: &DropStmt) -> Ddl {
     let object = drop.remove_type();
     let mut ddl = Ddl::new(tags::drop(object));
     match object {
-        // DROP VIEW and the like of a table's name is an error, so that it touches no table.
-        ObjectType::ObjectTable | ObjectType::ObjectForeignTable => {
+        // The others' names of tables are errors, so that they touch no table.
+        ObjectType::ObjectTable | ObjectType::ObjectForeignTable | ObjectType::ObjectView => {
             let tables = drop.objects.iter().filter_map(names::table_of_list);
             ddl.changes.extend(tables.map(Change::Drop));
         }
@@ -233,15 +233,29 @@ fn rename(rename: &RenameStmt) -> Ddl {
         ObjectType::ObjectSchema => ddl.object(SCHEMA_RENAME),
         _ => {}
     }
+    if object == ObjectType::ObjectView {
+        let renamed = rename.relation.as_ref().map(names::table);
+        ddl.views.extend(renamed.map(|view| TableRef {
+            name: rename.newname.clone(),
+            ..view
+        }));
+    }
     ddl
 }
 
 fn set_schema(change: &AlterObjectSchemaStmt) -> Ddl {
     let table = change.relation.as_ref().map(names::table);
-    Ddl::with(
+    let mut ddl = Ddl::with(
         tags::alter(change.object_type()),
-        table.map(Change::Rename).into_iter().collect(),
-    )
+        table.clone().map(Change::Rename).into_iter().collect(),
+    );
+    if change.object_type() == ObjectType::ObjectView {
+        ddl.views.extend(table.map(|view| TableRef {
+            schema: Some(change.newschema.clone()),
+            ..view
+        }));
+    }
+    ddl
 }
 
 fn owner(change: &AlterOwnerStmt) -> Ddl {

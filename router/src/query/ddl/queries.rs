@@ -33,6 +33,8 @@ pub(super) fn view(view: &ViewStmt, sql: &str) -> Ddl {
         ddl.reads_rows = true;
         let name = view.view.as_ref().map(names::table);
         ddl.changes.extend(name.map(Change::created));
+    } else {
+        ddl.views.extend(view.view.as_ref().map(names::table));
     }
     ddl
 }

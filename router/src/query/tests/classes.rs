@@ -254,7 +254,15 @@ fn explain_is_of_the_class_that_it_explains() {
             panic!("{sql}");
         };
         assert_eq!(analyze, expected, "{sql}");
-        assert_eq!(*inner, class("select * from t where k = 5"), "{sql}");
+        // The same but for where the table's name stands.
+        let (Class::Select(mut inner), Class::Select(mut alone)) =
+            (*inner, class("select * from t where k = 5"))
+        else {
+            panic!("{sql}");
+        };
+        inner.reads.clear();
+        alone.reads.clear();
+        assert_eq!(inner, alone, "{sql}");
     }
     assert!(matches!(
         class("explain execute p"),

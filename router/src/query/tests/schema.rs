@@ -171,7 +171,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ),
     ("drop table a, s.b cascade", "DROP TABLE: drop a, drop s.b"),
     ("drop index i", "DROP INDEX:"),
-    ("drop view v", "DROP VIEW:"),
+    ("drop view v", "DROP VIEW: drop v"),
     ("drop trigger g on s.t", "DROP TRIGGER: alter s.t"),
     ("drop function f(int)", "DROP FUNCTION:"),
     (

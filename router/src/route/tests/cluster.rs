@@ -25,6 +25,11 @@ use crate::route::{Plan, Refusal, plan};
 /// | on shard `b` | settings, audit |
 /// | on shard `c` | jobs |
 pub(crate) fn snapshot() -> Snapshot {
+    snapshot_with(&[])
+}
+
+/// The same, with views of these names and queries in schema `public`.
+pub(crate) fn snapshot_with(views: &[(&str, &str)]) -> Snapshot {
     let sharded = [
         ("public", "customers", "default", "id"),
         ("public", "orders", "default", "customer_id"),
@@ -65,6 +70,10 @@ pub(crate) fn snapshot() -> Snapshot {
     for (name, home) in [("settings", "b"), ("audit", "b"), ("jobs", "c")] {
         let shard_id = ShardId::try_new(home).unwrap();
         parts.put_table(table("public", name, Placement::Unsharded { shard_id }));
+    }
+    for (name, query) in views {
+        let definition = (*query).to_owned();
+        parts.put_table(table("public", name, Placement::View { definition }));
     }
     Snapshot::try_new(Epoch(7), parts).unwrap()
 }

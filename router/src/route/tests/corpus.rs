@@ -87,6 +87,7 @@ fn decision(sql: &str, snapshot: &Snapshot) -> String {
             let tables = inserts.iter().map(|insert| insert.table.name());
             format!("columns {}", tables.collect::<Vec<_>>().join(" "))
         }
+        Plan::NeedsViews { .. } => "needs views".to_owned(),
         Plan::Refused(refusal) => format!("refused {} {}", refusal.sqlstate, refusal.message),
     }
 }

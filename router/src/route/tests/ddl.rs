@@ -14,6 +14,7 @@ fn ddl(changes: Vec<Change>) -> Class {
         manner: Manner::Together,
         temporary: false,
         reads_rows: false,
+        views: Vec::new(),
         draws: None,
         objects: Vec::new(),
     })
@@ -139,6 +140,7 @@ fn an_objection_may_end_at_the_home_shard() {
             manner: Manner::Together,
             temporary: false,
             reads_rows: false,
+            views: Vec::new(),
             draws: None,
             objects: Vec::new(),
         }))

@@ -80,6 +80,7 @@ mod tests {
                 planned: None,
                 settings: Arc::default(),
                 promised: None,
+                written: None,
             },
             0,
         )

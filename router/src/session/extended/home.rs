@@ -41,6 +41,7 @@ impl Session {
             | Plan::Everywhere
             | Plan::NeedsHint { .. }
             | Plan::NeedsColumns { .. }
+            | Plan::NeedsViews { .. }
             | Plan::Refused(_) => None,
         }
     }

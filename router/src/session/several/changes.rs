@@ -53,6 +53,10 @@ impl Session {
             Ok(frames) => {
                 if let Some(company) = &mut self.company {
                     company.changed = true;
+                    if let Some(views) = change.views() {
+                        let before = company.views.take().unwrap_or_default();
+                        company.views = Some(before.and(views));
+                    }
                 }
                 Ok(frames)
             }
@@ -62,6 +66,15 @@ impl Session {
                 Err(Stopped::Answered)
             }
         }
+    }
+
+    /// What a transaction has made of views is not registered before it is committed.
+    pub(in crate::session) fn must_know_views(&self) -> Result<(), Refusal> {
+        let company = self.company.as_ref();
+        if company.is_none_or(|company| company.views.is_none()) {
+            return Ok(());
+        }
+        Err(changes_views())
     }
 
     /// Columns that other transactions do not see can't be written into a statement.
@@ -75,4 +88,12 @@ impl Session {
         )
         .hint("name the columns: INSERT INTO table (column, ...)"))
     }
+}
+
+/// A view is read where what it is may be something else by then.
+pub(in crate::session) fn changes_views() -> Refusal {
+    Refusal::unsupported(
+        "a view can't be read in a transaction, or in a query string, that may have changed it",
+    )
+    .hint("commit the change of the schema first")
 }

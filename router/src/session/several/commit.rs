@@ -1,6 +1,7 @@
 //! The end of a transaction on several shards: does on their backends what
 //! [`crate::twopc::machine`] says, and tells the client what became of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use wire::backend::{Report, Severity, TransactionStatus, encode};
 use super::{Company, rollback_to};
 use crate::error::Error;
 use crate::exec::ask::{Refused, ask};
+use crate::exec::everywhere;
 use crate::pool::Lease;
 use crate::session::attach::{Attachment, Stopped};
 use crate::session::state::Transaction;
@@ -74,7 +76,8 @@ impl Session {
             return Err(Error::NoShard.into());
         };
         let script = current.ties.script.clone().unwrap_or_default();
-        let changed = company.changed;
+        let (changed, views) = (company.changed, company.views.clone());
+        let in_force = Arc::clone(self.settings.in_force());
         let mut members = members(*company, current, script.len());
         let outcome = match end {
             End::RollBack => {
@@ -100,6 +103,10 @@ impl Session {
         } else {
             Transaction::Idle
         };
+        if let (true, Some(views)) = (committed, views) {
+            let settled = everywhere::settle(&self.front.core, &in_force, &views).await;
+            settled.map_err(everywhere::Failure::into_error)?;
+        }
         outcome.map_err(|failed| match failed {
             Failed::Told(error) => Stopped::Told(error),
             Failed::Said(refused) => {
@@ -117,7 +124,7 @@ impl Session {
         if !member.idle || (changed && member.lacks) {
             return;
         }
-        lease.settings = std::sync::Arc::clone(self.settings.committed());
+        lease.settings = Arc::clone(self.settings.committed());
         if let Some(lease) = self.keep(&member.shard, lease) {
             lease.give_back();
         }
