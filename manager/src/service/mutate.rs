@@ -204,7 +204,7 @@ impl Service {
             return Err(Rejection::UnknownTable { name: name.clone() }.into());
         }
         let shards = snapshot.shards().to_vec();
-        let has_rows = snapshot.table(name).is_some_and(|table| table.has_rows());
+        let has_rows = snapshot.table(name).is_some_and(topology::Table::has_rows);
         if has_rows && let Some(shard) = self.0.shards.shard_with_table(shards, name).await? {
             let reason = format!("table {name} exists on shard {shard}: drop it first");
             return Err(Error::InUse { reason });

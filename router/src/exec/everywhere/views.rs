@@ -221,7 +221,7 @@ async fn resolve(members: &mut [Participant], names: &[String]) -> Result<Vec<Ta
     );
     let mut found = Vec::new();
     for rows in join_all(members.iter_mut().map(|one| one.rows(&question))).await {
-        found.extend(rows?.iter().filter_map(|row| name_of(row)));
+        found.extend(rows?.iter().filter_map(name_of));
     }
     found.sort();
     found.dedup();

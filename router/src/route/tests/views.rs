@@ -220,7 +220,7 @@ fn changes_of_views_go_where_their_tables_are() {
         "GRANT SELECT ON options TO someone",
         "CREATE INDEX ON settings (k)",
     ] {
-        assert_eq!(plans(sql), [home.clone()], "{sql}");
+        assert_eq!(plans(sql), std::slice::from_ref(&home), "{sql}");
     }
     let snapshot = snapshot();
     let of = |sql: &str| {
