@@ -355,7 +355,11 @@ impl Session {
         if self.company.is_some() {
             Box::pin(self.seek_portal(name)).await?;
         }
-        Ok(self.portal(name))
+        let found = self.portal(name);
+        if found.is_none() && self.is_bound() && !name.is_empty() {
+            return Box::pin(self.kept_portal()).await;
+        }
+        Ok(found)
     }
 
     async fn seek_and_remove(&mut self, name: &[u8]) -> Result<Option<Portal>, Stopped> {

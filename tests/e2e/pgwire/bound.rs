@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use libtest_mimic::Trial;
 use tests::Cluster;
 use tests::cluster::Plan;
-use tests::raw::{Raw, bind, execute, parse, sync};
+use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
 use tests::wait;
 
 use super::{column, error_of, sqlstate};
@@ -169,6 +169,12 @@ async fn a_cursor_with_hold_outlives_its_transaction(cluster: &Cluster) -> Outco
     let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
     let declare = "DECLARE kept CURSOR WITH HOLD FOR SELECT generate_series(1, 3)";
     rows(&mut session, declare).await?;
+    // psycopg asks for the columns of a cursor as for those of a portal.
+    let asked = [describe(b'P', "kept"), sync()].concat();
+    same!(tags(&session.exchange(&asked).await?), "TZ");
+    let asked = [describe(b'P', "other"), sync()].concat();
+    let (code, _) = error_of(&session.exchange(&asked).await?)?;
+    same!(code, "34000");
     same!(rows(&mut session, "FETCH 2 FROM kept").await?, ["1", "2"]);
     same!(prepared(&mut session, "FETCH ALL FROM kept").await?, ["3"]);
     rows(&mut session, "CLOSE kept").await?;
@@ -192,7 +198,7 @@ async fn large_objects_are_all_on_one_shard(cluster: &Cluster) -> Outcome {
     call.extend_from_slice(&oid.parse::<u32>()?.to_be_bytes());
     call.extend_from_slice(&1_i16.to_be_bytes());
     let answer = reader.exchange(&tests::raw::message(b'F', &call)).await?;
-    same!(tests::raw::tags(&answer), "VZ");
+    same!(tags(&answer), "VZ");
     refused(&mut writer, &read, "42704").await?;
     // Any other function is not called in this way.
     let (head, rest) = call.split_at_mut(4);

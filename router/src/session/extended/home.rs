@@ -1,9 +1,11 @@
 //! Where a statement is prepared and described: its tables may be on one shard alone.
 
+use super::Portal;
 use super::steps::Step;
 use crate::query::Class;
 use crate::route::{Plan, Target};
 use crate::session::attach::Stopped;
+use crate::session::effects::Effect;
 use crate::session::prepared::Prepared;
 use crate::session::{Session, answers};
 use crate::view::Serving;
@@ -79,6 +81,19 @@ impl Session {
             Box::pin(self.attach_to(serving, target)).await?;
         }
         Ok(())
+    }
+
+    /// A portal that may be a cursor WITH HOLD, on the connection that the session keeps; none where
+    /// the session works with another one.
+    pub(super) async fn kept_portal(&mut self) -> Result<Option<Portal>, Stopped> {
+        self.must_not_have_failed()?;
+        if self.attachment.is_none() {
+            let serving = self.front.core.view.load();
+            self.attach(&serving, Target::Any).await?;
+        }
+        let here = self.attachment.as_ref().map(|it| &it.shard);
+        let is_kept = here.is_some() && here == self.kept_shard();
+        Ok(is_kept.then_some(Portal::Remote(Effect::None)))
     }
 
     /// Where a backend is found for what was put off.
