@@ -92,7 +92,7 @@ pub enum Class {
     Cursor(CursorUse),
     /// LOCK TABLE.
     LockTable(Vec<TableRef>),
-    /// CHECKPOINT, REFRESH MATERIALIZED VIEW; the word.
+    /// CHECKPOINT; the word.
     Maintenance(&'static str),
     /// CALL of a procedure.
     Call,

@@ -147,7 +147,10 @@ impl Ddl {
     /// Whether it makes a table, for all sessions and by itself.
     #[must_use]
     pub fn makes_table(&self) -> bool {
-        let makes = matches!(self.tag, "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO");
+        let makes = matches!(
+            self.tag,
+            "CREATE TABLE" | "CREATE TABLE AS" | "CREATE MATERIALIZED VIEW" | "SELECT INTO"
+        );
         makes && !self.temporary
     }
 

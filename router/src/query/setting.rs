@@ -40,7 +40,6 @@ pub(super) fn session(node: &NodeEnum) -> Option<Class> {
         }),
         NodeEnum::LockStmt(it) => lock(it),
         NodeEnum::CheckPointStmt(_) => Class::Maintenance("CHECKPOINT"),
-        NodeEnum::RefreshMatViewStmt(_) => Class::Maintenance("REFRESH MATERIALIZED VIEW"),
         _ => return None,
     })
 }

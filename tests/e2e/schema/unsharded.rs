@@ -21,6 +21,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_statement_is_described_where_its_table_is,
         the_catalogs_show_the_tables_of_the_first_shard,
         indexes_and_sequences_are_changed_where_their_table_is,
+        a_materialized_view_is_with_the_tables_of_its_query,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -165,6 +166,32 @@ async fn indexes_and_sequences_are_changed_where_their_table_is(cluster: &Cluste
     let (code, ..) = refused(&mut router, "DROP INDEX nt_newest").await?;
     same!(code, "42704");
     done(&mut router, "DROP INDEX IF EXISTS nt_newest").await?;
+    Ok(())
+}
+
+async fn a_materialized_view_is_with_the_tables_of_its_query(cluster: &Cluster) -> Outcome {
+    let mut router = session(cluster).await?;
+    for sql in [
+        "/* table_kind = unsharded, shard = 'shard-2' */ CREATE TABLE nt_seen (id int)",
+        "INSERT INTO nt_seen VALUES (1), (2)",
+        "CREATE MATERIALIZED VIEW nt_sum AS SELECT sum(id) AS all FROM nt_seen",
+        "INSERT INTO nt_seen VALUES (3)",
+    ] {
+        done(&mut router, sql).await?;
+    }
+    let read = "SELECT * FROM nt_sum";
+    same!(column(&done(&mut router, read).await?)?, ["3"]);
+    done(&mut router, "REFRESH MATERIALIZED VIEW nt_sum").await?;
+    same!(column(&done(&mut router, read).await?)?, ["6"]);
+    done(&mut router, "DROP MATERIALIZED VIEW nt_sum").await?;
+    let (code, ..) = refused(&mut router, read).await?;
+    same!(code, "42P01");
+    // Each shard would have its own rows of it.
+    let sharded = "/* shard_key = k */ CREATE TABLE nt_spread (k bigint)";
+    done(&mut router, sharded).await?;
+    let create = "CREATE MATERIALIZED VIEW nt_spread_sum AS SELECT sum(k) FROM nt_spread";
+    let (code, ..) = refused(&mut router, create).await?;
+    same!(code, "0A000");
     Ok(())
 }
 

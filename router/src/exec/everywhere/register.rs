@@ -133,7 +133,12 @@ async fn inspect(members: &mut [Participant], wanted: &Registration) -> Result<F
         Placing::Sharded { column, .. } => column.as_str(),
         Placing::Reference | Placing::Unsharded { .. } => "",
     };
-    let question = question(&wanted.table, column);
+    let kinds = match &wanted.placing {
+        // A materialized view is a table of its home.
+        Placing::Unsharded { .. } => "'r', 'p', 'm'",
+        Placing::Sharded { .. } | Placing::Reference => "'r', 'p'",
+    };
+    let question = question(&wanted.table, column, kinds);
     let asked = join_all(members.iter_mut().map(|one| one.rows(&question))).await;
     let mut all: Option<Found> = None;
     for (member, rows) in members.iter().zip(asked) {
@@ -151,9 +156,9 @@ async fn inspect(members: &mut [Participant], wanted: &Registration) -> Result<F
     all.ok_or_else(|| Error::NoShard.into())
 }
 
-fn question(table: &str, column: &str) -> String {
+fn question(table: &str, column: &str, kinds: &str) -> String {
     format!(
-        "SELECT n.nspname, c.relname, c.relkind IN ('r', 'p'), \
+        "SELECT n.nspname, c.relname, c.relkind IN ({kinds}), \
            CASE WHEN NOT coalesce(co.collisdeterministic, true) THEN NULL \
              WHEN a.atttypid IN (20, 21, 23) THEN 'bigint' \
              WHEN a.atttypid = 25 OR a.atttypid = 1043 AND a.atttypmod = -1 THEN 'text' \

@@ -41,6 +41,12 @@ const SCHEMA_ELEMENTS: Objection = Objection {
     everywhere: true,
 };
 
+const REFRESH: Objection = Objection {
+    what: "REFRESH of a materialized view that is not registered as an unsharded table",
+    hint: "connect to the shard itself",
+    everywhere: false,
+};
+
 /// A change of the schema; none when the statement is something else.
 pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
     Some(match node {
@@ -52,6 +58,9 @@ pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
         NodeEnum::AlterTableStmt(it) => table::alter(it),
         NodeEnum::IndexStmt(it) => table::index(it),
         NodeEnum::ViewStmt(it) => queries::view(it, sql),
+        NodeEnum::RefreshMatViewStmt(it) => {
+            altering("REFRESH MATERIALIZED VIEW", it.relation.as_ref()).objecting(REFRESH)
+        }
         NodeEnum::DropStmt(it) => drop(it),
         NodeEnum::TruncateStmt(it) => truncate(it),
         NodeEnum::RenameStmt(it) => rename(it),
@@ -173,7 +182,7 @@ fn drop(drop: &DropStmt) -> Ddl {
             let tables = drop.objects.iter().filter_map(owner_of_last);
             ddl.changes.extend(tables);
         }
-        ObjectType::ObjectIndex | ObjectType::ObjectSequence => {
+        ObjectType::ObjectIndex | ObjectType::ObjectSequence | ObjectType::ObjectMatview => {
             let objects = drop.objects.iter().filter_map(names::table_of_list);
             ddl.objects.extend(objects);
         }

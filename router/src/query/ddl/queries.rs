@@ -16,7 +16,8 @@ const ROWS: Objection = Objection {
 
 const MATERIALIZED: Objection = Objection {
     what: "a materialized view",
-    hint: "use a plain view, or a table that the application fills",
+    hint: "use a plain view, or under SET sharding.new_tables = 'unsharded' one of tables that are \
+           all on one shard",
     everywhere: false,
 };
 

@@ -188,10 +188,6 @@ fn session_statements_are_told_apart() {
             Class::LockTable(vec![table("a"), table("b")]),
         ),
         ("checkpoint", Class::Maintenance("CHECKPOINT")),
-        (
-            "refresh materialized view v",
-            Class::Maintenance("REFRESH MATERIALIZED VIEW"),
-        ),
         ("call p()", Class::Call),
         ("do $$ begin end $$", Class::Do),
         ("create database d", Class::Other("CREATE DATABASE")),
