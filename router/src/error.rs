@@ -14,6 +14,10 @@ pub enum Error {
     /// The router does not run the statement.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The rows of a prepared statement have another form than the client was told of, in
+    /// PostgreSQL's words.
+    #[error("cached plan must not change result type")]
+    PlanChanged,
     /// No backend.
     #[error(transparent)]
     Pool(#[from] pool::Error),
@@ -123,6 +127,7 @@ impl Error {
     pub fn sqlstate(&self) -> &str {
         match self {
             Self::Refused(refusal) => refusal.sqlstate,
+            Self::PlanChanged => "0A000",
             Self::Pool(pool::Error::Unreachable { .. } | pool::Error::Retired { .. })
             | Self::BackendLost { .. }
             | Self::BoundLost { .. } => "08006",
@@ -154,6 +159,7 @@ impl Error {
             Self::Shard { detail, .. } => detail.as_deref(),
             Self::Moving(error) => error.detail(),
             Self::Refused(_)
+            | Self::PlanChanged
             | Self::Pool(_)
             | Self::Hold(_)
             | Self::Managers(_)
@@ -186,7 +192,8 @@ impl Error {
             Self::PartlyApplied { .. } => Some(
                 "see what they lack with \"shardctl schema diff\", and create it with \"shardctl schema repair\"",
             ),
-            Self::Pool(_)
+            Self::PlanChanged
+            | Self::Pool(_)
             | Self::Numbers(_)
             | Self::BackendLost { .. }
             | Self::BoundLost { .. }
@@ -199,11 +206,19 @@ impl Error {
         }
     }
 
+    /// The function of PostgreSQL that reports this error, where drivers know the error by it:
+    /// asyncpg and pgjdbc prepare a statement anew after 0A000 of this one only.
+    #[must_use]
+    pub fn routine(&self) -> Option<&'static str> {
+        matches!(self, Self::PlanChanged).then_some("RevalidateCachedQuery")
+    }
+
     /// The kind, which HTTP and gRPC answer by.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
             Self::Refused(refusal) => kind_of_sqlstate(refusal.sqlstate),
+            Self::PlanChanged => Kind::Unsupported,
             Self::Pool(_)
             | Self::Hold(_)
             | Self::Numbers(_)

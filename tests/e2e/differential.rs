@@ -111,14 +111,14 @@ struct Pair<'a> {
 
 /// What a client makes of an answer.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+pub(crate) struct Answer {
     sqlstate: Option<String>,
     tags: Vec<Vec<u8>>,
     rows: Vec<Vec<Option<Vec<u8>>>>,
 }
 
 impl Answer {
-    fn of(messages: &[Message]) -> anyhow::Result<Self> {
+    pub(crate) fn of(messages: &[Message]) -> anyhow::Result<Self> {
         let of = |tag| messages.iter().filter(move |message| message.tag == tag);
         let rows: anyhow::Result<Vec<_>> = of(b'D').map(Message::values).collect();
         let mut rows = rows?;

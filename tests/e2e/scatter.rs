@@ -309,6 +309,49 @@ fn columns(body: &[u8]) -> Vec<(String, u32, i16, i32, i16)> {
     found
 }
 
+/// What became of the statements of a corpus.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: usize,
+    refused: usize,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    /// Asks the router and the server the same in every way, up to the first difference.
+    async fn ask(
+        &mut self,
+        (router, server): (&mut Raw, &mut Raw),
+        expected: char,
+        sql: &str,
+    ) -> anyhow::Result<()> {
+        for way in [Way::Simple, Way::Extended, Way::Binary] {
+            let direct = ask(server, sql, way).await?;
+            let routed = ask(router, sql, way).await;
+            let routed = routed.with_context(|| format!("{way:?}: {sql}"))?;
+            let (fault, is_refusal) = judge(expected, &routed, &direct);
+            self.refused += usize::from(is_refusal);
+            self.answered += usize::from(!is_refusal);
+            if let Some(fault) = fault {
+                self.wrong.push(format!("{way:?} {sql}\n    {fault}"));
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when anything was answered otherwise than by one server.
+    fn check(&self) -> Outcome {
+        anyhow::ensure!(
+            self.wrong.is_empty(),
+            "{} are wrong:\n{}",
+            self.wrong.len(),
+            self.wrong.join("\n")
+        );
+        Ok(())
+    }
+}
+
 async fn ask(side: &mut Raw, sql: &str, way: Way) -> anyhow::Result<Answer> {
     let messages = match way {
         Way::Simple => side.query(sql).await?,
@@ -395,36 +438,22 @@ async fn four_shards_answer_as_one_server_would_or_refuse() -> Outcome {
     let (cluster, single) = both().await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let mut server = Raw::connect(&single.address()).await?;
-    let (mut answered, mut refused, mut wrong) = (0, 0, Vec::new());
+    let mut tally = Tally::default();
     for line in CORPUS
         .lines()
         .filter(|line| !line.starts_with("--") && !line.is_empty())
     {
         let (mark, sql) = line.split_once(' ').context("a mark and a statement")?;
         let expected = mark.chars().next().context("a mark")?;
-        for way in [Way::Simple, Way::Extended, Way::Binary] {
-            let direct = ask(&mut server, sql, way).await?;
-            let routed = ask(&mut router, sql, way).await;
-            let routed = routed.with_context(|| format!("{way:?}: {sql}"))?;
-            let (fault, is_refusal) = judge(expected, &routed, &direct);
-            refused += usize::from(is_refusal);
-            answered += usize::from(!is_refusal);
-            if let Some(fault) = fault {
-                wrong.push(format!("{way:?} {sql}\n    {fault}"));
-                break;
-            }
-        }
+        tally.ask((&mut router, &mut server), expected, sql).await?;
     }
+    let Tally {
+        answered, refused, ..
+    } = tally;
     let share = 100 * refused / (answered + refused);
     writeln!(
         std::io::stderr(),
         "scatter: {answered} answered, {refused} refused, {share} %"
     )?;
-    anyhow::ensure!(
-        wrong.is_empty(),
-        "{} are wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
-    Ok(())
+    tally.check()
 }

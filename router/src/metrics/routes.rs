@@ -78,6 +78,7 @@ pub(super) const REASONS: [&str; 10] = [
 pub(super) fn reason(error: &Error) -> &'static str {
     match error {
         Error::Refused(refusal) => reason_of_refusal(refusal),
+        Error::PlanChanged => kind_of_sqlstate(error.sqlstate()).as_str(),
         Error::Pool(error) => match error {
             pool::Error::Unreachable { .. } => "shard_unreachable",
             pool::Error::Exhausted { .. } => "pool_exhausted",

@@ -13,11 +13,11 @@ use super::attach::Stopped;
 use super::client::Frame;
 use super::effects::Effect;
 use super::expect::Answer;
-use super::extended::has_changed;
 use super::prepared::{Parsed, Prepared};
 use super::simple::{may_write, syntax_refusal};
 use super::state::Transaction;
 use super::{Session, local};
+use crate::error::Error;
 use crate::query::{self, Class, SqlExecute, SqlPrepare, Statement, Value};
 use crate::route::{self, Parameter, Parameters, Refusal, Target};
 use crate::view::Serving;
@@ -162,7 +162,7 @@ impl Session {
                 return Err(Stopped::Answered);
             }
             if prepared.has_changed() {
-                return Err(has_changed().into());
+                return Err(Error::PlanChanged.into());
             }
         }
         self.flight.ends = self.transaction == Transaction::Idle;

@@ -221,7 +221,7 @@ impl Session {
             *known = self.front.statements.named(known.under(settings), version);
         }
         if known.has_changed() {
-            return Err(has_changed().into());
+            return Err(Error::PlanChanged.into());
         }
         Ok(Arc::clone(known))
     }
@@ -561,15 +561,6 @@ impl Session {
     pub(super) async fn skip_to_sync(&mut self) -> Result<(), Ended> {
         self.batch.failed = true;
         Ok(self.client.flush().await?)
-    }
-}
-
-/// What PostgreSQL says of a statement whose rows have another form than when it was prepared.
-pub(super) fn has_changed() -> Refusal {
-    Refusal {
-        sqlstate: "0A000",
-        message: "cached plan must not change result type".to_owned(),
-        hint: None,
     }
 }
 

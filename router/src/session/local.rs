@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use wire::SqlState;
-use wire::backend::{Report, Severity, TransactionStatus, encode};
+use wire::backend::{Report, Severity, TransactionStatus, encode, field};
 
 use crate::error::Error;
 
@@ -54,9 +54,16 @@ pub(super) fn frames(write: impl FnOnce(&mut BytesMut)) -> Bytes {
 
 fn report(severity: Severity, error: &Error) -> Report {
     let code = SqlState::parse(error.sqlstate().as_bytes()).unwrap_or(SqlState::INTERNAL_ERROR);
-    let report = Report::new(severity, code, error.to_string());
-    match error.hint() {
-        Some(hint) => report.hint(hint.to_owned()),
-        None => report,
+    let more = [
+        (field::DETAIL, error.detail()),
+        (field::HINT, error.hint()),
+        (field::ROUTINE, error.routine()),
+    ];
+    let mut report = Report::new(severity, code, error.to_string());
+    for (code, text) in more {
+        if let Some(text) = text {
+            report = report.field(code, text.to_owned());
+        }
     }
+    report
 }

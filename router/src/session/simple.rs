@@ -462,9 +462,10 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
 /// Where a neutral statement goes while the session is on no shard. The common shard knows the
 /// constraints of the tables that are there alone.
 pub(super) fn neutral_target(class: &Class) -> Target {
-    match class {
-        Class::SetConstraints => Target::Catalog,
-        _ => Target::Any,
+    if *class == Class::SetConstraints {
+        Target::Catalog
+    } else {
+        Target::Any
     }
 }
 

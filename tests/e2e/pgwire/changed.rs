@@ -44,6 +44,9 @@ async fn is_refused(raw: &mut Raw, batch: &[u8], state: char) -> Outcome {
     let answer = raw.exchange(batch).await?;
     let (code, text) = error_of(&answer)?;
     same!((code.as_str(), text.as_str()), CHANGED);
+    // Whoever says it, the router or a shard: drivers know it by the routine.
+    let routine = answer.first().and_then(|error| error.fields().remove(&'R'));
+    same!(routine.as_deref(), Some("RevalidateCachedQuery"));
     same!(tags(&answer), "EZ", "{answer:?}");
     same!(status(&answer)?, state);
     Ok(())

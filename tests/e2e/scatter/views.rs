@@ -5,7 +5,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use tests::raw::{Message, Raw, bind, execute, parse, sync};
 
-use super::{Way, ask, both, judge};
+use super::{Tally, both};
 use crate::suite::{Outcome, same};
 
 const CORPUS: &str = include_str!("views.sql");
@@ -36,7 +36,7 @@ pub(super) async fn views_are_read_as_on_one_server() -> Outcome {
     let (cluster, single) = both().await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     let mut server = Raw::connect(&single.address()).await?;
-    let (mut answered, mut refused, mut wrong) = (0, 0, Vec::new());
+    let mut tally = Tally::default();
     let lines = CORPUS.lines();
     for line in lines.filter(|line| !line.starts_with("--") && !line.is_empty()) {
         let (mark, sql) = line.split_once(' ').context("a mark and a statement")?;
@@ -49,29 +49,15 @@ pub(super) async fn views_are_read_as_on_one_server() -> Outcome {
             }
             continue;
         }
-        for way in [Way::Simple, Way::Extended, Way::Binary] {
-            let direct = ask(&mut server, sql, way).await?;
-            let routed = ask(&mut router, sql, way).await;
-            let routed = routed.with_context(|| format!("{way:?}: {sql}"))?;
-            let (fault, is_refusal) = judge(expected, &routed, &direct);
-            refused += usize::from(is_refusal);
-            answered += usize::from(!is_refusal);
-            if let Some(fault) = fault {
-                wrong.push(format!("{way:?} {sql}\n    {fault}"));
-                break;
-            }
-        }
+        tally.ask((&mut router, &mut server), expected, sql).await?;
     }
     writeln!(
         std::io::stderr(),
-        "views: {answered} answered, {refused} refused"
+        "views: {} answered, {} refused",
+        tally.answered,
+        tally.refused
     )?;
-    anyhow::ensure!(
-        wrong.is_empty(),
-        "{} are wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    tally.check()?;
     for (sql, parameters) in WITH_PARAMETERS {
         let parameters: Vec<Option<&[u8]>> = parameters
             .iter()

@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::cluster::owner;
-use tests::raw::{Message, Raw, bind, describe, execute, parse, sync, tags};
+use tests::raw::{Raw, bind, describe, execute, parse, sync, tags};
 use tests::{Cluster, Postgres, http};
 use topology::Key;
 
 use super::{all, nothing_is_prepared};
+use crate::differential::Answer;
 use crate::pgwire::{column, error_of, sqlstate, status};
 use crate::suite::{Outcome, Suite, same, shared};
 
@@ -41,28 +42,6 @@ const TABLES: [(&str, &str); 7] = [
     ("pu_odd", "one"),
     ("pu_ids", "k, v"),
 ];
-
-/// What a client makes of an answer.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    sqlstate: Option<String>,
-    tags: Vec<Vec<u8>>,
-    rows: Vec<Vec<Option<Vec<u8>>>>,
-}
-
-impl Answer {
-    fn of(messages: &[Message]) -> anyhow::Result<Self> {
-        let of = |tag| messages.iter().filter(move |message| message.tag == tag);
-        let rows: anyhow::Result<Vec<_>> = of(b'D').map(Message::values).collect();
-        let mut rows = rows?;
-        rows.sort();
-        Ok(Self {
-            sqlstate: messages.iter().find_map(Message::sqlstate),
-            tags: of(b'C').map(|message| message.body.clone()).collect(),
-            rows,
-        })
-    }
-}
 
 /// The rows of a table on all of these servers.
 async fn rows(

@@ -48,16 +48,17 @@ impl Session {
         }
     }
 
-    /// Whether a shard other than the one that the session is attached to knows its tables.
-    pub(super) fn is_at_home_elsewhere(&self, prepared: &Prepared, serving: &Serving) -> bool {
-        let Some(attachment) = &self.attachment else {
-            return false;
+    /// That shard, where the session is attached to another one.
+    pub(super) fn home_elsewhere(&self, prepared: &Prepared, serving: &Serving) -> Option<Target> {
+        let attachment = self.attachment.as_ref()?;
+        let home = self.home_of(prepared, serving)?;
+        let Target::Shard { index, .. } = home else {
+            return None;
         };
-        let Some(Target::Shard { index, .. }) = self.home_of(prepared, serving) else {
-            return false;
-        };
-        let home = serving.snapshot.shard(index);
-        home.is_none_or(|home| home.id != attachment.shard)
+        let shard = serving.snapshot.shard(index);
+        shard
+            .is_none_or(|shard| shard.id != attachment.shard)
+            .then_some(home)
     }
 
     /// Whether something was put off, other than `bound`, that only another shard can do.
@@ -65,7 +66,7 @@ impl Session {
         let mut waiting = self.batch.deferred.iter().filter_map(Step::prepared);
         waiting.any(|prepared| {
             bound.is_none_or(|bound| bound.id != prepared.id)
-                && self.is_at_home_elsewhere(prepared, serving)
+                && self.home_elsewhere(prepared, serving).is_some()
         })
     }
 
@@ -75,9 +76,7 @@ impl Session {
         prepared: &Prepared,
         serving: &Serving,
     ) -> Result<(), Stopped> {
-        if self.is_at_home_elsewhere(prepared, serving)
-            && let Some(target) = self.home_of(prepared, serving)
-        {
+        if let Some(target) = self.home_elsewhere(prepared, serving) {
             Box::pin(self.attach_to(serving, target)).await?;
         }
         Ok(())

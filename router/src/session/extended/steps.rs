@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wire::backend::encode;
 use wire::frontend::TargetKind;
 
-use super::has_changed;
+use crate::error::Error;
 use crate::session::attach::Stopped;
 use crate::session::effects::Effect;
 use crate::session::expect::{Answer, Seen};
@@ -91,17 +91,17 @@ impl Session {
             .peekable();
         while let Some(step) = steps.next() {
             let is_described_next = steps.peek().is_some_and(|next| step.is_described_by(next));
-            let other = step.prepared().cloned();
-            let other = other.filter(|it| self.is_at_home_elsewhere(it, serving));
-            match (step, other) {
+            let prepared = step.prepared();
+            let home = prepared.and_then(|it| self.home_elsewhere(it, serving));
+            match (step, home) {
                 // It is prepared in earnest where it is bound.
                 (Step::Parse { change, .. }, Some(_)) if !is_described_next => {
                     let complete = local::frames(encode::parse_complete);
                     self.expected.local(complete, Some(change));
                 }
-                (step, other) => {
-                    if let Some(prepared) = other {
-                        self.go_home(&prepared, serving).await?;
+                (step, home) => {
+                    if let Some(target) = home {
+                        self.attach_to(serving, target).await?;
                     }
                     self.run_step(step, is_described_next)?;
                 }
@@ -205,7 +205,7 @@ impl Session {
             attachment.rewind = rewind.filter(|_| !has_begun);
         }
         if prepared.has_changed() {
-            return Err(has_changed().into());
+            return Err(Error::PlanChanged.into());
         }
         Ok(())
     }

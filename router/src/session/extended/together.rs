@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 use wire::backend::encode;
 
 use super::steps::Step;
@@ -39,14 +40,9 @@ impl Session {
             let statement = prepared.statement();
             let into = statement.and_then(|statement| self.copied_into(statement, &serving));
             let into = into.ok_or(Error::NoShard)?;
-            match self.copy_in(&serving, &into, prepared.sql()).await {
-                Ok(frames) => return self.step(Step::Local(frames, None)),
-                // Told before the client was, so that it may begin later.
-                Err(held @ Stopped::Told(Error::Hold(_))) => {
-                    let bytes = prepared.sql().len();
-                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
-                }
-                Err(stopped) => return Err(stopped),
+            let ran = self.copy_in(&serving, &into, prepared.sql()).await;
+            if let Some(frames) = self.unless_held(ran, prepared, &mut since).await? {
+                return self.step(Step::Local(frames, None));
             }
         }
     }
@@ -68,15 +64,29 @@ impl Session {
                 arguments,
                 refusal: &refusal,
             };
-            match self.pull(&serving, asked, false).await {
-                Ok(frames) => return self.step(Step::Local(frames, None)),
-                // Told before anything was done, so that it may begin later.
-                Err(held @ Stopped::Told(Error::Hold(_))) => {
-                    let bytes = prepared.sql().len();
-                    Box::pin(self.wait_out(held, bytes, &mut since)).await?;
-                }
-                Err(stopped) => return Err(stopped),
+            let ran = self.pull(&serving, asked, false).await;
+            if let Some(frames) = self.unless_held(ran, prepared, &mut since).await? {
+                return self.step(Step::Local(frames, None));
             }
+        }
+    }
+
+    /// What a statement gave; none once its keys no longer move. It was told so before it did
+    /// anything, so that it may begin later.
+    async fn unless_held(
+        &mut self,
+        ran: Result<Bytes, Stopped>,
+        prepared: &Prepared,
+        since: &mut Option<Instant>,
+    ) -> Result<Option<Bytes>, Stopped> {
+        match ran {
+            Ok(frames) => Ok(Some(frames)),
+            Err(held @ Stopped::Told(Error::Hold(_))) => {
+                let bytes = prepared.sql().len();
+                Box::pin(self.wait_out(held, bytes, since)).await?;
+                Ok(None)
+            }
+            Err(stopped) => Err(stopped),
         }
     }
 
