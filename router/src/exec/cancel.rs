@@ -1,13 +1,21 @@
 //! Asks a shard to stop what one of its backends is running.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::pool::{CancelTarget, ConnectError, Dialer};
+use super::conversation;
+use crate::pool::{CancelTarget, ConnectError, Dialer, Lease};
 
-/// Sends a cancel request and waits until the shard has taken it. Whether anything was running is
+/// How long a shard may take to end what it was asked to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The time between the first two requests, and the longest between any two.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Sends one cancel request and waits until the shard has taken it. Whether anything was running is
 /// not said; a shard that is gone needs no cancel, so that an error is only logged.
 ///
 /// The backend must not be lent on afterwards: the request may still be on its way to it.
@@ -22,6 +30,45 @@ pub async fn send(target: &CancelTarget, timeout: Duration) {
         Err(_) => {
             tracing::debug!(endpoint = %target.endpoint, "cancel request not taken in time");
         }
+    }
+}
+
+/// Sends cancel requests, further and further apart, until `ended`; gives what that gives. Not
+/// cancel-safe unless `ended` is.
+///
+/// One may not be enough: PostgreSQL passes over a request that reaches a backend before the
+/// statement does (postgres.c, `ProcessInterrupts` while a command is read).
+pub async fn until<T>(
+    ended: impl Future<Output = T>,
+    target: &CancelTarget,
+    timeout: Duration,
+) -> T {
+    tokio::pin!(ended);
+    let [mut pause, longest] = PAUSES;
+    loop {
+        let asked = async {
+            send(target, timeout).await;
+            tokio::time::sleep(pause).await;
+        };
+        tokio::select! {
+            biased;
+            given = &mut ended => return given,
+            () = asked => pause = (pause * 2).min(longest),
+        }
+    }
+}
+
+/// Ends what a backend runs, and closes it. It is closed after 10 seconds in any case.
+pub async fn stop(mut lease: Lease, timeout: Duration) {
+    let target = Arc::clone(&lease.cancel);
+    let ended = async {
+        // Once idle, the backend reads the end of its connection and leaves.
+        let _gone = lease.stream.shutdown().await;
+        conversation::drain(&mut lease).await;
+    };
+    let stopped = tokio::time::timeout(PATIENCE, until(ended, &target, timeout)).await;
+    if stopped.is_err() {
+        tracing::warn!(endpoint = %target.endpoint, "gave a backend up: it answers no cancel");
     }
 }
 

@@ -153,6 +153,19 @@ pub fn shrink(lease: &mut Lease) {
     }
 }
 
+/// Passes over whatever a backend still says, until it has closed the connection.
+pub async fn drain(lease: &mut Lease) {
+    loop {
+        let backend = &mut **lease;
+        backend.inbound.clear();
+        backend.inbound.reserve(READ_BYTES);
+        match backend.stream.read_buf(&mut backend.inbound).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => backend.traffic.count(Moved::In(bytes)),
+        }
+    }
+}
+
 /// As [`receive`], with the settings and notifications that `receive` passes over. Cancel-safe.
 ///
 /// # Errors

@@ -507,7 +507,7 @@ impl Participants {
 
     /// Stops what the shards are running; the backends are closed.
     async fn cancel(self) {
-        let leases = self.members.iter().filter_map(|one| one.lease.as_ref());
-        join_all(leases.map(|lease| cancel::send(&lease.cancel, self.grace))).await;
+        let leases = self.members.into_iter().filter_map(|one| one.lease);
+        join_all(leases.map(|lease| cancel::stop(lease, self.grace))).await;
     }
 }

@@ -319,8 +319,9 @@ impl Exchange {
         let Some(lease) = &self.lease else {
             return self.lost();
         };
-        cancel::send(&lease.cancel, self.grace).await;
-        let ended = tokio::time::timeout(self.grace, self.ended_with_error()).await;
+        let (target, grace) = (Arc::clone(&lease.cancel), self.grace);
+        let ended = cancel::until(self.ended_with_error(), &target, grace);
+        let ended = tokio::time::timeout(grace, ended).await;
         let undone = matches!(ended, Ok(Ok(true)));
         if let Some(lease) = self.lease.take() {
             let metrics = lease.metrics();
@@ -397,10 +398,7 @@ impl Exchange {
             return;
         }
         let grace = self.grace;
-        drop(self.tasks.spawn("cancel", async move {
-            cancel::send(&lease.cancel, grace).await;
-            drop(lease);
-        }));
+        drop(self.tasks.spawn("cancel", cancel::stop(lease, grace)));
     }
 }
 

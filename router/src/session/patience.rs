@@ -148,11 +148,11 @@ impl AnswerLimit {
         if let Ok(ended) = tokio::time::timeout_at(self.at, &mut exchange).await {
             return Imposed::InTime(ended);
         }
-        let cancel = cancel::send(&self.victim, self.connect_timeout.min(GRACE));
-        let answer = tokio::time::timeout(GRACE, exchange);
-        match tokio::join!(answer, cancel) {
-            (Ok(ended), ()) => Imposed::Cancelled(ended),
-            (Err(_), ()) => Imposed::Silent { limit: self.limit },
+        let connect_timeout = self.connect_timeout.min(GRACE);
+        let ended = cancel::until(exchange, &self.victim, connect_timeout);
+        match tokio::time::timeout(GRACE, ended).await {
+            Ok(ended) => Imposed::Cancelled(ended),
+            Err(_) => Imposed::Silent { limit: self.limit },
         }
     }
 }

@@ -453,13 +453,13 @@ async fn other_fronts_get_the_same_rows(cluster: &Cluster) -> Outcome {
 /// Waits until no shard runs a statement with this text.
 async fn all_idle(cluster: &Cluster, text: &str) -> Outcome {
     let sql = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{text}%' \
-         AND pid <> pg_backend_pid()"
+        "SELECT pid, wait_event, now() - query_start, query FROM pg_stat_activity \
+         WHERE state = 'active' AND query LIKE '%{text}%' AND pid <> pg_backend_pid()"
     );
     wait::until("end of the shards' work", wait::SETTLE, async || {
         for shard in &cluster.shards {
             let running = shard.psql(&sql).await?;
-            anyhow::ensure!(running.trim() == "0", "{running} run");
+            anyhow::ensure!(running.trim().is_empty(), "running: {running}");
         }
         Ok(())
     })
@@ -480,11 +480,13 @@ async fn work_ends_with_the_last_row_that_is_wanted(cluster: &Cluster) -> Outcom
     );
     all_idle(cluster, "200000) g LIMIT").await?;
     // A client that leaves amid the rows leaves nothing behind.
-    let mut leaving = Raw::connect(&cluster.router(0)?.address()).await?;
     let endless = "SELECT o.id FROM sc_items o, generate_series(1, 2000000001) g";
-    leaving.send(&query(endless)).await?;
-    sleep(Duration::from_millis(300)).await;
-    drop(leaving);
+    // Also one that leaves while the shards are about to begin, when a first cancel comes too early.
+    for milliseconds in [300, 20, 10, 5, 3, 2, 1, 0] {
+        let mut leaving = Raw::connect(&cluster.router(0)?.address()).await?;
+        leaving.send(&query(endless)).await?;
+        sleep(Duration::from_millis(milliseconds)).await;
+    }
     all_idle(cluster, "2000000001").await
 }
 

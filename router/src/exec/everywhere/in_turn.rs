@@ -140,8 +140,8 @@ async fn run_on(
         Some(limit) => match tokio::time::timeout(limit, shard.run_alone(sql)).await {
             Ok(ran) => ran,
             Err(_) => {
-                if let Some(lease) = &shard.lease {
-                    cancel::send(&lease.cancel, terms.grace).await;
+                if let Some(lease) = shard.lease.take() {
+                    cancel::stop(lease, terms.grace).await;
                 }
                 return Err(Error::Timeout(limit).into());
             }

@@ -267,13 +267,7 @@ impl Leases {
         }
         let grace = self.grace;
         drop(TaskGroup::new().spawn("cancel", async move {
-            join_all(
-                running
-                    .iter()
-                    .map(|lease| cancel::send(&lease.cancel, grace)),
-            )
-            .await;
-            drop(running);
+            join_all(running.into_iter().map(|lease| cancel::stop(lease, grace))).await;
         }));
     }
 }

@@ -343,9 +343,8 @@ impl Session {
                 Ok(collected)
             }
             Err(error) => {
-                if let (collect::Error::Late(_), Some(attachment)) = (&error, &self.attachment) {
-                    let victim = Arc::clone(&attachment.lease.cancel);
-                    crate::exec::cancel::send(&victim, grace).await;
+                if let (collect::Error::Late(_), Some(late)) = (&error, self.attachment.take()) {
+                    crate::exec::cancel::stop(late.lease, grace).await;
                 }
                 let was_implicit = self.is_implicit();
                 self.close_backend();
