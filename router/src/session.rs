@@ -67,6 +67,7 @@ mod simple;
 mod state;
 mod traced;
 mod waiting;
+mod withheld;
 
 pub use forward::Forwarder;
 pub use lobby::{Lobby, Visit};
@@ -263,7 +264,7 @@ impl Session {
                     }
                     News::Lost => {
                         self.say_lost();
-                        self.client.flush().await?;
+                        self.client.flush_now().await?;
                         return Ok(());
                     }
                 },
@@ -353,8 +354,9 @@ impl Session {
 
     /// Tells the client why its session ends here.
     async fn fatal(&mut self, error: &Error) -> Result<(), Ended> {
+        self.client.take_completions_back();
         local::fatal(&mut self.client.outbound, error);
-        self.client.flush().await?;
+        self.client.flush_now().await?;
         Ok(())
     }
 

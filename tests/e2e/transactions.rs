@@ -16,6 +16,7 @@ mod pulled;
 mod split;
 mod strings;
 mod together;
+mod withheld;
 mod within;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
@@ -28,6 +29,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         split::trials(suite),
         strings::trials(suite),
         together::trials(suite),
+        withheld::trials(suite),
         within::trials(suite),
     ]
     .into_iter()

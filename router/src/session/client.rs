@@ -16,10 +16,15 @@ use wire::startup::Parameters;
 
 use super::copy::{CopyFeed, Fed};
 use super::roll::Visitor;
+use super::withheld;
 use crate::stream::Stream;
 
 /// Between two looks at whether a client has left that is not read from.
 const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How much of what waits for a commit is kept; a client has to read more than that before.
+/// PostgreSQL keeps 8 KiB.
+const MAX_WITHHELD_BYTES: usize = 64 << 10;
 
 /// A whole message of the client: header and body, as they came.
 #[derive(Debug)]
@@ -86,6 +91,8 @@ pub(super) struct Client {
     max_message_bytes: usize,
     /// Whether a write is under way, so that the client may have read a part of it.
     midway: bool,
+    /// Whether answers wait for the commit that they depend on.
+    withholds: bool,
     copy: CopyFeed,
 }
 
@@ -107,6 +114,7 @@ impl Client {
             outbound: BytesMut::new(),
             max_message_bytes,
             midway: false,
+            withholds: false,
             copy: CopyFeed::default(),
         }
     }
@@ -251,11 +259,22 @@ impl Client {
         }
     }
 
-    /// Writes what is waiting.
+    /// Writes what is waiting, unless it waits for a commit.
     ///
     /// # Errors
     /// When the client is gone.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
+        if self.withholds && self.outbound.len() < MAX_WITHHELD_BYTES {
+            return Ok(());
+        }
+        self.flush_now().await
+    }
+
+    /// Writes what is waiting, whatever it waits for.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) async fn flush_now(&mut self) -> io::Result<()> {
         self.midway = true;
         if !self.outbound.is_empty() {
             self.stream.write_all_buf(&mut self.outbound).await?;
@@ -263,6 +282,24 @@ impl Client {
         self.stream.flush().await?;
         self.midway = false;
         Ok(())
+    }
+
+    /// From now on answers wait for a commit: a client may take the end of a statement for the end
+    /// of its transaction.
+    pub(super) fn withhold(&mut self) {
+        self.withholds = true;
+    }
+
+    /// There is no commit to wait for any more. Nothing is written yet.
+    pub(super) fn withhold_no_more(&mut self) {
+        self.withholds = false;
+    }
+
+    /// The commit has failed: no statement is to be read as done, as far as that can be helped.
+    pub(super) fn take_completions_back(&mut self) {
+        if self.withholds {
+            withheld::cut_completions(&mut self.outbound);
+        }
     }
 
     /// Whether something waits to be written.
@@ -282,7 +319,7 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.outbound.is_empty() {
+        if self.outbound.is_empty() && !self.withholds {
             self.midway = true;
             self.stream.write_all(bytes).await?;
         } else {

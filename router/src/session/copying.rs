@@ -239,7 +239,7 @@ impl Session {
         self.client
             .outbound
             .extend_from_slice(&heading.ok_or(Error::NoShard)?);
-        self.client.flush().await.map_err(Ended::from)?;
+        self.client.flush_now().await.map_err(Ended::from)?;
         let mut data = BytesMut::new();
         loop {
             let came = self.take(load, &mut data).await?;

@@ -452,7 +452,8 @@ impl Session {
     async fn on_flush(&mut self) -> Result<(), Stopped> {
         self.find_backend().await?;
         self.flush_backend().await?;
-        self.client.flush().await.map_err(Ended::from)?;
+        // The client asks for it before there is a commit.
+        self.client.flush_now().await.map_err(Ended::from)?;
         Ok(())
     }
 
@@ -473,6 +474,7 @@ impl Session {
             self.answer_ready().await?;
             return Ok(None);
         }
+        self.client.withhold_no_more();
         let synced = self.attachment.is_some();
         if let Some(attachment) = &mut self.attachment {
             attachment.unsynced = false;
@@ -533,7 +535,7 @@ impl Session {
         self.batch.failed = true;
         match self.find_backend_for_descriptions().await {
             Ok(()) | Err(Stopped::Told(_)) => {}
-            Err(Stopped::Answered) => return Ok(self.client.flush().await?),
+            Err(Stopped::Answered) => return Ok(self.client.flush_now().await?),
             Err(Stopped::Ended(ended)) => return Err(ended),
         }
         if self.attachment.is_some() {
@@ -554,13 +556,13 @@ impl Session {
             }
             Err(Stopped::Ended(ended)) => return Err(ended),
         }
-        Ok(self.client.flush().await?)
+        Ok(self.client.flush_now().await?)
     }
 
     /// Has everything up to Sync skipped: the client has read an error already.
     pub(super) async fn skip_to_sync(&mut self) -> Result<(), Ended> {
         self.batch.failed = true;
-        Ok(self.client.flush().await?)
+        Ok(self.client.flush_now().await?)
     }
 }
 

@@ -123,6 +123,11 @@ enum Side {
 /// Moves copy data: writes what waits and, while that is little, reads more of the client; always
 /// ready for what the backend has to say, such as an error that ends the copy.
 async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Side {
+    if client.owes()
+        && let Err(error) = client.flush_now().await
+    {
+        return Side::Client(Err(error));
+    }
     backend.inbound.reserve(READ_BYTES);
     let wants_more = outbound.len() < MAX_WAITING_BYTES;
     let Backend {

@@ -301,6 +301,7 @@ impl Session {
             return Ok(());
         };
         if implicit {
+            self.client.withhold();
             let out = &mut self.outbound;
             wire::frontend::encode::parse(out, b"", b"BEGIN", &[])?;
             put_bind_and_execute(out)?;

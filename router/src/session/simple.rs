@@ -421,6 +421,7 @@ impl Session {
             return Ok(());
         }
         local::ready(&mut self.client.outbound, self.transaction.status());
+        self.client.withhold_no_more();
         self.client.flush().await?;
         Ok(())
     }

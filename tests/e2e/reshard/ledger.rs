@@ -115,8 +115,9 @@ impl Ledger {
             .collect();
         anyhow::ensure!(
             lost.is_empty(),
-            "{} acknowledged events lost: {lost:?}",
-            lost.len()
+            "{} acknowledged events lost: {lost:?}\n{}",
+            lost.len(),
+            whereabouts(cluster, &lost).await?
         );
         let twice: Vec<_> = seen.iter().filter(|(_, count)| **count > 1).collect();
         anyhow::ensure!(twice.is_empty(), "events more than once: {twice:?}");
@@ -212,6 +213,28 @@ impl Found {
         }
         Ok(found)
     }
+}
+
+/// What there is of events that are missing: rows on servers that do not own them, and what is
+/// prepared and waits.
+async fn whereabouts(cluster: &Cluster, events: &[&i64]) -> anyhow::Result<String> {
+    let ids: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let ids = ids.join(", ");
+    let mut found = String::new();
+    for (number, server) in (1..).zip(cluster.shards.iter().chain(&cluster.spares)) {
+        let mut questions = vec![
+            "SELECT 'prepared', gid, prepared FROM pg_prepared_xacts".to_owned(),
+            "SELECT 'now', now()".to_owned(),
+        ];
+        questions.extend(EVENTS.iter().map(|(table, _)| {
+            format!("SELECT '{table}', k, id, pad, xmin FROM {table} WHERE id IN ({ids})")
+        }));
+        for question in questions {
+            let rows = server.psql(&question).await?;
+            found.extend(rows.lines().map(|row| format!("shard-{number}: {row}\n")));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a key, as text, is a shard's.

@@ -107,6 +107,9 @@ impl Session {
             let settled = everywhere::settle(&self.front.core, &in_force, &views).await;
             settled.map_err(everywhere::Failure::into_error)?;
         }
+        if outcome.is_err() {
+            self.client.take_completions_back();
+        }
         outcome.map_err(|failed| match failed {
             Failed::Told(error) => Stopped::Told(error),
             Failed::Said(refused) => {

@@ -244,6 +244,7 @@ impl Session {
         if self.transaction != Transaction::Idle {
             return Ok(());
         }
+        self.client.withhold();
         let implicit = self.attachment.is_some();
         if implicit {
             self.settle_current(true).await?;

@@ -1,0 +1,158 @@
+//! What a client reads of a transaction on several shards before it is committed: a driver may take
+//! the end of a statement for the end of its transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use libtest_mimic::Trial;
+use tests::Cluster;
+use tests::raw::{Message, Raw, bind, execute, flush, message, parse, sync, tags};
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+
+use super::{keys, nothing_is_prepared};
+use crate::pgwire::sqlstate;
+use crate::suite::{Outcome, Suite, same, shared};
+
+pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
+    shared!(suite:
+        a_statement_is_not_done_before_its_commit,
+        a_commit_that_fails_leaves_no_statement_done,
+        a_driver_that_reads_no_further_learns_of_a_failed_commit,
+    )
+    .into()
+}
+
+/// Long enough for a router to write what it does not keep.
+const MOMENT: Duration = Duration::from_millis(300);
+
+/// Creates a table of rows that are there already, of which COMMIT says so.
+async fn create(cluster: &Cluster, table: &str) -> anyhow::Result<(i64, i64)> {
+    let columns = "k bigint, v int, UNIQUE (k, v) DEFERRABLE INITIALLY DEFERRED";
+    cluster.create(table, columns, ("k", "bigint")).await?;
+    let (here, there) = keys(cluster).await?;
+    let insert = format!("INSERT INTO {table} (k, v) VALUES ({here}, 1), ({there}, 1)");
+    cluster.router(0)?.psql(&insert).await?;
+    Ok((here, there))
+}
+
+async fn a_statement_is_not_done_before_its_commit(cluster: &Cluster) -> Outcome {
+    let (here, there) = create(cluster, "wh_waits").await?;
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    let one = |key: i64, value| format!("INSERT INTO wh_waits (k, v) VALUES ({key}, {value})");
+    let both = |value| format!("{}, ({there}, {value})", one(here, value));
+    let batch = |statements: &[String]| {
+        let each = statements.iter().map(|sql| {
+            [
+                parse("", sql, &[]),
+                bind("", "", false, &[]),
+                execute("", 0),
+            ]
+            .concat()
+        });
+        each.collect::<Vec<_>>().concat()
+    };
+    for (statements, wanted) in [
+        (vec![both(2)], "12C"),
+        (vec![one(here, 3), one(there, 3)], "12C12C"),
+        (vec![both(4), one(here, 5)], "12C12C"),
+    ] {
+        router.send(&batch(&statements)).await?;
+        let early = timeout(MOMENT, router.receive()).await;
+        anyhow::ensure!(early.is_err(), "{statements:?}: {early:?}");
+        same!(
+            tags(&router.exchange(&sync()).await?),
+            format!("{wanted}Z"),
+            "{statements:?}"
+        );
+    }
+    // A client that asks reads it, as it does of PostgreSQL.
+    router.send(&[batch(&[both(6)]), flush()].concat()).await?;
+    let mut read = String::new();
+    while read.len() < 3 {
+        let message: Option<Message> = router.receive().await?;
+        read.extend(message.map(|it| char::from(it.tag)));
+    }
+    same!(read, "12C");
+    same!(tags(&router.exchange(&sync()).await?), "Z");
+    nothing_is_prepared(cluster).await
+}
+
+async fn a_commit_that_fails_leaves_no_statement_done(cluster: &Cluster) -> Outcome {
+    let (here, there) = create(cluster, "wh_fails").await?;
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    let values = |here_value, there_value| {
+        format!(
+            "INSERT INTO wh_fails (k, v) VALUES ({here}, {here_value}), ({there}, {there_value})"
+        )
+    };
+    for (here_value, there_value) in [(1, 2), (2, 1), (1, 1)] {
+        let sql = values(here_value, there_value);
+        let prepare = [parse("s", &sql, &[]), sync()].concat();
+        same!(tags(&router.exchange(&prepare).await?), "1Z");
+        let run = [bind("", "s", false, &[]), execute("", 0), sync()].concat();
+        let answer = router.exchange(&run).await?;
+        same!(tags(&answer), "2EZ", "{answer:?}");
+        same!(sqlstate(&answer).as_deref(), Some("23505"));
+        // Two in one string are one transaction.
+        let answer = router.query(&format!("{}; {sql}", values(3, 3))).await?;
+        same!(tags(&answer), "EZ", "{answer:?}");
+        // What the client must know of the rest of a batch, it reads with all before it.
+        let prepared = [run.as_slice(), &[]].concat();
+        let prepared = prepared.get(..prepared.len() - sync().len());
+        let later = [
+            prepared.unwrap_or_default(),
+            &parse("later", "SELECT 1", &[]),
+            &sync(),
+        ];
+        let answer = router.exchange(&later.concat()).await?;
+        same!(tags(&answer), "2C1EZ", "{answer:?}");
+        let close = [b"Ss\0".as_slice(), b"Slater\0"]
+            .map(|body| message(b'C', body))
+            .concat();
+        router.exchange(&[close, sync()].concat()).await?;
+    }
+    for shard in &cluster.shards {
+        same!(shard.psql("SELECT count(*) FROM wh_fails").await?, "1");
+    }
+    nothing_is_prepared(cluster).await
+}
+
+async fn a_driver_that_reads_no_further_learns_of_a_failed_commit(cluster: &Cluster) -> Outcome {
+    let (here, there) = create(cluster, "wh_driver").await?;
+    let address = cluster.router(0)?.address();
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host("127.0.0.1")
+        .port(address.port)
+        .user(&address.user)
+        .dbname(&address.database);
+    let (client, connection) = config.connect(NoTls).await?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a connection's driver ends with its client"
+    )]
+    let _driver = tokio::spawn(connection);
+    let copy = async |there_value: i32| {
+        let copy = "COPY wh_driver (k, v) FROM STDIN";
+        let sink = client.copy_in(copy).await?;
+        tokio::pin!(sink);
+        let rows = format!("{here}\t{there_value}\n{there}\t{there_value}\n");
+        sink.send(Bytes::from(rows)).await?;
+        sink.finish().await
+    };
+    same!(copy(2).await?, 2);
+    let failed = copy(1).await;
+    let code = failed
+        .as_ref()
+        .err()
+        .and_then(tokio_postgres::Error::code)
+        .map(tokio_postgres::error::SqlState::code);
+    same!(code, Some("23505"), "{failed:?}");
+    for shard in &cluster.shards {
+        same!(shard.psql("SELECT count(*) FROM wh_driver").await?, "2");
+    }
+    nothing_is_prepared(cluster).await
+}
