@@ -7,7 +7,7 @@
 //! programs, whose variables for TLS and passwords hold.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use topology::keys;
@@ -60,18 +60,28 @@ pub struct Created {
     pub removed: Vec<PathBuf>,
 }
 
+/// Begins a folder with the time as its name; waits while another backup has that of this second.
+async fn begin(to: &Path) -> Result<(SystemTime, String, folder::Work), Error> {
+    loop {
+        let started_at = SystemTime::now();
+        let id = humantime::format_rfc3339_seconds(started_at).to_string();
+        let id = id.replace(['-', ':'], "");
+        if let Some(work) = folder::Work::begin(to, &id)? {
+            return Ok((started_at, id, work));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Takes a backup.
 ///
 /// # Errors
 /// What keeps it from being complete; nothing is left in the folder then.
 pub async fn create(options: &Create, to: &Path) -> Result<Created, Error> {
-    let started_at = SystemTime::now();
     let stored = Stored::connect(&options.place)?;
     let seen = stored.settled().await?;
     let servers = Server::of_all(&seen.snapshot).await?;
-    let id = humantime::format_rfc3339_seconds(started_at).to_string();
-    let id = id.replace(['-', ':'], "");
-    let work = folder::Work::begin(to, &id)?;
+    let (started_at, id, work) = begin(to).await?;
     // What copies while the shards go on; its WAL reaches up to the point.
     let mut copies = Copies::begin(options.method, &servers, work.path()).await?;
     let mut attempt = 1;
@@ -148,6 +158,6 @@ pub fn word(method: Method) -> &'static str {
 }
 
 /// Until a deadline that begins now.
-fn until(limit: std::time::Duration) -> Instant {
+fn until(limit: Duration) -> Instant {
     Instant::now() + limit
 }

@@ -15,24 +15,24 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn begin(to: &Path, id: &str) -> Result<Self, Error> {
+    /// None when another backup has this name, or is getting it.
+    pub(super) fn begin(to: &Path, id: &str) -> Result<Option<Self>, Error> {
         let target = to.join(id);
         if target.exists() {
-            return Err(Error::NotFresh {
-                place: target.display().to_string(),
-                found: "a backup of the same second".to_owned(),
-            });
+            return Ok(None);
         }
         let partial = to.join(format!(".{id}.partial"));
         std::fs::create_dir_all(to).map_err(Error::file("create", to))?;
         // It gets all rows, and what passwords are checked by: for nobody else to read.
-        let created = std::fs::DirBuilder::new().mode(0o700).create(&partial);
-        created.map_err(Error::file("create", &partial))?;
-        Ok(Self {
-            partial,
-            target,
-            is_complete: false,
-        })
+        match std::fs::DirBuilder::new().mode(0o700).create(&partial) {
+            Ok(()) => Ok(Some(Self {
+                partial,
+                target,
+                is_complete: false,
+            })),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(Error::file("create", &partial)(error)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -76,6 +76,20 @@ pub(super) fn prune(folder: &Path, keep: Option<u32>) -> Result<Vec<PathBuf>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_had_by_one_backup() {
+        let name = format!("shardctl-begin-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let id = "20260101T000000Z";
+        let first = Work::begin(&folder, id).unwrap().unwrap();
+        assert!(Work::begin(&folder, id).unwrap().is_none());
+        assert_eq!(first.complete().unwrap(), folder.join(id));
+        assert!(Work::begin(&folder, id).unwrap().is_none());
+        drop(Work::begin(&folder, "20260101T000001Z").unwrap().unwrap());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn only_older_backups_are_removed() {
