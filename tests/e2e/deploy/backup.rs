@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
@@ -15,11 +15,10 @@ use tests::cluster::Plan;
 use tests::folder::Folder;
 use tests::program::{executable, target_folder};
 use tests::{Cluster, Etcd, Manager, Postgres, http, postgres, wait};
-use tokio::task::JoinSet;
 
 use crate::reshard::job;
 use crate::suite::{Outcome, Suite, alone, same, told};
-use crate::transactions::bank::{self, Told};
+use crate::transactions::bank::{self, Tellers};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     alone!(suite:
@@ -30,7 +29,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     .into()
 }
 
-const TELLERS: u64 = 4;
+const TELLERS: usize = 4;
 
 /// Runs shardctl as a CronJob does: it finds etcd and the shards by its environment.
 async fn shardctl(etcd: &Etcd, arguments: &[&str]) -> anyhow::Result<Output> {
@@ -61,32 +60,10 @@ async fn refused(etcd: &Etcd, arguments: &[&str], wanted: &str) -> Outcome {
     Ok(())
 }
 
-/// Tellers at work.
-struct Load {
-    stop: Arc<AtomicBool>,
-    tellers: JoinSet<Told>,
-}
-
-impl Load {
-    fn begin(cluster: &Cluster, next: &Arc<AtomicI64>) -> anyhow::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut tellers = JoinSet::new();
-        for number in 0..TELLERS {
-            let address = cluster.router(0)?.address();
-            let (stop, next) = (Arc::clone(&stop), Arc::clone(next));
-            tellers.spawn(async move { bank::teller(address, number, &stop, &next).await });
-        }
-        Ok(Self { stop, tellers })
-    }
-
-    async fn end(mut self) -> anyhow::Result<Told> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut told = Told::default();
-        while let Some(one) = self.tellers.join_next().await {
-            told.acknowledged.extend(one?.acknowledged);
-        }
-        Ok(told)
-    }
+/// Begins transfers through the first router.
+fn tellers(cluster: &Cluster, next: &Arc<AtomicI64>) -> anyhow::Result<Tellers> {
+    let address = cluster.router(0)?.address();
+    Ok(Tellers::start(std::iter::repeat_n(address, TELLERS), next))
 }
 
 /// Waits until so many transfers have been begun.
@@ -174,9 +151,9 @@ async fn revive(etcd: Etcd, shards: Vec<Postgres>) -> anyhow::Result<Cluster> {
 /// It serves, takes writes over shards and changes of the topology.
 async fn goes_on(cluster: &Cluster) -> Outcome {
     let next = Arc::new(AtomicI64::new(1_000_000));
-    let load = Load::begin(cluster, &next)?;
+    let load = tellers(cluster, &next)?;
     until_begun(&next, 1_000_020).await?;
-    let told = load.end().await?;
+    let told = load.stop().await?;
     anyhow::ensure!(!told.acknowledged.is_empty(), "nothing was acknowledged");
     let table = json!({ "name": "later", "shard_key": "k", "key_type": "bigint" });
     let sql = "CREATE TABLE later (k bigint PRIMARY KEY)";
@@ -230,13 +207,13 @@ async fn a_dumped_system_is_restored_with_every_row_and_the_ring() -> Outcome {
     let cluster = build(Plan::default()).await?;
     let (_owner, to) = folder()?;
     let next = Arc::new(AtomicI64::new(1));
-    let load = Load::begin(&cluster, &next)?;
+    let load = tellers(&cluster, &next)?;
     until_begun(&next, 200).await?;
-    let before = load.end().await?;
-    let load = Load::begin(&cluster, &next)?;
+    let before = load.stop().await?;
+    let load = tellers(&cluster, &next)?;
     until_begun(&next, 220).await?;
     let busy = done(&cluster.etcd, &["backup", "--to", text(&to)?]).await?;
-    load.end().await?;
+    load.stop().await?;
     told!("backup under load: {busy}");
     let quiet = done(
         &cluster.etcd,
@@ -346,13 +323,13 @@ async fn a_system_is_restored_from_data_folders_and_their_log() -> Outcome {
     let cluster = build(Plan::default()).await?;
     let (_owner, to) = folder()?;
     let next = Arc::new(AtomicI64::new(1));
-    let load = Load::begin(&cluster, &next)?;
+    let load = tellers(&cluster, &next)?;
     until_begun(&next, 200).await?;
-    let before = load.end().await?;
-    let load = Load::begin(&cluster, &next)?;
+    let before = load.stop().await?;
+    let load = tellers(&cluster, &next)?;
     let arguments = ["backup", "--to", text(&to)?, "--method", "basebackup"];
     let backup = done(&cluster.etcd, &arguments).await?;
-    load.end().await?;
+    load.stop().await?;
     told!("backup by basebackup: {backup}");
     let backup = backup["folder"].as_str().context("a folder")?;
     done(&cluster.etcd, &["backup", "verify", backup]).await?;

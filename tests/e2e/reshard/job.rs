@@ -176,6 +176,11 @@ pub(crate) async fn ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     Ok(listed(&read(cluster, "/reshard/jobs").await?))
 }
 
+/// As [`ids`], asking once.
+pub(crate) async fn try_ids(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    Ok(listed(&read_once(cluster, "/reshard/jobs").await?))
+}
+
 fn listed(all: &Value) -> Vec<String> {
     let jobs = all["jobs"].as_array().into_iter().flatten();
     jobs.filter_map(|job| job["id"].as_str().map(str::to_owned))

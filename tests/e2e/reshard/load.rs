@@ -24,6 +24,9 @@ const COPY: u64 = 6;
 /// Rows of one COPY.
 const COPIED: i64 = 3;
 
+/// Errors whose code says enough.
+const USUAL: [&str; 4] = ["40001", "08006", "08007", "57P01"];
+
 /// Running writers.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -150,8 +153,9 @@ impl Writer {
     }
 
     fn note_error(&mut self, error: &tokio_postgres::Error) {
-        let code = match error.code() {
-            Some(code) => code.code().to_owned(),
+        let code = match error.as_db_error() {
+            Some(said) if USUAL.contains(&said.code().code()) => said.code().code().to_owned(),
+            Some(said) => format!("{}: {}", said.code().code(), said.message()),
             None => format!("connection: {}", platform::telemetry::error_chain(error)),
         };
         *self.ledger.errors.entry(code).or_default() += 1;

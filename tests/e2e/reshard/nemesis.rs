@@ -22,8 +22,10 @@ use super::remains;
 use crate::suite::{Outcome, Suite, alone, long, same};
 
 mod direct;
+mod random;
 
 use direct::Direct;
+use random::torture_by_faults_at_random;
 
 pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials = Vec::from(alone!(suite:
@@ -37,6 +39,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         the_source_dies_while_it_is_followed,
         the_target_dies_before_the_flip,
         a_long_transaction_defers_the_cutover_and_stalls_nobody,
+        torture_by_faults_at_random,
     ));
     trials
 }

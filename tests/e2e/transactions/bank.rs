@@ -26,7 +26,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 const ACCOUNTS: i64 = 40;
 const ACCOUNT_COUNT: usize = 40;
 const BALANCE: i64 = 1_000;
-const CLIENTS: u64 = 6;
+const CLIENTS: usize = 6;
 /// A router's record outlives it by 15 seconds, recovery looks every two.
 const RECOVERED: Duration = Duration::from_secs(40);
 
@@ -38,6 +38,48 @@ pub(crate) struct Told {
     failed: BTreeMap<String, usize>,
 }
 
+impl Told {
+    fn merge(&mut self, other: Self) {
+        self.acknowledged.extend(other.acknowledged);
+        self.unknown += other.unknown;
+        for (code, count) in other.failed {
+            *self.failed.entry(code).or_default() += count;
+        }
+    }
+}
+
+/// Clients that transfer until they are stopped.
+pub(crate) struct Tellers {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<Told>,
+}
+
+impl Tellers {
+    /// One at each of these addresses; `next` gives the numbers of their transfers.
+    pub(crate) fn start(
+        addresses: impl IntoIterator<Item = Address>,
+        next: &Arc<AtomicI64>,
+    ) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for (number, address) in (0..).zip(addresses) {
+            let (stop, next) = (Arc::clone(&stop), Arc::clone(next));
+            tasks.spawn(async move { teller(address, number, &stop, &next).await });
+        }
+        Self { stop, tasks }
+    }
+
+    /// Stops them and adds up what they were told.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<Told> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut told = Told::default();
+        while let Some(one) = self.tasks.join_next().await {
+            told.merge(one?);
+        }
+        Ok(told)
+    }
+}
+
 async fn transfers_are_whole_while_routers_die_and_rows_move() -> Outcome {
     let mut cluster = Cluster::start(Plan {
         routers: 2,
@@ -45,16 +87,9 @@ async fn transfers_are_whole_while_routers_die_and_rows_move() -> Outcome {
     })
     .await?;
     open(&cluster).await?;
-    let (stop, next) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicI64::new(1)),
-    );
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        let address = cluster.router(usize::from(number % 2 == 1))?.address();
-        let (stop, next) = (Arc::clone(&stop), Arc::clone(&next));
-        clients.spawn(async move { teller(address, number, &stop, &next).await });
-    }
+    let routers = cluster.routers.iter().cycle().take(CLIENTS);
+    let addresses = routers.map(tests::Router::address);
+    let tellers = Tellers::start(addresses, &Arc::new(AtomicI64::new(1)));
     // One router dies again and again while rows move to and fro; the other one lives.
     let mut jobs = 0;
     for (from, to) in [("shard-1", "shard-2"), ("shard-2", "shard-1")] {
@@ -69,16 +104,7 @@ async fn transfers_are_whole_while_routers_die_and_rows_move() -> Outcome {
         job::ask(&cluster, &id, "finish").await?;
         jobs += 1;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut told = Told::default();
-    while let Some(one) = clients.join_next().await {
-        let one = one?;
-        told.acknowledged.extend(one.acknowledged);
-        told.unknown += one.unknown;
-        for (code, count) in one.failed {
-            *told.failed.entry(code).or_default() += count;
-        }
-    }
+    let told = tellers.stop().await?;
     wait::until("recovery", RECOVERED, async || {
         nothing_is_prepared(&cluster).await
     })
@@ -99,12 +125,7 @@ pub(crate) async fn open(cluster: &Cluster) -> Outcome {
 }
 
 /// Transfers until it is told to stop.
-pub(crate) async fn teller(
-    address: Address,
-    seed: u64,
-    stop: &AtomicBool,
-    next: &AtomicI64,
-) -> Told {
+async fn teller(address: Address, seed: u64, stop: &AtomicBool, next: &AtomicI64) -> Told {
     let mut told = Told::default();
     let mut random = Random::new(seed + 1);
     let mut client = None;

@@ -19,6 +19,8 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 
 const WRITERS: i64 = 4;
 const TIME: Duration = Duration::from_secs(3);
+/// What each client does at least, however long it takes on a busy machine.
+const LEAST: usize = 10;
 
 /// Reads, and those of them that saw another sum than that of all accounts.
 #[derive(Debug, Default, Clone, Copy)]
@@ -102,8 +104,6 @@ async fn sums_over_shards_are_off_by_what_is_on_its_way_at_most(cluster: &Cluste
         locked.off,
         locked.all,
     );
-    let enough = commits > 20 && reads.all > 20 && locked.all > 3;
-    anyhow::ensure!(enough, "too little was done");
     // Each writer has one transaction at a time that is between its commits.
     anyhow::ensure!(
         reads.furthest <= WRITERS,
@@ -120,7 +120,7 @@ async fn sums_over_shards_are_off_by_what_is_on_its_way_at_most(cluster: &Cluste
 async fn write(address: Address, (a, b): (i64, i64), stop: &AtomicBool) -> anyhow::Result<usize> {
     let client = address.client().await?;
     let mut done = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while done < LEAST || !stop.load(Ordering::Relaxed) {
         let amount = if done % 2 == 0 { 1 } else { -1 };
         let sql = format!(
             "BEGIN; UPDATE halves SET v = v - {amount} WHERE k = {a}; \
@@ -138,7 +138,7 @@ async fn write(address: Address, (a, b): (i64, i64), stop: &AtomicBool) -> anyho
 async fn read(address: Address, sql: &str, stop: &AtomicBool) -> anyhow::Result<Reads> {
     let client = address.client().await?;
     let mut reads = Reads::default();
-    while !stop.load(Ordering::Relaxed) {
+    while reads.all < LEAST || !stop.load(Ordering::Relaxed) {
         let rows = client.query(sql, &[]).await?;
         reads.add(rows.iter().map(|row| row.get::<_, i64>(0)).sum());
     }
@@ -152,7 +152,7 @@ async fn read_locked(
 ) -> anyhow::Result<Reads> {
     let client = address.client().await?;
     let mut reads = Reads::default();
-    while !stop.load(Ordering::Relaxed) {
+    while reads.all < LEAST || !stop.load(Ordering::Relaxed) {
         let mut sum = 0;
         client.batch_execute("BEGIN").await?;
         for key in [a, b] {
