@@ -161,6 +161,8 @@ pub struct Session {
     batch: Batch,
     /// Whether a statement is run that stands in a query string with others.
     scripted: bool,
+    /// Whether a batch or a string has lost what it had done, so that nothing of it goes on alone.
+    torn: bool,
     /// The trace of the batch, where it is traced.
     trace: Option<Box<trace::Span>>,
     /// How long the present request has taken shards, at most.

@@ -31,6 +31,9 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         whoever_has_waited_long_enough_is_told,
         what_a_job_does_not_allow_is_said_in_its_words,
         nobody_gets_around_a_guard,
+        what_is_for_one_shard_after_the_wait_is_answered,
+        a_string_that_has_lost_what_it_did_goes_no_further,
+        a_batch_that_has_lost_what_it_did_goes_no_further,
     )
     .into();
     trials.extend(long!(suite: a_batch_is_done_anew_once_a_move_is_known_of));
@@ -383,5 +386,108 @@ async fn nobody_gets_around_a_guard() -> Outcome {
         tags(&session.query(&Ground::count(ground.stays)).await?),
         "CZ"
     );
+    Ok(())
+}
+
+async fn what_is_for_one_shard_after_the_wait_is_answered() -> Outcome {
+    let ground = Ground::prepare(json!({}), 1).await?;
+    ground.acknowledged(ground.hold(true).await?).await?;
+    let there = ground.cluster.key_on("shard-2", 1).await?;
+    let moved = ground.moved;
+    for shard in [1, 2] {
+        let delete = format!("DELETE FROM held WHERE k = {moved}");
+        ground.shard(shard)?.psql(&delete).await?;
+    }
+    ground.guard(Guard::Closed).await?;
+    let mut session = ground.connect().await?;
+    let insert = format!("INSERT INTO held (k, v) VALUES ({moved}, 1), ({there}, 1)");
+    session.send(&query(&insert)).await?;
+    silent(&mut session).await?;
+    ground.flip().await?;
+    same!(tags(&session.until_ready().await?), "CZ");
+    let count = ground.shard(2)?.psql("SELECT count(*) FROM held").await?;
+    same!(count, "2");
+    Ok(())
+}
+
+/// Both connections of the first shard are taken until the second statement of a string is sent
+/// there by a topology that is not in force any more.
+async fn a_string_that_has_lost_what_it_did_goes_no_further() -> Outcome {
+    let config = json!({ "sharding": { "max_connections": 2 } });
+    let ground = Ground::prepare(config, 1).await?;
+    ground.acknowledged(ground.hold(true).await?).await?;
+    let there = ground.cluster.key_on("shard-2", 1).await?;
+    let mut session = ground.connect().await?;
+    // What shards can do is known then.
+    let (count, other) = (Ground::count(ground.stays), Ground::count(there));
+    for sql in ["BEGIN", count.as_str(), other.as_str(), "ROLLBACK"] {
+        same!(sqlstates(&session.query(sql).await?).len(), 0, "{sql}");
+    }
+    let mut blocks = [ground.connect().await?, ground.connect().await?];
+    let read = format!("SELECT v FROM held WHERE k = {}", ground.stays);
+    for block in &mut blocks {
+        for sql in ["BEGIN", read.as_str()] {
+            same!(sqlstates(&block.query(sql).await?).len(), 0, "{sql}");
+        }
+    }
+    let first = format!("INSERT INTO held (k, v) VALUES ({there}, 1)");
+    let string = format!("{first}; {}", Ground::count(ground.moved));
+    session.send(&query(&string)).await?;
+    silent(&mut session).await?;
+    let epoch = ground.flip().await?;
+    ground.router()?.program.has_seen(epoch.0).await?;
+    for block in &mut blocks {
+        same!(sqlstates(&block.query("COMMIT").await?).len(), 0);
+    }
+    let answer = session.until_ready().await?;
+    same!(sqlstates(&answer), ["40001"], "{answer:?}");
+    let kept = format!("SELECT count(*) FROM held WHERE k = {there}");
+    same!(ground.shard(2)?.psql(&kept).await?, "0");
+    same!(ground.value(2, ground.moved).await?, "0");
+    // The session goes on, and so does the string.
+    let answer = session.query(&string).await?;
+    same!(tags(&answer), "CCZ", "{answer:?}");
+    same!(ground.shard(2)?.psql(&kept).await?, "1");
+    Ok(())
+}
+
+async fn a_batch_that_has_lost_what_it_did_goes_no_further() -> Outcome {
+    let ground = Ground::prepare(json!({}), 1).await?;
+    ground.acknowledged(ground.hold(true).await?).await?;
+    let mut lock = Raw::connect(&ground.shard(1)?.address()).await?;
+    lock.query("BEGIN").await?;
+    let locks = format!("SELECT v FROM held WHERE k = {} FOR UPDATE", ground.stays);
+    lock.query(&locks).await?;
+    let mut session = ground.connect().await?;
+    let one = |sql: &str| {
+        [
+            parse("", sql, &[]),
+            bind("", "", false, &[]),
+            execute("", 0),
+        ]
+        .concat()
+    };
+    let batch = [
+        one(&Ground::count(ground.stays)),
+        one(&Ground::count(ground.moved)),
+        one("SELECT sum(v) FROM held"),
+        sync(),
+    ];
+    session.send(&batch.concat()).await?;
+    silent(&mut session).await?;
+    let epoch = ground.flip().await?;
+    ground.router()?.program.has_seen(epoch.0).await?;
+    lock.query("COMMIT").await?;
+    let answer = session.until_ready().await?;
+    let done = if sqlstates(&answer).is_empty() {
+        "1"
+    } else {
+        "0"
+    };
+    same!(ground.value(1, ground.stays).await?, done, "{answer:?}");
+    same!(ground.value(1, ground.moved).await?, done, "{answer:?}");
+    if done == "0" {
+        same!(sqlstates(&answer), ["40001"], "{answer:?}");
+    }
     Ok(())
 }

@@ -183,7 +183,8 @@ impl Executor {
         request
             .rights
             .check(statement, (snapshot, &DEFAULT_SEARCH_PATH))?;
-        let writes = admission::may_write(&statement.class);
+        // So may a function that it calls.
+        let writes = admission::may_write(&statement.class) || !statement.functions.is_empty();
         let plans = planned.plans(snapshot);
         let plan = plans.plans.first().ok_or(Error::NoShard)?;
         let params = Unrouted::new(&request.params);

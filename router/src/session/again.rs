@@ -102,6 +102,7 @@ impl Session {
                 preamble.map_or(Transaction::Idle, Transaction::Pending)
             }
             None => {
+                self.torn |= !in_block;
                 self.close_backend();
                 self.settings.end_transaction(false);
                 if in_block {
@@ -126,7 +127,7 @@ impl Session {
             self.transaction,
             Transaction::Failed | Transaction::FailedPending(_)
         );
-        error.may_be_repeated() && self.attachment.is_none() && !failed
+        error.may_be_repeated() && self.attachment.is_none() && !failed && !self.torn
     }
 
     /// Leaves a backend whose shard has refused the first that it was asked; gives what

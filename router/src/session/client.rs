@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use wire::frame::{HEADER_BYTES, Header};
 use wire::startup::Parameters;
@@ -22,8 +22,8 @@ use crate::stream::Stream;
 /// Between two looks at whether a client has left that is not read from.
 const CLOSED_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How much of what waits for a commit is kept; a client has to read more than that before.
-/// PostgreSQL keeps 8 KiB.
+/// How much of what waits for a commit is kept. Rows beyond it are written, and so are statements
+/// that are done, if there are so many. PostgreSQL keeps 8 KiB.
 const MAX_WITHHELD_BYTES: usize = 64 << 10;
 
 /// A whole message of the client: header and body, as they came.
@@ -93,6 +93,8 @@ pub(super) struct Client {
     midway: bool,
     /// Whether answers wait for the commit that they depend on.
     withholds: bool,
+    /// Whether answers of what is withheld were written, or may be of what is committed.
+    keeps_completions: bool,
     copy: CopyFeed,
 }
 
@@ -115,6 +117,7 @@ impl Client {
             max_message_bytes,
             midway: false,
             withholds: false,
+            keeps_completions: false,
             copy: CopyFeed::default(),
         }
     }
@@ -264,10 +267,28 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        if self.withholds && self.outbound.len() < MAX_WITHHELD_BYTES {
+        if !self.withholds {
+            return self.flush_now().await;
+        }
+        if self.outbound.len() < MAX_WITHHELD_BYTES {
             return Ok(());
         }
-        self.flush_now().await
+        let rows = match self.keeps_completions {
+            true => 0,
+            false => withheld::before_completions(&self.outbound),
+        };
+        if rows == 0 {
+            // Much waits that is done, or is a message that goes on.
+            self.keeps_completions = true;
+            return self.flush_now().await;
+        }
+        self.midway = true;
+        let whole = self.outbound.get(..rows).unwrap_or_default();
+        self.stream.write_all(whole).await?;
+        self.stream.flush().await?;
+        self.outbound.advance(rows);
+        self.midway = false;
+        Ok(())
     }
 
     /// Writes what is waiting, whatever it waits for.
@@ -290,14 +311,20 @@ impl Client {
         self.withholds = true;
     }
 
+    /// Something of what waits, or will wait, may be committed whatever becomes of the rest.
+    pub(super) fn keep_completions(&mut self) {
+        self.keeps_completions = true;
+    }
+
     /// There is no commit to wait for any more. Nothing is written yet.
     pub(super) fn withhold_no_more(&mut self) {
         self.withholds = false;
+        self.keeps_completions = false;
     }
 
     /// The commit has failed: no statement is to be read as done, as far as that can be helped.
     pub(super) fn take_completions_back(&mut self) {
-        if self.withholds {
+        if self.withholds && !self.keeps_completions {
             withheld::cut_completions(&mut self.outbound);
         }
     }

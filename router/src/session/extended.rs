@@ -23,6 +23,7 @@ use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::metrics::Decision;
+use crate::moving;
 use crate::query::{Class, HINTS, SyntaxError};
 use crate::route::Refusal;
 use crate::scatter::exec::Arguments;
@@ -128,6 +129,8 @@ impl Session {
         if self.batch.failed {
             return Ok(());
         }
+        // As PostgreSQL does: it writes at Sync or Flush, at an error, and when much waits.
+        self.client.withhold();
         let handled = match frame.tag() {
             tag::PARSE => self.on_parse(frame).await,
             tag::BIND => self.bind_in_turn(frame).await,
@@ -141,6 +144,8 @@ impl Session {
             Err(stopped) => Err(stopped),
         };
         match handled {
+            // A client may wait for an error before it sends its Sync.
+            Ok(()) if self.batch.failed => Ok(self.client.flush_now().await?),
             Ok(()) => Ok(()),
             Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await,
             Err(Stopped::Answered) => self.skip_to_sync().await,
@@ -393,6 +398,12 @@ impl Session {
             // It is done at once, so that it must be known that nothing before it has failed.
             self.flush_to_go_on().await?;
         }
+        if self.is_implicit()
+            && let Class::Begin { .. } = &statement.class
+        {
+            let frames = self.turn_into_block(statement.text(prepared.sql()))?;
+            return self.step(Step::Local(frames, None));
+        }
         if self.company.is_some()
             && control::ends(&statement.class)
             && let Some(frames) = Box::pin(self.finish_together(&statement.class)).await?
@@ -459,6 +470,10 @@ impl Session {
 
     /// Ends the batch; with an error when it is to be done anew and the client has read nothing.
     async fn sync(&mut self) -> Result<Option<(Error, Batch)>, Ended> {
+        if self.torn && !self.batch.failed {
+            let outdated = Error::Moving(moving::Error::Outdated);
+            Box::pin(self.fail_batch(&outdated)).await?;
+        }
         if !self.batch.failed {
             match self.find_backend().await {
                 Ok(()) => self.emit_deferred(),
@@ -474,7 +489,9 @@ impl Session {
             self.answer_ready().await?;
             return Ok(None);
         }
-        self.client.withhold_no_more();
+        if !self.client.owes() {
+            self.client.withhold_no_more();
+        }
         let synced = self.attachment.is_some();
         if let Some(attachment) = &mut self.attachment {
             attachment.unsynced = false;
@@ -511,6 +528,7 @@ impl Session {
             }
             Err(Stopped::Told(error)) => {
                 self.transaction = std::mem::take(&mut self.transaction).refused();
+                self.client.take_completions_back();
                 self.client
                     .outbound
                     .extend_from_slice(&local::error(&error));
@@ -520,12 +538,7 @@ impl Session {
             Err(Stopped::Ended(ended)) => return Err(ended),
         };
         self.batch = Batch::default();
-        if !answered {
-            if self.transaction == Transaction::Idle {
-                self.portals.clear();
-            }
-            self.answer_ready().await?;
-        }
+        self.end_sync(answered).await?;
         Ok(None)
     }
 

@@ -76,6 +76,7 @@ impl Session {
             routed: topology::Epoch::default(),
             batch: Batch::default(),
             scripted: false,
+            torn: false,
             portals: Portals::default(),
             clock,
             span: tracing::Span::current(),

@@ -56,7 +56,7 @@ impl Session {
             Stopped::Told(Error::Moving(error)) if self.may_repeat(&error) => None,
             // The topology that sent it there is not in force any more.
             Stopped::Told(Error::Pool(pool::Error::Retired { .. }))
-                if self.attachment.is_none() =>
+                if self.attachment.is_none() && !self.torn =>
             {
                 return Ok(());
             }

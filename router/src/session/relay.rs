@@ -86,6 +86,10 @@ pub(super) async fn exchange(
             within_message: !scanner.is_at_boundary(),
         };
         if expected.is_copying_in() {
+            if client.owes() {
+                // It may wait for leave to begin.
+                client.flush_now().await.map_err(RelayError::Client)?;
+            }
             match client.take_copy(outbound).map_err(RelayError::Protocol)? {
                 Fed::More => match copy_in(client, backend, outbound).await {
                     Side::Backend(result) => result.and_then(went_on).map_err(lost)?,
@@ -123,11 +127,6 @@ enum Side {
 /// Moves copy data: writes what waits and, while that is little, reads more of the client; always
 /// ready for what the backend has to say, such as an error that ends the copy.
 async fn copy_in(client: &mut Client, backend: &mut Backend, outbound: &mut BytesMut) -> Side {
-    if client.owes()
-        && let Err(error) = client.flush_now().await
-    {
-        return Side::Client(Err(error));
-    }
     backend.inbound.reserve(READ_BYTES);
     let wants_more = outbound.len() < MAX_WAITING_BYTES;
     let Backend {

@@ -39,6 +39,7 @@ impl Session {
 
     /// Closes the backend.
     pub(super) fn close_backend(&mut self) {
+        self.torn |= self.is_implicit();
         // It is closed whether a cancel was aimed at it or not.
         let _unaimed = self.cancel.detach();
         self.attachment = None;

@@ -18,6 +18,8 @@ use super::simple::{is_neutral, may_write};
 use super::state::{SessionSettings, Transaction};
 use super::{Ended, Flight, Session, answers, control, local};
 use crate::cache::DEFAULT_SEARCH_PATH;
+use crate::error::Error;
+use crate::moving;
 use crate::query::{Class, ShardingCall, Statement};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
@@ -129,6 +131,9 @@ impl Session {
             let text = sql.get(from..statement.location.end).unwrap_or_default();
             let text = text.trim_start_matches([';', ' ', '\n', '\t', '\r']);
             from = statement.location.end;
+            if control::is_control(&statement.class) {
+                self.client.keep_completions();
+            }
             if self.is_implicit()
                 && let Some(frames) = self.control_implicitly(&statement.class, text).await?
             {
@@ -190,7 +195,7 @@ impl Session {
     }
 
     /// BEGIN makes what the string has done so far a part of the block.
-    fn turn_into_block(&mut self, text: &str) -> Result<Bytes, Stopped> {
+    pub(super) fn turn_into_block(&mut self, text: &str) -> Result<Bytes, Stopped> {
         let words: Vec<String> = text
             .split_whitespace()
             .map(str::to_ascii_uppercase)
@@ -234,6 +239,11 @@ impl Session {
 
     /// Ends what the router has begun for a string, after an error or the last statement.
     async fn end_string(&mut self, ran: Result<(), Stopped>) -> Result<(), Ended> {
+        let ran = match ran {
+            // What it had done is lost, and nobody was told.
+            Ok(()) if self.torn => Err(Error::Moving(moving::Error::Outdated).into()),
+            ran => ran,
+        };
         let end = match ran {
             Ok(()) => End::Commit,
             Err(Stopped::Told(error)) => {

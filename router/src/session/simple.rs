@@ -36,7 +36,8 @@ impl Session {
                 Err(stopped) => {
                     let bytes = frame.bytes().len();
                     match Box::pin(self.wait_out(stopped, bytes, &mut since)).await {
-                        Ok(()) => {}
+                        // It may be for one shard now.
+                        Ok(()) => self.client.withhold_no_more(),
                         Err(stopped) => break stopped,
                     }
                 }
@@ -62,6 +63,8 @@ impl Session {
         if !self.statements.is_empty() {
             self.statements.remove(&b""[..]);
         }
+        self.torn = false;
+        self.client.withhold_no_more();
         Ok(!self.batch.is_failed())
     }
 
@@ -421,6 +424,7 @@ impl Session {
             return Ok(());
         }
         local::ready(&mut self.client.outbound, self.transaction.status());
+        self.torn = false;
         self.client.withhold_no_more();
         self.client.flush().await?;
         Ok(())

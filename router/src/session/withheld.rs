@@ -31,6 +31,22 @@ pub(super) fn cut_completions(answers: &mut BytesMut) {
     }
 }
 
+/// How many bytes there are of whole messages before the first statement that is done.
+pub(super) fn before_completions(answers: &[u8]) -> usize {
+    let mut whole = 0;
+    loop {
+        let rest = answers.get(whole..).unwrap_or_default();
+        match Header::parse(rest, usize::MAX) {
+            Ok(Some(header))
+                if header.tag != tag::COMMAND_COMPLETE && header.frame_bytes() <= rest.len() =>
+            {
+                whole += header.frame_bytes();
+            }
+            Ok(_) | Err(_) => return whole,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use wire::backend::encode;
@@ -74,6 +90,20 @@ mod tests {
             encode::command_complete(out, "INSERT 0 1");
         });
         assert_eq!(tags, b"1");
+    }
+
+    #[test]
+    fn rows_go_before_what_is_done() {
+        let mut answers = BytesMut::new();
+        encode::bind_complete(&mut answers);
+        encode::parse_complete(&mut answers);
+        let rows = answers.len();
+        assert_eq!(before_completions(&answers), rows);
+        assert_eq!(before_completions(answers.get(..rows - 1).unwrap()), 5);
+        encode::command_complete(&mut answers, "SELECT 1");
+        encode::bind_complete(&mut answers);
+        assert_eq!(before_completions(&answers), rows);
+        assert_eq!(before_completions(b""), 0);
     }
 
     #[test]

@@ -103,6 +103,22 @@ impl Session {
         }
     }
 
+    /// Writes what is left of a batch's answers, with ReadyForQuery where no backend has said it.
+    pub(super) async fn end_sync(&mut self, answered: bool) -> Result<(), Ended> {
+        if answered {
+            self.torn = false;
+            self.client.withhold_no_more();
+            if self.client.owes() {
+                self.client.flush().await?;
+            }
+            return Ok(());
+        }
+        if self.transaction == Transaction::Idle {
+            self.portals.clear();
+        }
+        self.answer_ready().await
+    }
+
     async fn sync_anew(&mut self, refused: (Error, Batch)) -> Result<(), Ended> {
         let (mut since, mut refused) = (None, Some(refused));
         while let Some((error, batch)) = refused {
@@ -127,6 +143,7 @@ impl Session {
     /// The session as it was before the batch, and the batch.
     fn take_back(&mut self, batch: Batch) -> Vec<Frame> {
         let Batch { changes, kept, .. } = batch;
+        self.torn = false;
         changes.undo_all(&mut self.statements);
         if !kept.in_block {
             // The batch itself has begun the transaction, and will again.

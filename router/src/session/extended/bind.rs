@@ -211,6 +211,15 @@ impl Session {
             return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
         };
         let class = &statement.class;
+        if control::is_control(class) {
+            self.client.keep_completions();
+        }
+        if let Class::Begin { .. } = class
+            && self.is_implicit()
+        {
+            // No shard knows that the transaction is the router's own.
+            return Ok(Destination::Here(Portal::Local(Arc::clone(prepared))));
+        }
         if !control::is_exit(class) {
             self.must_not_have_failed()?;
         }

@@ -105,7 +105,10 @@ impl Session {
         };
         if let (true, Some(views)) = (committed, views) {
             let settled = everywhere::settle(&self.front.core, &in_force, &views).await;
-            settled.map_err(everywhere::Failure::into_error)?;
+            if let Err(failure) = settled {
+                let error = failure.into_error();
+                return Ok(committed_but(&error.to_string()));
+            }
         }
         if outcome.is_err() {
             self.client.take_completions_back();
@@ -370,10 +373,15 @@ fn rolled_back() -> Refused {
 /// The answer to a COMMIT that is decided and not done everywhere.
 fn committed_later(shards: &[ShardId]) -> Bytes {
     let names: Vec<&str> = shards.iter().map(ShardId::as_str).collect();
-    let text = format!(
-        "the transaction is committed; what it wrote is seen later on: {}",
+    committed_but(&format!(
+        "what it wrote is seen later on: {}",
         names.join(", ")
-    );
+    ))
+}
+
+/// The answer to a COMMIT that leaves something undone.
+fn committed_but(what: &str) -> Bytes {
+    let text = format!("the transaction is committed; {what}");
     local::frames(|out| {
         let code = SqlState::parse(b"01000").unwrap_or(SqlState::INTERNAL_ERROR);
         Report::new(Severity::Warning, code, text).encode(out);

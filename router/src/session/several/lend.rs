@@ -6,6 +6,7 @@
 use topology::{ShardId, ShardIndex};
 
 use super::{Parked, Ties};
+use crate::error::Error;
 use crate::pool::Lease;
 use crate::route::Target;
 use crate::scatter::exec::Leases;
@@ -175,8 +176,10 @@ impl Session {
         }
         let wanted = shells.len();
         let mut back = back;
+        let mut missing = None;
         for shell in shells {
             let Some(at) = back.iter().position(|(shard, _)| *shard == shell.shard) else {
+                missing = Some(shell.shard);
                 continue;
             };
             let (shard, lease) = back.swap_remove(at);
@@ -188,7 +191,11 @@ impl Session {
         let last = company.others.len().checked_sub(1);
         let (true, Some(script), Some(last)) = (all, script, last) else {
             self.lose_transaction();
-            return Ok(());
+            // After a failure it is told why.
+            return match missing.filter(|_| !failed) {
+                Some(shard) => Err(Error::BackendLost { shard }.into()),
+                None => Ok(()),
+            };
         };
         self.take_up(last, script).await?;
         if failed {

@@ -143,6 +143,9 @@ impl Session {
         };
         self.company = None;
         self.transaction = Transaction::Idle;
+        // Nothing but this statement was in it.
+        self.torn = false;
+        self.client.withhold_no_more();
         let answer = ran?;
         let said = without_tag(&ended?);
         Ok([said, answer].concat().into())
