@@ -261,7 +261,7 @@ impl Session {
                 news = Bound::news(&mut self.bound, idle) => match news {
                     News::Messages(messages) => {
                         self.client.outbound.extend_from_slice(&messages);
-                        self.client.flush().await?;
+                        self.client.flush_now().await?;
                         continue;
                     }
                     News::Lost => {

@@ -46,15 +46,21 @@ pub async fn until<T>(
     tokio::pin!(ended);
     let [mut pause, longest] = PAUSES;
     loop {
-        let asked = async {
-            send(target, timeout).await;
-            tokio::time::sleep(pause).await;
-        };
+        // One that is on its way is waited for: it is not to meet what is asked next.
+        let asked = send(target, timeout);
+        tokio::pin!(asked);
         tokio::select! {
             biased;
-            given = &mut ended => return given,
-            () = asked => pause = (pause * 2).min(longest),
+            given = &mut ended => {
+                asked.await;
+                return given;
+            }
+            () = &mut asked => {}
         }
+        if let Ok(given) = tokio::time::timeout(pause, &mut ended).await {
+            return given;
+        }
+        pause = (pause * 2).min(longest);
     }
 }
 

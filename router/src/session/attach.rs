@@ -330,6 +330,7 @@ impl Session {
         let Some(attachment) = &mut self.attachment else {
             while let Some(frames) = self.expected.next_local() {
                 self.client.outbound.extend_from_slice(&frames);
+                self.batch.was_told();
             }
             return Ok(self.expected.take_seen());
         };

@@ -70,6 +70,11 @@ impl Batch {
         }
     }
 
+    /// The client may have read something of it: that is not done anew either.
+    pub(super) fn was_told(&mut self) {
+        self.kept.give_up();
+    }
+
     /// Undoes what it did to the session's statements by messages that were skipped.
     pub(super) fn undo(&self, numbers: &[u64], statements: &mut ByName<Arc<Prepared>>) {
         self.changes.undo(numbers, statements);

@@ -6,6 +6,7 @@
 //! client reads one ReadyForQuery.
 
 use bytes::Bytes;
+use platform::trace;
 use wire::SqlState;
 
 use super::attach::Stopped;
@@ -20,7 +21,7 @@ use super::{Ended, Flight, Session, answers, control, local};
 use crate::cache::DEFAULT_SEARCH_PATH;
 use crate::error::Error;
 use crate::moving;
-use crate::query::{Class, ShardingCall, Statement};
+use crate::query::{Class, HINTS, ShardingCall, Statement};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::view::Serving;
 
@@ -134,6 +135,9 @@ impl Session {
             if control::is_control(&statement.class) {
                 self.client.keep_completions();
             }
+            if self.torn {
+                return Err(Error::Moving(moving::Error::Outdated).into());
+            }
             if self.is_implicit()
                 && let Some(frames) = self.control_implicitly(&statement.class, text).await?
             {
@@ -196,7 +200,7 @@ impl Session {
 
     /// BEGIN makes what the string has done so far a part of the block.
     pub(super) fn turn_into_block(&mut self, text: &str) -> Result<Bytes, Stopped> {
-        let words: Vec<String> = text
+        let words: Vec<String> = trace::without_comment(text, &HINTS)
             .split_whitespace()
             .map(str::to_ascii_uppercase)
             .collect();

@@ -210,6 +210,21 @@ async fn nothing_is_withheld_from_what_follows_a_batch(cluster: &Cluster) -> Out
     // PostgreSQL ends a batch without Sync there, too.
     let both = [unsynced(&insert(2)), select].concat();
     same!(tags(&router.exchange(&both).await?), "12CTDCZ");
+    // Also after its answers were asked for.
+    router
+        .send(&[unsynced(&insert(4)), flush()].concat())
+        .await?;
+    let mut read = String::new();
+    while read.len() < 3 {
+        read.extend(router.receive().await?.map(|it| char::from(it.tag)));
+    }
+    same!(read, "12C");
+    let select = query(&format!(
+        "SELECT count(*) FROM wh_follows WHERE k = {there}"
+    ));
+    let answer = router.exchange(&select).await?;
+    same!(tags(&answer), "TDCZ");
+    same!(status(&answer)?, 'I');
     // lo_create(0) by a function call.
     let arguments = [0, 1, 0, 0, 0, 1, 0, 0, 0, 1, b'0', 0, 0];
     let call = message(b'F', &[&715_u32.to_be_bytes()[..], &arguments].concat());

@@ -76,8 +76,14 @@ impl Session {
         if kept.frames.is_empty() {
             kept.in_block = in_block;
         }
-        // What the router has done of an open transaction is not to be done twice.
+        // What the router has done of an open transaction is not to be done twice, and rows that
+        // the client may have read are not to be sent twice.
         let executes = frame.tag() == tag::EXECUTE;
+        let is_read = |portal: &Portal| matches!(portal, Portal::Scattered(_) | Portal::Fetch(_));
+        if executes && self.portals.values().any(is_read) {
+            self.batch.kept.give_up();
+            return false;
+        }
         let is_local = |portal: &Portal| !matches!(portal, Portal::Remote(_));
         if executes && kept.in_block && self.portals.values().any(is_local) {
             self.batch.kept.give_up();

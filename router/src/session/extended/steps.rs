@@ -7,6 +7,7 @@ use wire::backend::encode;
 use wire::frontend::TargetKind;
 
 use crate::error::Error;
+use crate::moving;
 use crate::session::attach::Stopped;
 use crate::session::effects::Effect;
 use crate::session::expect::{Answer, Seen};
@@ -423,7 +424,8 @@ impl Session {
     pub(in crate::session) fn is_within_batch(&self) -> bool {
         let attachment = self.attachment.as_ref();
         let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
-        unsynced || !self.batch.deferred.is_empty() || !self.expected.is_empty()
+        let waits = !self.batch.deferred.is_empty() || !self.expected.is_empty();
+        unsynced || waits || (self.is_implicit() && !self.scripted) || self.torn
     }
 
     /// A simple query ends a batch that no Sync has ended.
@@ -432,11 +434,14 @@ impl Session {
         self.emit_deferred();
         let attachment = self.attachment.as_ref();
         let unsynced = attachment.is_some_and(|attachment| attachment.unsynced);
-        if !unsynced && self.expected.is_empty() {
-            return Ok(());
+        if std::mem::take(&mut self.torn) {
+            return Err(Error::Moving(moving::Error::Outdated).into());
         }
         if self.is_implicit() {
             return Ok(Box::pin(self.sync_together()).await?);
+        }
+        if !unsynced && self.expected.is_empty() {
+            return Ok(());
         }
         self.flight.ends |= self.transaction == Transaction::Idle;
         let seen = self.sync_silently().await?;

@@ -200,6 +200,10 @@ impl Session {
         let Some(statement) = prepared.statement() else {
             return Ok(());
         };
+        if self.transaction == Transaction::Idle {
+            // It is committed whatever becomes of the rest.
+            self.client.keep_completions();
+        }
         if self.transaction == Transaction::Idle && self.attachment.is_some() {
             if self
                 .attachment

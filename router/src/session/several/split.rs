@@ -347,11 +347,12 @@ impl Session {
                 Ok(collected)
             }
             Err(error) => {
-                if let (collect::Error::Late(_), Some(late)) = (&error, self.attachment.take()) {
+                let was_implicit = self.is_implicit();
+                let current = self.attachment.take();
+                self.close_backend();
+                if let (collect::Error::Late(_), Some(late)) = (&error, current) {
                     crate::exec::cancel::stop(late.lease, grace).await;
                 }
-                let was_implicit = self.is_implicit();
-                self.close_backend();
                 self.settings.end_transaction(false);
                 self.transaction = if was_implicit {
                     Transaction::Idle
