@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use proto::router::v1::ExecuteRequest;
 use proto::router::v1::router_service_client::RouterServiceClient;
 use serde_json::json;
-use tests::raw::{Raw, bind, describe, execute, message, parse, query, sync, tags};
+use tests::raw::{Raw, bind, describe, execute, message, parse, query, sync, tags, unsynced};
 use tests::wait;
 use tokio::time::{Instant, timeout};
 use tonic::Code;
@@ -459,18 +459,10 @@ async fn a_batch_that_has_lost_what_it_did_goes_no_further() -> Outcome {
     let locks = format!("SELECT v FROM held WHERE k = {} FOR UPDATE", ground.stays);
     lock.query(&locks).await?;
     let mut session = ground.connect().await?;
-    let one = |sql: &str| {
-        [
-            parse("", sql, &[]),
-            bind("", "", false, &[]),
-            execute("", 0),
-        ]
-        .concat()
-    };
     let batch = [
-        one(&Ground::count(ground.stays)),
-        one(&Ground::count(ground.moved)),
-        one("SELECT sum(v) FROM held"),
+        unsynced(&Ground::count(ground.stays)),
+        unsynced(&Ground::count(ground.moved)),
+        unsynced("SELECT sum(v) FROM held"),
         sync(),
     ];
     session.send(&batch.concat()).await?;

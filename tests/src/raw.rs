@@ -372,6 +372,17 @@ pub fn execute(portal: &str, max_rows: i32) -> Vec<u8> {
     )
 }
 
+/// Parse, Bind and Execute of a statement without a name and without parameters; no Sync.
+#[must_use]
+pub fn unsynced(sql: &str) -> Vec<u8> {
+    [
+        parse("", sql, &[]),
+        bind("", "", false, &[]),
+        execute("", 0),
+    ]
+    .concat()
+}
+
 /// Sync.
 #[must_use]
 pub fn sync() -> Vec<u8> {

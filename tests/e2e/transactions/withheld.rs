@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::Cluster;
-use tests::raw::{Message, Raw, bind, execute, flush, message, parse, query, sync, tags};
+use tests::raw::{Raw, bind, close, execute, flush, message, parse, query, sync, tags, unsynced};
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 
 use super::{keys, nothing_is_prepared};
 use crate::pgwire::{sqlstate, status};
@@ -34,14 +34,14 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 /// Long enough for a router to write what it does not keep.
 const MOMENT: Duration = Duration::from_millis(300);
 
-/// A statement of a batch that goes on.
-fn unsynced(sql: &str) -> Vec<u8> {
-    [
-        parse("", sql, &[]),
-        bind("", "", false, &[]),
-        execute("", 0),
-    ]
-    .concat()
+/// The tags of the next messages.
+async fn next(router: &mut Raw, count: usize) -> anyhow::Result<String> {
+    let mut read = String::new();
+    while read.len() < count {
+        let message = router.receive().await?.context("the answer goes on")?;
+        read.push(char::from(message.tag));
+    }
+    Ok(read)
 }
 
 /// Creates a table of rows that are there already, of which COMMIT says so.
@@ -84,12 +84,7 @@ async fn a_statement_is_not_done_before_its_commit(cluster: &Cluster) -> Outcome
     }
     // A client that asks reads it, as it does of PostgreSQL.
     router.send(&[batch(&[both(8)]), flush()].concat()).await?;
-    let mut read = String::new();
-    while read.len() < 3 {
-        let message: Option<Message> = router.receive().await?;
-        read.extend(message.map(|it| char::from(it.tag)));
-    }
-    same!(read, "12C");
+    same!(next(&mut router, 3).await?, "12C");
     same!(tags(&router.exchange(&sync()).await?), "Z");
     nothing_is_prepared(cluster).await
 }
@@ -102,18 +97,12 @@ async fn a_copy_into_one_shard_is_not_done_before_its_commit(cluster: &Cluster) 
     cluster.settle().await?;
     let mut router = Raw::connect(&router.address()).await?;
     let copy = [
-        parse("", "COPY wh_alone FROM STDIN", &[]),
-        bind("", "", false, &[]),
-        execute("", 0),
+        unsynced("COPY wh_alone FROM STDIN"),
         message(b'd', b"1\n"),
         message(b'c', b""),
     ];
     router.send(&copy.concat()).await?;
-    let mut begun = String::new();
-    while begun.len() < 3 {
-        begun.extend(router.receive().await?.map(|it| char::from(it.tag)));
-    }
-    same!(begun, "12G");
+    same!(next(&mut router, 3).await?, "12G");
     let early = timeout(MOMENT, router.receive()).await;
     anyhow::ensure!(early.is_err(), "{early:?}");
     let count = "SELECT count(*) FROM wh_alone";
@@ -135,27 +124,19 @@ async fn a_commit_that_fails_leaves_no_statement_done(cluster: &Cluster) -> Outc
         let sql = values(here_value, there_value);
         let prepare = [parse("s", &sql, &[]), sync()].concat();
         same!(tags(&router.exchange(&prepare).await?), "1Z");
-        let run = [bind("", "s", false, &[]), execute("", 0), sync()].concat();
-        let answer = router.exchange(&run).await?;
+        let run = [bind("", "s", false, &[]), execute("", 0)].concat();
+        let answer = router.exchange(&[run.clone(), sync()].concat()).await?;
         same!(tags(&answer), "2EZ", "{answer:?}");
         same!(sqlstate(&answer).as_deref(), Some("23505"));
         // Two in one string are one transaction.
         let answer = router.query(&format!("{}; {sql}", values(3, 3))).await?;
         same!(tags(&answer), "EZ", "{answer:?}");
         // What the client must know of the rest of a batch, it reads with all before it.
-        let prepared = [run.as_slice(), &[]].concat();
-        let prepared = prepared.get(..prepared.len() - sync().len());
-        let later = [
-            prepared.unwrap_or_default(),
-            &parse("later", "SELECT 1", &[]),
-            &sync(),
-        ];
+        let later = [run, parse("later", "SELECT 1", &[]), sync()];
         let answer = router.exchange(&later.concat()).await?;
         same!(tags(&answer), "2C1EZ", "{answer:?}");
-        let close = [b"Ss\0".as_slice(), b"Slater\0"]
-            .map(|body| message(b'C', body))
-            .concat();
-        router.exchange(&[close, sync()].concat()).await?;
+        let close = [close(b'S', "s"), close(b'S', "later"), sync()];
+        router.exchange(&close.concat()).await?;
     }
     for shard in &cluster.shards {
         same!(shard.psql("SELECT count(*) FROM wh_fails").await?, "1");
@@ -165,19 +146,7 @@ async fn a_commit_that_fails_leaves_no_statement_done(cluster: &Cluster) -> Outc
 
 async fn a_driver_that_reads_no_further_learns_of_a_failed_commit(cluster: &Cluster) -> Outcome {
     let (here, there) = create(cluster, "wh_driver").await?;
-    let address = cluster.router(0)?.address();
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(address.port)
-        .user(&address.user)
-        .dbname(&address.database);
-    let (client, connection) = config.connect(NoTls).await?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a connection's driver ends with its client"
-    )]
-    let _driver = tokio::spawn(connection);
+    let client = cluster.router(0)?.client().await?;
     let copy = async |there_value: i32| {
         let copy = "COPY wh_driver (k, v) FROM STDIN";
         let sink = client.copy_in(copy).await?;
@@ -214,11 +183,7 @@ async fn nothing_is_withheld_from_what_follows_a_batch(cluster: &Cluster) -> Out
     router
         .send(&[unsynced(&insert(4)), flush()].concat())
         .await?;
-    let mut read = String::new();
-    while read.len() < 3 {
-        read.extend(router.receive().await?.map(|it| char::from(it.tag)));
-    }
-    same!(read, "12C");
+    same!(next(&mut router, 3).await?, "12C");
     let select = query(&format!(
         "SELECT count(*) FROM wh_follows WHERE k = {there}"
     ));

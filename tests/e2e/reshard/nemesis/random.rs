@@ -93,13 +93,12 @@ pub(super) async fn torture_by_faults_at_random() -> Outcome {
         sleep(Duration::from_millis(milliseconds)).await;
         let (part, fault) = choose(&mut random);
         let other = random.chance(40).then(|| choose(&mut random));
-        strike(
+        faults += strike(
             &mut cluster,
             (part, fault),
             other.filter(|(of, _)| *of != part),
         )
         .await?;
-        faults += 1 + usize::from(other.is_some());
     }
     if let Some(job) = job {
         wait::until("end of the job", HEALED, async || {
@@ -182,29 +181,37 @@ fn length(random: &mut Random) -> u64 {
     u64::try_from(random.below(most)).unwrap_or(0)
 }
 
-/// Has a part fail, and another one in the middle of that.
+/// Has a part fail, and another one in the middle of that; gives how many have failed.
 async fn strike(
     cluster: &mut Cluster,
     (part, fault): (Part, Fault),
     other: Option<(Part, Fault)>,
-) -> anyhow::Result<()> {
-    match fault {
-        Fault::Sleeps(_) => pause(cluster, part)?,
-        Fault::Dies(_) => kill(cluster, part).await?,
-        Fault::LosesBackends => return lose_backends(cluster, part).await,
-    }
-    let (Fault::Sleeps(length) | Fault::Dies(length)) = fault else {
-        return Ok(());
+) -> anyhow::Result<usize> {
+    let length = match fault {
+        Fault::Sleeps(length) => {
+            pause(cluster, part)?;
+            length
+        }
+        Fault::Dies(length) => {
+            kill(cluster, part).await?;
+            length
+        }
+        Fault::LosesBackends => {
+            lose_backends(cluster, part).await?;
+            return Ok(1);
+        }
     };
     sleep(Duration::from_millis(length / 2)).await;
-    if let Some(other) = other {
-        Box::pin(strike(cluster, other, None)).await?;
-    }
+    let others = match other {
+        Some(other) => Box::pin(strike(cluster, other, None)).await?,
+        None => 0,
+    };
     sleep(Duration::from_millis(length / 2)).await;
     match fault {
-        Fault::Sleeps(_) => resume(cluster, part),
-        Fault::Dies(_) | Fault::LosesBackends => start(cluster, part).await,
+        Fault::Sleeps(_) => resume(cluster, part)?,
+        Fault::Dies(_) | Fault::LosesBackends => start(cluster, part).await?,
     }
+    Ok(1 + others)
 }
 
 fn pause(cluster: &Cluster, part: Part) -> anyhow::Result<()> {
