@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use libtest_mimic::Trial;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tests::cluster::Plan;
 use tests::program::executable;
 use tests::raw::Raw;
-use tests::{Cluster, http};
+use tests::{Cluster, Postgres, http};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -193,17 +194,37 @@ async fn what_shards_differ_in_is_shown_and_repaired() -> Outcome {
     Ok(())
 }
 
+/// Has the commits of a server wait for a standby that there is not, and returns once they do: they
+/// are told by the checkpointer, some time after the configuration was loaded.
+async fn nobody_confirms(server: &Postgres) -> Outcome {
+    let never = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
+    server.psql(never).await?;
+    server.psql("SELECT pg_reload_conf()").await?;
+    let writer = server.client().await?;
+    let waiting = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity \
+                   WHERE wait_event = 'SyncRep'";
+    let written = "SELECT pg_logical_emit_message(true, 'tests', 'waits')";
+    tests::wait::until("a commit that waits", tests::wait::SETTLE, async || {
+        let write = writer.batch_execute(written);
+        let write = tokio::time::timeout(Duration::from_millis(500), write);
+        anyhow::ensure!(write.await.is_err(), "nobody waits");
+        Ok(())
+    })
+    .await?;
+    same!(server.psql(waiting).await?, "1");
+    tests::wait::until("the end of its wait", tests::wait::SETTLE, async || {
+        same!(server.psql(waiting).await?, "0");
+        Ok(())
+    })
+    .await
+}
+
 async fn commits_that_come_apart_are_seen_and_repaired() -> Outcome {
     let mut cluster = Cluster::start(Plan::default()).await?;
     let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
     done(&mut router, "CREATE TABLE before (k bigint)").await?;
-    // The last shard never answers its commit, since nobody confirms it.
-    let never = "ALTER SYSTEM SET synchronous_standby_names = 'nobody'";
-    cluster.shard("shard-2")?.psql(never).await?;
-    cluster
-        .shard("shard-2")?
-        .psql("SELECT pg_reload_conf()")
-        .await?;
+    // The last shard never answers its commit.
+    nobody_confirms(cluster.shard("shard-2")?).await?;
     let mut creation = JoinSet::new();
     creation.spawn(async move {
         let refused = refused(&mut router, "CREATE TABLE apart (k bigint)").await;
