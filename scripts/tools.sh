@@ -135,7 +135,6 @@ missing_packages() {
         missing_drivers
     fi
     if [ "$with_bench" = yes ]; then
-        has pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
         has valgrind || echo valgrind
     fi
     if [ "$with_images" = yes ]; then
@@ -152,7 +151,7 @@ forbid_main_cluster() {
     echo "create_main_cluster = false" | as_root tee "$folder/no-main-cluster.conf" >/dev/null
 }
 
-# Packages of servers start a service: PgBouncer's on port 6432, which is the router's.
+# Packages of servers start a service, on ports that are others'.
 forbid_service() {
     as_root mkdir -p /etc/systemd/system
     [ -e "/etc/systemd/system/$1.service" ] ||
@@ -166,7 +165,7 @@ install_packages() {
         forbid_main_cluster
     fi
     local server
-    for server in pgbouncer haproxy nginx docker prometheus; do
+    for server in haproxy nginx docker prometheus; do
         if [[ " ${packages[*]} " == *" $server"* ]]; then
             forbid_service "$server"
         fi
@@ -223,6 +222,28 @@ unpack_etcd() {
     rm -rf "$root"
 }
 
+# PgBouncer from 1.21 on follows prepared statements across transactions. It runs with the C library
+# that it was built for.
+unpack_bouncer() {
+    local destination=$1 root library
+    say "fetching PgBouncer from Debian $NEWER_SUITE into $destination"
+    root=$(mktemp -d)
+    unpack_newer "$root" pgbouncer libc6 libevent-2.1-7t64 libcares2 libssl3t64
+    library=$(dirname "$(find "$root/usr/lib" -name libevent-2.1.so.7)")
+    rm -rf "$destination"
+    mkdir -p "$destination/lib"
+    cp -P "$library"/*.so* "$destination/lib/"
+    cp "$root/usr/sbin/pgbouncer" "$destination/program"
+    cat >"$destination/pgbouncer" <<-'END'
+	#!/bin/sh
+	here=$(dirname "$0")
+	system=$(dirname "$(find /usr/lib -name libsystemd.so.0 | head -n 1)")
+	exec "$here"/lib/ld-linux* --library-path "$here/lib:$system" "$here/program" "$@"
+	END
+    chmod +x "$destination/pgbouncer"
+    rm -rf "$root"
+}
+
 # What renders the Kubernetes manifests, and the schemas that they are held against.
 fetch_manifest_tools() {
     local destination=$1 root
@@ -251,6 +272,11 @@ target=$(cargo metadata --no-deps --format-version 1 --offline |
     grep -o '"target_directory":"[^"]*"' | cut -d '"' -f 4)
 if ! is_wanted_etcd etcd && ! is_wanted_etcd "$target/tools/etcd/etcd"; then
     unpack_etcd "$target/tools/etcd"
+fi
+
+readonly BOUNCER=$target/tools/pgbouncer
+if [ "$with_bench" = yes ] && ! "$BOUNCER/pgbouncer" --version >/dev/null 2>&1; then
+    unpack_bouncer "$BOUNCER"
 fi
 
 # node-postgres has no current package in Debian. The lock file names versions and checksums, and no

@@ -1,4 +1,4 @@
-//! PgBouncer in front of one server, from Debian's package.
+//! PgBouncer in front of one server, as Debian's newer release has it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,18 +8,10 @@ use tests::folder::Folder;
 use tests::pg::Address;
 use tests::port::Port;
 use tests::process::{Custody, Process, Signal};
+use tests::program::target_folder;
 use tests::{Postgres, wait};
 
 use crate::subject::BACKENDS;
-
-/// PgBouncer's `pool_mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pooling {
-    Transaction,
-    /// A backend for each client while it is connected: PgBouncer before 1.21 knows prepared
-    /// statements no other way.
-    Session,
-}
 
 /// A running PgBouncer.
 #[derive(Debug)]
@@ -30,18 +22,15 @@ pub(crate) struct Bouncer {
 }
 
 impl Bouncer {
-    pub(crate) async fn start(server: &Postgres, pooling: Pooling) -> anyhow::Result<Self> {
+    pub(crate) async fn start(server: &Postgres) -> anyhow::Result<Self> {
         let port = Port::take()?;
         let file = Folder::shared()?.fresh("pgbouncer").with_extension("ini");
         let address = server.address();
-        let (mode, backends) = match pooling {
-            Pooling::Transaction => ("transaction", BACKENDS),
-            Pooling::Session => ("session", 200),
-        };
         let text = format!(
             "[databases]\n{database} = host=127.0.0.1 port={server} user={user}\n\n\
              [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = any\npool_mode = {mode}\ndefault_pool_size = {backends}\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = {BACKENDS}\n\
+             max_prepared_statements = 1000\n\
              max_client_conn = 5000\nserver_reset_query_always = 0\nlog_connections = 0\n\
              log_disconnections = 0\nlog_stats = 0\nignore_startup_parameters = extra_float_digits\n",
             database = address.database,
@@ -88,11 +77,9 @@ impl Bouncer {
     }
 }
 
-/// Where the program is: Debian puts it where only root's PATH leads.
+/// Where the program is, which `scripts/tools.sh bench` fetches.
 pub(crate) fn program() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    let mut programs = folders.map(|folder| folder.join("pgbouncer"));
-    let found = programs.find(|program| program.exists());
-    found.context("PgBouncer is not installed: run `make bench` or `scripts/tools.sh bench`")
+    let program = target_folder()?.join("tools/pgbouncer/pgbouncer");
+    let found = Some(program).filter(|program| program.exists());
+    found.context("PgBouncer is not there: run `make bench` or `scripts/tools.sh bench`")
 }

@@ -10,7 +10,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::arguments::Arguments;
-use crate::pgbench::Mode;
 use crate::points::median;
 use crate::subject::{Subject, Subjects};
 use crate::{Progress, usage};
@@ -47,8 +46,8 @@ pub(crate) async fn measure(
         Subject::ALL.map(|subject| (subject, Vec::new())).into();
     for _ in 0..arguments.rounds {
         for (subject, runs) in &mut runs {
-            let proxy = subjects.proxy(*subject, Mode::Simple)?;
-            let address = subjects.address(*subject, Mode::Simple)?;
+            let proxy = subjects.proxy(*subject)?;
+            let address = subjects.address(*subject)?;
             if let Some(proxy) = proxy {
                 usage::forget_peak(proxy)?;
             }

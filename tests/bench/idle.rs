@@ -3,7 +3,6 @@
 use tokio_postgres::Client;
 
 use crate::arguments::Arguments;
-use crate::pgbench::Mode;
 use crate::subject::{Subject, Subjects};
 use crate::usage::{self, Memory};
 use crate::{Progress, load};
@@ -24,10 +23,10 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Vec<Idle>> {
     let mut measured = Vec::new();
     for subject in Subject::ALL {
-        let Some(proxy) = subjects.proxy(subject, Mode::Simple)? else {
+        let Some(proxy) = subjects.proxy(subject)? else {
             continue;
         };
-        let address = subjects.address(subject, Mode::Simple)?;
+        let address = subjects.address(subject)?;
         let at_rest = usage::memory(proxy)?;
         let mut clients: Vec<Client> = Vec::new();
         for number in 0..arguments.idle_clients {

@@ -40,8 +40,8 @@ pub(crate) async fn measure(
                 Subject::ALL.map(|subject| (subject, Vec::new())).into();
             for _ in 0..arguments.rounds {
                 for (subject, runs) in &mut runs {
-                    let address = subjects.address(*subject, mode)?;
-                    let proxy = subjects.proxy(*subject, mode)?;
+                    let address = subjects.address(*subject)?;
+                    let proxy = subjects.proxy(*subject)?;
                     let before = proxy.map(usage::cpu).transpose()?;
                     let seconds = arguments.seconds;
                     let outcome = pgbench::run(&address, &script, mode, clients, seconds).await?;

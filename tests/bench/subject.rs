@@ -7,8 +7,7 @@ use tests::pg::Address;
 use tests::postgres::Options;
 use tests::{Cluster, Router};
 
-use crate::bouncer::{Bouncer, Pooling};
-use crate::pgbench::Mode;
+use crate::bouncer::Bouncer;
 use crate::{Progress, load};
 
 /// Backends of PgBouncer's pool, and of each pool of a router.
@@ -47,7 +46,6 @@ impl Subject {
 pub(crate) struct Subjects {
     // Clients before servers.
     bouncer: Bouncer,
-    session_bouncer: Bouncer,
     one: Cluster,
     four: Cluster,
 }
@@ -61,43 +59,30 @@ impl Subjects {
         load::fill(&four).await?;
         progress.done("a router with four shards is up and loaded");
         let server = one.shard("shard-1")?;
-        let bouncer = Bouncer::start(server, Pooling::Transaction).await?;
-        let session_bouncer = Bouncer::start(server, Pooling::Session).await?;
+        let bouncer = Bouncer::start(server).await?;
         progress.done("PgBouncer is up");
-        Ok(Self {
-            bouncer,
-            session_bouncer,
-            one,
-            four,
-        })
+        Ok(Self { bouncer, one, four })
     }
 
     /// Where a subject listens.
-    pub(crate) fn address(&self, subject: Subject, mode: Mode) -> anyhow::Result<Address> {
+    pub(crate) fn address(&self, subject: Subject) -> anyhow::Result<Address> {
         Ok(match subject {
             Subject::Direct => self.one.shard("shard-1")?.address(),
-            Subject::Bouncer => self.bouncer_for(mode).address(),
+            Subject::Bouncer => self.bouncer.address(),
             Subject::OneShard => self.one.router(0)?.address(),
             Subject::FourShards => self.four.router(0)?.address(),
         })
     }
 
     /// The process id of a proxy.
-    pub(crate) fn proxy(&self, subject: Subject, mode: Mode) -> anyhow::Result<Option<u32>> {
+    pub(crate) fn proxy(&self, subject: Subject) -> anyhow::Result<Option<u32>> {
         let id = |router: &Router| router.program.id().context("the router runs");
         Ok(match subject {
             Subject::Direct => None,
-            Subject::Bouncer => Some(self.bouncer_for(mode).id()),
+            Subject::Bouncer => Some(self.bouncer.id()),
             Subject::OneShard => Some(id(self.one.router(0)?)?),
             Subject::FourShards => Some(id(self.four.router(0)?)?),
         })
-    }
-
-    fn bouncer_for(&self, mode: Mode) -> &Bouncer {
-        match mode {
-            Mode::Simple | Mode::Extended => &self.bouncer,
-            Mode::Prepared => &self.session_bouncer,
-        }
     }
 }
 
