@@ -36,6 +36,7 @@ use crate::managers::Managers;
 use crate::metrics::Metrics;
 use crate::moving::Moving;
 use crate::peers::Peers;
+use crate::pool::settings::Startups;
 use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
 use crate::session::{Forwarder, Front, Lobby, Roll, Statements, cancel};
@@ -317,6 +318,7 @@ impl Parts {
             core: Arc::clone(&core),
             users,
             statements: Statements::default(),
+            startups: Startups::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
             reload: Reload::new(path, config.clone(), tls.clone(), logging.clone()),

@@ -5,8 +5,9 @@
 //! newer snapshot may take keys away from the shard that was chosen. So the writer asks for a
 //! [`Leave`] right before it writes and keeps it until the bytes are with the kernel. Raising the
 //! barrier refuses leaves to whatever was routed before, and waits for those that were given: once
-//! they are over, no statement is begun by an older topology any more. That is what
-//! `applied_epoch` of a router's record says.
+//! they are over, no statement is written by an older topology any more. That is what
+//! `applied_epoch` of a router's record says. A backend that is idle begins it at once, one that
+//! others stand in line for some milliseconds later (docs/decisions/0020).
 //!
 //! A leave costs one uncontended atomic operation: it is a hazard pointer of `arc_swap`, whose
 //! writer finds all that are held when it swaps.

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use lru::LruCache;
 use topology::{Epoch, Snapshot};
 
+use crate::pool::Pace;
 use crate::query::{self, Analysis, SyntaxError};
 use crate::route::{self, Plan, Temporary};
 
@@ -21,6 +22,8 @@ pub const DEFAULT_SEARCH_PATH: [&str; 1] = ["public"];
 pub struct Planned {
     /// What the text is.
     pub analysis: Analysis,
+    /// How long its requests keep a backend.
+    pub pace: Pace,
     plans: ArcSwap<Plans>,
     hits: AtomicU64,
 }
@@ -44,6 +47,7 @@ impl Planned {
             ArcSwap::from_pointee(plan_all(&analysis, snapshot, &DEFAULT_SEARCH_PATH, None));
         Ok(Self {
             analysis,
+            pace: Pace::default(),
             plans,
             hits: AtomicU64::new(0),
         })

@@ -10,11 +10,14 @@ use std::time::Duration;
 use platform::trace::{self, Role};
 use topology::{Endpoint, Shard, ShardId};
 
+use crate::threads;
+
 mod backend;
 mod connect;
 mod dial;
 mod gate;
 mod heir;
+mod lane;
 mod lease;
 mod manager;
 pub mod metrics;
@@ -26,10 +29,12 @@ mod shelf;
 mod succession;
 pub mod traced;
 
-pub use backend::{Backend, CancelTarget, Traffic};
+pub use backend::{Backend, CancelTarget, Held, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;
+pub use lane::pace::Pace;
+pub use lane::{Baton, Place, Request, Turn, watch};
 pub use lease::Lease;
 pub use operate::Standing;
 pub use presence::Presence;
@@ -37,7 +42,9 @@ pub use roster::Listed;
 pub use succession::Succession;
 
 use gate::{Gate, Turned};
+use lane::Lanes;
 use manager::Connector;
+use settings::Settings;
 use shelf::{Kept, Shelf};
 
 /// Enough for a new backend of a server that is well.
@@ -126,6 +133,7 @@ struct Shared {
     connector: Connector,
     gate: Gate,
     shelf: Shelf,
+    lanes: Lanes,
     backends: bb8::Pool<Connector>,
     succession: Succession,
     /// Set once its connections were cut: it lends nothing any more.
@@ -187,6 +195,7 @@ impl Pool {
             connector,
             gate,
             shelf: Shelf::default(),
+            lanes: Lanes::default(),
             backends,
             succession,
             cut: AtomicBool::new(false),
@@ -289,6 +298,29 @@ impl Pool {
                 return Ok(backend);
             }
         }
+    }
+
+    /// A place behind others on a backend that somebody has; none where there is no room, or
+    /// nothing is to be sent.
+    #[must_use]
+    pub fn join(&self, request: &Request<'_>) -> Option<Place> {
+        let shared = &self.shared;
+        if threads::present() == 0 || self.is_cut() || shared.gate.is_closed() {
+            return None;
+        }
+        shared.lanes.join(request, shared.gate.is_busy())
+    }
+
+    /// Lets others join on a backend with these settings and statements; none where nobody else
+    /// asks the pool, or there are lanes enough.
+    #[must_use]
+    pub fn open_lane(&self, settings: &Arc<Settings>, held: &Arc<Held>) -> Option<Baton> {
+        let shared = &self.shared;
+        let is_watched = threads::present() != 0;
+        if !is_watched || !shared.gate.is_shared() || shared.gate.is_closed() {
+            return None;
+        }
+        shared.lanes.open(settings, held)
     }
 
     /// Takes a backend back, to be lent again at once if it may be.

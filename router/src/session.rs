@@ -17,10 +17,12 @@ use wire::limits::MAX_SMALL_MESSAGE_BYTES;
 
 use crate::audit::Inbox;
 use crate::auth::Users;
+use crate::cache::Planned;
 use crate::console::Reload;
 use crate::core::Core;
 use crate::error::Error;
 use crate::metrics::Connected;
+use crate::pool::settings::Startups;
 use crate::query::{Reach, Statement};
 
 mod again;
@@ -36,6 +38,7 @@ mod copying;
 mod cursors;
 mod effects;
 mod encryption;
+mod exchange;
 mod expect;
 mod explaining;
 mod extended;
@@ -63,6 +66,7 @@ mod script;
 mod several;
 mod shape;
 mod sharding;
+mod sharing;
 mod simple;
 mod state;
 mod traced;
@@ -110,6 +114,8 @@ pub struct Front {
     pub core: Arc<Core>,
     pub users: Arc<Users>,
     pub statements: Statements,
+    /// What sessions began with.
+    pub startups: Startups,
     pub sessions: cancel::Registry,
     pub roll: Roll,
     pub reload: Reload,
@@ -199,6 +205,12 @@ struct Flight {
     route: crate::pool::metrics::Route,
     /// Whether it takes from the backend what the router has left with it.
     strips: bool,
+    /// Whether it has a statement prepared or described, which may fail.
+    prepares: bool,
+    /// Whether it was sent away from a line, and is not to join another one.
+    was_sent_away: bool,
+    /// What is asked, where it may share its backend with strangers.
+    shares: Option<Arc<Planned>>,
 }
 
 /// The name of a portal that there never is.

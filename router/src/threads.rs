@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use platform::Shutdown;
 use tokio::runtime::{Builder, Handle};
 
+use crate::pool;
+
 thread_local! {
     /// Which of them this thread is, from 1 on; whatever else runs in the process has 0.
     static NUMBER: Cell<usize> = const { Cell::new(0) };
@@ -62,7 +64,12 @@ impl Threads {
                 .name(format!("pgwire-{number}"))
                 .spawn(move || {
                     NUMBER.set(number);
-                    runtime.block_on(shutdown.requested());
+                    runtime.block_on(async {
+                        tokio::select! {
+                            () = shutdown.requested() => {}
+                            () = pool::watch() => {}
+                        }
+                    });
                 })?;
             Ok(Thread {
                 runtime: handle,

@@ -29,6 +29,7 @@ mod refusals;
 mod schema;
 mod session;
 mod shards_tls;
+mod sharing;
 mod threads;
 mod tls;
 mod transactions;
@@ -55,6 +56,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         transactions::trials(suite),
         fidelity::trials(suite),
         session::trials(suite),
+        sharing::trials(suite),
         pipeline::trials(suite),
         hints::trials(suite),
         refusals::trials(suite),

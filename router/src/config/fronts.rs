@@ -33,6 +33,8 @@ pub struct PgWire {
     pub max_client_connections: u32,
     /// Prepared statements of one session; the next one is refused with 54000.
     pub max_prepared_statements: u32,
+    /// Whether short reads of several clients stand in one line before a backend.
+    pub share_backends: bool,
     /// Longest message of a client; a longer one ends its session.
     pub max_message_bytes: u64,
     /// How long a client may take to log in.
@@ -136,6 +138,7 @@ impl PgWire {
                 .then(|| section.boolean("require_tls", true)),
             max_client_connections: section.count("max_client_connections", 10_000, 1, 1_000_000),
             max_prepared_statements: section.count("max_prepared_statements", 1_000, 1, 100_000),
+            share_backends: section.boolean("share_backends", true),
             max_message_bytes: section.size("max_message_bytes", 64 << 20),
             login_timeout: section.duration("login_timeout", Duration::from_secs(30), false),
             limits: TimeLimits::read(&mut section),

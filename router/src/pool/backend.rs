@@ -1,6 +1,7 @@
 //! One server connection and what the router knows of its state. No protocol decisions here.
 
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use lru::LruCache;
@@ -44,6 +45,45 @@ impl Traffic {
     }
 }
 
+/// The statements that a backend holds, by their id; those that are not used make room.
+#[derive(Debug)]
+pub struct Held(Mutex<LruCache<u64, ()>>);
+
+impl Held {
+    /// None yet, and never more than this.
+    #[must_use]
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        Self(Mutex::new(LruCache::new(capacity)))
+    }
+
+    /// Whether a statement is among them; it counts as used.
+    #[must_use]
+    pub fn holds(&self, id: u64) -> bool {
+        self.known().get(&id).is_some()
+    }
+
+    /// Adds a statement; gives the one that has to make room for it.
+    #[must_use]
+    pub fn add(&self, id: u64) -> Option<u64> {
+        let pushed = self.known().push(id, ());
+        pushed.map(|(gone, ())| gone).filter(|gone| *gone != id)
+    }
+
+    /// A statement is not held any more.
+    pub fn remove(&self, id: u64) {
+        self.known().pop(&id);
+    }
+
+    /// None is held any more.
+    pub fn clear(&self) {
+        self.known().clear();
+    }
+
+    fn known(&self) -> MutexGuard<'_, LruCache<u64, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A connection to a shard that has logged in.
 #[derive(Debug)]
 pub struct Backend {
@@ -53,8 +93,8 @@ pub struct Backend {
     pub inbound: BytesMut,
     /// The settings in force on it.
     pub settings: Arc<Settings>,
-    /// Statements prepared on it, by their id, least recently used last.
-    pub prepared: LruCache<u64, ()>,
+    /// Statements prepared on it.
+    pub prepared: Arc<Held>,
     /// The id of the unnamed statement it holds, if the router knows.
     pub unnamed: Option<u64>,
     /// How a CancelRequest reaches it.
@@ -117,7 +157,7 @@ impl Backend {
 
     /// Whether the shard has closed the connection or said something nobody asked for while it
     /// was idle. Costs no system call when nothing has arrived.
-    pub(super) fn is_stale(&mut self) -> bool {
+    pub fn is_stale(&mut self) -> bool {
         !self.inbound.is_empty() || self.stream.has_news()
     }
 }

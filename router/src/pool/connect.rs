@@ -1,10 +1,10 @@
 //! Logs in to a shard over the raw wire and gives a backend.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use lru::LruCache;
 use platform::Secret;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,7 +13,7 @@ use wire::Header;
 use wire::backend::{Authentication, Message};
 use wire::frontend::encode;
 
-use super::backend::{Backend, CancelTarget};
+use super::backend::{Backend, CancelTarget, Held};
 use super::dial::Dialer;
 use super::heir::{self, Heirs};
 use super::presence::Presence;
@@ -280,15 +280,14 @@ impl Login {
             }
         }
         self.present(&mut wire, server).await?;
-        let capacity = usize::try_from(self.max_prepared_statements)
-            .unwrap_or(1)
-            .max(1);
+        let capacity = usize::try_from(self.max_prepared_statements).ok();
+        let capacity = capacity.and_then(NonZeroUsize::new);
         let endpoint = server.clone();
         Ok(Backend {
             stream: wire.stream,
             inbound: wire.inbound,
             settings: Arc::new(Settings::default()),
-            prepared: LruCache::new(capacity.try_into().expect("the capacity is at least one")),
+            prepared: Arc::new(Held::new(capacity.unwrap_or(NonZeroUsize::MIN))),
             unnamed: None,
             cancel: Arc::new(CancelTarget {
                 endpoint,

@@ -147,6 +147,12 @@ impl Gate {
         self.permits.available_permits() == 0
     }
 
+    /// Whether more than one pass is out.
+    pub(super) fn is_shared(&self) -> bool {
+        let passes = usize::try_from(self.backends).unwrap_or(usize::MAX);
+        self.permits.available_permits() + 1 < passes
+    }
+
     /// How many wait, and how long the first of them has.
     pub(super) fn waiting(&self) -> (usize, Duration) {
         let line = self.line();

@@ -68,6 +68,12 @@ impl Lease {
         drop(pass);
     }
 
+    /// Whether the backend may go on to somebody else.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.backend.spoiled
+    }
+
     /// Has the backend closed after this loan, whoever gives it back.
     pub fn forbid_reuse(&mut self) {
         self.backend.spoiled = true;

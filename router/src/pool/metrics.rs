@@ -88,6 +88,10 @@ impl Durations {
     }
 }
 
+/// What became of those who stood in line on a backend in use.
+const ANSWERED: &str = "answered";
+const SENT_AWAY: &str = "sent_away";
+
 /// The counters of all shards.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -97,6 +101,7 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     waits: HistogramVec,
     bytes: IntCounterVec,
+    shared: IntCounterVec,
     pools: Pools,
 }
 
@@ -111,6 +116,8 @@ pub struct OfShard {
     wait: Histogram,
     sent: IntCounter,
     received: IntCounter,
+    in_lanes: IntCounter,
+    sent_away: IntCounter,
 }
 
 /// What the counters of one shard have come to.
@@ -179,6 +186,14 @@ impl Metrics {
             ),
             &["shard_id", "direction"],
         )?;
+        let shared = IntCounterVec::new(
+            Opts::new(
+                "shard_shared_queries_total",
+                "reads that stood in line on a backend in use, by whether they were answered there",
+            ),
+            &["shard_id", "outcome"],
+        )?;
+        registry.register(Box::new(shared.clone()))?;
         registry.register(Box::new(bytes.clone()))?;
         registry.register(Box::new(waiting.clone()))?;
         registry.register(Box::new(waits.clone()))?;
@@ -192,6 +207,7 @@ impl Metrics {
             waiting,
             waits,
             bytes,
+            shared,
             pools: Pools::default(),
         };
         sizes::register(registry, metrics.clone())?;
@@ -216,6 +232,9 @@ impl Metrics {
         for direction in ["sent", "received"] {
             drop(self.bytes.remove_label_values(&[shard, direction]));
         }
+        for outcome in [ANSWERED, SENT_AWAY] {
+            drop(self.shared.remove_label_values(&[shard, outcome]));
+        }
         for route in Route::ALL {
             drop(self.durations.remove_label_values(&[shard, route.as_str()]));
         }
@@ -227,10 +246,13 @@ impl Metrics {
             self.durations
                 .with_label_values(&[shard.as_str(), route.as_str()])
         };
+        let shared = |outcome| self.shared.with_label_values(&[shard.as_str(), outcome]);
         let moved = |direction| self.bytes.with_label_values(&[shard.as_str(), direction]);
         OfShard {
             sent: moved("sent"),
             received: moved("received"),
+            in_lanes: shared(ANSWERED),
+            sent_away: shared(SENT_AWAY),
             active: self.active.with_label_values(&[shard.as_str()]),
             success: status("success"),
             error: status("error"),
@@ -271,6 +293,14 @@ impl OfShard {
             Outcome::Error => self.error.inc(),
         }
         self.durations.of(route).observe(took.as_secs_f64());
+    }
+
+    /// A read left the line on a backend that others had: its turn had come, or it was sent away.
+    pub fn left_line(&self, its_turn: bool) {
+        match its_turn {
+            true => self.in_lanes.inc(),
+            false => self.sent_away.inc(),
+        }
     }
 
     /// A loan is over, in which so much was exchanged.

@@ -3,6 +3,7 @@
 use wire::quote::literal;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Setting name → the SQL that establishes it. Equal settings are interchangeable backends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,6 +11,32 @@ pub struct Settings {
     entries: BTreeMap<Box<str>, Box<str>>,
     /// The schemas of `search_path`, when it was set.
     search_path: Option<Vec<String>>,
+}
+
+/// Settings that sessions began with. Equal ones are kept once, so that to compare them later is to
+/// compare their addresses.
+#[derive(Debug, Default)]
+pub struct Startups(Mutex<Vec<Weak<Settings>>>);
+
+impl Startups {
+    /// Of so many different ones; others are kept by their own session.
+    const MOST: usize = 64;
+
+    /// These settings, as others have them already.
+    #[must_use]
+    pub fn shared(&self, settings: Settings) -> Arc<Settings> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|one| one.strong_count() > 0);
+        let mut all = known.iter().filter_map(Weak::upgrade);
+        if let Some(same) = all.find(|one| **one == settings) {
+            return same;
+        }
+        let settings = Arc::new(settings);
+        if known.len() < Self::MOST {
+            known.push(Arc::downgrade(&settings));
+        }
+        settings
+    }
 }
 
 /// Settings that RESET ALL leaves as they are, in the order in which they have to be established:
@@ -156,6 +183,22 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_settings_of_two_sessions_are_one_while_either_lives() {
+        let startups = Startups::default();
+        let of = |zone| {
+            let mut settings = Settings::default();
+            settings.insert_value("TimeZone", zone);
+            startups.shared(settings)
+        };
+        let (one, same, other) = (of("UTC"), of("UTC"), of("Asia/Tokyo"));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        let before = Arc::downgrade(&one);
+        drop((one, same));
+        drop(of("UTC"));
+        assert!(before.upgrade().is_none());
+    }
 
     #[test]
     fn establishing_starts_from_the_defaults() {

@@ -3,7 +3,8 @@
 
 use topology::{Epoch, Token};
 
-use super::attach::{Stopped, follow};
+use super::attach::Stopped;
+use super::exchange::follow;
 use super::expect::{Answer, Guarded, Seen};
 use super::extended::Portal;
 use super::state::{Preamble, Transaction};
@@ -87,6 +88,10 @@ impl Session {
         self.outbound.clear();
         let seen = self.expected.forget_unsent();
         self.batch.undo(&seen.undone, &mut self.statements);
+        if let Some(attachment) = &mut self.attachment {
+            // Whoever stands behind it has not been written either.
+            attachment.baton = None;
+        }
         let rewind = self.attachment.as_mut().and_then(|it| it.rewind.take());
         let in_block = self.transaction.is_block() && !self.is_implicit();
         self.flight = Flight::default();

@@ -11,18 +11,16 @@ use topology::{ShardId, ShardIndex};
 
 use super::client::ClientError;
 use super::effects::Effect;
-use super::expect::{Answer, Guarded, Outdated, Seen};
+use super::expect::{Answer, Seen};
 use super::extended::Portal;
-use super::patience::{Imposed, given_up};
-use super::relay::{self, RelayError, exchange};
+use super::relay::RelayError;
 use super::several::Ties;
 use super::state::{Preamble, Transaction};
 use super::{Ended, Flight, Session, poison};
 use crate::error::Error;
 use crate::metrics::route_of;
 use crate::moving;
-use crate::pool::metrics::Outcome;
-use crate::pool::{Lease, Pool, traced};
+use crate::pool::{Baton, Lease, Pool};
 use crate::route::{Refusal, Target};
 use crate::view::Serving;
 
@@ -44,6 +42,8 @@ pub(super) struct Attachment {
     pub(super) on_replica: bool,
     /// Whether it was outside a transaction when it last was ready.
     pub(super) idle: bool,
+    /// Set while others stand in line for it, or may.
+    pub(super) baton: Option<Baton>,
 }
 
 impl Attachment {
@@ -216,10 +216,12 @@ impl Session {
             unsynced: false,
             on_replica: false,
             idle: true,
+            baton: None,
         };
         let attachment = self.attachment.insert(attachment);
         let settings = self.settings.committed();
-        if *attachment.lease.settings != **settings {
+        let known = &attachment.lease.settings;
+        if !Arc::ptr_eq(known, settings) && **known != **settings {
             wire::frontend::encode::query(&mut self.outbound, settings.establish().as_bytes())?;
             self.expected.drop_answer(Answer::Ready);
             attachment.lease.settings = Arc::clone(settings);
@@ -323,111 +325,8 @@ impl Session {
         Stopped::Answered
     }
 
-    /// Sends what is waiting and relays until every answer has come.
-    pub(super) async fn exchange(&mut self) -> Result<Seen, Stopped> {
-        let leave = self.leave()?;
-        let unread = self.client.outbound.len();
-        let Some(attachment) = &mut self.attachment else {
-            while let Some(frames) = self.expected.next_local() {
-                self.client.outbound.extend_from_slice(&frames);
-                self.batch.was_told();
-            }
-            return Ok(self.expected.take_seen());
-        };
-        let lease = &mut attachment.lease;
-        let connect_timeout = self.front.core.config.sharding.connect_timeout;
-        let limit = self.clock.answer_limit(&lease.cancel, connect_timeout);
-        let mut scanner = relay::scanner();
-        let relayed = exchange(
-            &mut self.client,
-            lease,
-            &mut self.outbound,
-            &mut self.expected,
-            (&mut scanner, leave),
-        );
-        let relayed = match limit {
-            None => relayed.await,
-            // Boxed, as all that is rare or large: a message that meets none of it is to cost
-            // no memory for it (docs/decisions/0008).
-            Some(limit) => match Box::pin(limit.impose(relayed)).await {
-                Imposed::InTime(relayed) => relayed,
-                Imposed::Cancelled(relayed) => {
-                    // The request may still be on its way.
-                    lease.forbid_reuse();
-                    relayed
-                }
-                Imposed::Silent { limit } => {
-                    Err(given_up(&self.client, scanner.is_at_boundary(), limit))
-                }
-            },
-        };
-        if let Err(error) = relayed {
-            return Err(self.lost(error));
-        }
-        let seen = self.expected.take_seen();
-        if let Some(status) = seen.status {
-            attachment.idle = status == b'I';
-        }
-        let moving = &self.front.core.moving;
-        match &seen.guarded {
-            Some(Guarded::TakenBack(said)) => moving.refused(said.code(), true),
-            Some(Guarded::Told(said)) if said.is_passing() => moving.refused(said.code(), false),
-            Some(Guarded::Told(_)) | None => {}
-        }
-        if seen.is_taken_back() {
-            self.client.outbound.truncate(unread);
-        } else {
-            self.batch.answered();
-        }
-        // The schema was changed by another router, or on the shard itself.
-        match seen.outdated {
-            Some(Outdated::Plans) => self.front.statements.forget_all(),
-            Some(Outdated::Columns) => self.front.core.schema.forget_all(),
-            // The next one asks, when it logs in.
-            Some(Outdated::Server) => lease.forbid_reuse(),
-            None => {}
-        }
-        follow(lease, &seen);
-        if !seen.is_taken_back() {
-            attachment.keep();
-        }
-        self.batch.undo(&seen.undone, &mut self.statements);
-        Ok(seen)
-    }
-
-    /// As [`Self::exchange`], for a request that ends in ReadyForQuery; counts it.
-    pub(super) async fn exchange_to_ready(&mut self) -> Result<Seen, Stopped> {
-        let started = tokio::time::Instant::now();
-        self.listed.requests(started);
-        // A backend that is lost is gone by then, and is counted all the same.
-        let pool = self
-            .attachment
-            .as_ref()
-            .map(|attachment| attachment.lease.pool().clone());
-        let route = self.flight.route;
-        let attachment = self.attachment.as_ref();
-        let span = attachment.and_then(|attachment| traced::request(&attachment.shard, route));
-        let result = self.exchange().await;
-        if self.flight.strips {
-            Box::pin(self.renew_presence()).await;
-        }
-        if let Some(pool) = pool {
-            let succeeded = result.as_ref().is_ok_and(|seen| !seen.error);
-            let outcome = if succeeded {
-                Outcome::Success
-            } else {
-                Outcome::Error
-            };
-            let took = started.elapsed();
-            pool.metrics().answered(route, outcome, took);
-            traced::answered(span, outcome);
-            self.took = self.took.max(took);
-        }
-        result
-    }
-
     /// The backend or the client went away in the middle of an exchange.
-    fn lost(&mut self, error: RelayError) -> Stopped {
+    pub(super) fn lost(&mut self, error: RelayError) -> Stopped {
         let shard = self
             .attachment
             .as_ref()
@@ -570,30 +469,5 @@ impl Session {
         }
         // Those that were not completed wait for theirs.
         self.flight.effects = effects;
-    }
-}
-
-/// Keeps what is known of a backend's prepared statements in step with what it was asked and did
-/// not do.
-pub(super) fn follow(lease: &mut Lease, seen: &Seen) {
-    for id in &seen.unprepared {
-        lease.prepared.pop(id);
-        if lease.unnamed == Some(*id) {
-            lease.unnamed = None;
-        }
-    }
-    if seen.undescribed {
-        // What it holds was not compared with what clients were told.
-        lease.forbid_reuse();
-    }
-    for id in &seen.unclosed {
-        if lease
-            .prepared
-            .push(*id, ())
-            .is_some_and(|(gone, ())| gone != *id)
-        {
-            // It holds one more statement than its list has room for.
-            lease.forbid_reuse();
-        }
     }
 }

@@ -24,6 +24,8 @@ struct Slot {
     /// A request was sent to the present victim: it must not be lent to anybody else, whom a late
     /// cancel would hit.
     aimed_at: bool,
+    /// Set while the session stands in a line: whether it was called off.
+    lined_up: Option<bool>,
     /// Set while the session waits for something else than a backend's answer.
     waiting: Option<oneshot::Sender<()>>,
 }
@@ -90,6 +92,10 @@ impl Registry {
             let _told = waiting.send(());
             return Some(Aim::Waiting);
         }
+        if let Some(called_off) = &mut slot.lined_up {
+            *called_off = true;
+            return Some(Aim::Waiting);
+        }
         slot.aimed_at = slot.victim.is_some();
         slot.victim.clone().map(Aim::Backend)
     }
@@ -143,6 +149,18 @@ impl Entry {
             slot: Arc::clone(&self.slot),
             called_off,
         }
+    }
+
+    /// The session stands in a line for a short time. It asks itself at the end whether it was
+    /// called off.
+    pub fn lines_up(&self) {
+        locked(&self.slot).lined_up = Some(false);
+    }
+
+    /// Whether the session was called off while it stood in the line, which it has left.
+    #[must_use]
+    pub fn was_called_off(&self) -> bool {
+        locked(&self.slot).lined_up.take() == Some(true)
     }
 
     /// The session has got a backend.

@@ -159,7 +159,7 @@ impl Client {
                 let mut buffer = ReadBuf::new(arriving);
                 let read = Pin::new(&mut *stream).poll_read(context, &mut buffer);
                 read.map_ok(|()| {
-                    inbound.extend_from_slice(buffer.filled());
+                    *inbound = BytesMut::from(buffer.filled());
                     buffer.filled().len()
                 })
             })
@@ -217,6 +217,17 @@ impl Client {
             self.inbound.split_to(frame_bytes)
         };
         Ok(Some(Frame { bytes }))
+    }
+
+    /// What has been read and not yet handled, up to a length.
+    #[must_use]
+    pub(super) fn peek(&self, bytes: usize) -> &[u8] {
+        self.inbound.get(..bytes).unwrap_or(&self.inbound)
+    }
+
+    /// So many bytes have been handled otherwise.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.inbound.advance(bytes.min(self.inbound.len()));
     }
 
     /// Bytes that have been read and not yet handled.

@@ -23,7 +23,6 @@ use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::metrics::Decision;
-use crate::moving;
 use crate::query::{Class, HINTS, SyntaxError};
 use crate::route::Refusal;
 use crate::scatter::exec::Arguments;
@@ -33,8 +32,10 @@ mod again;
 mod bind;
 mod changes;
 mod home;
+mod lane;
 mod portals;
 mod steps;
+mod sync;
 mod together;
 
 use again::Kept;
@@ -61,6 +62,11 @@ impl Batch {
     #[must_use]
     pub(super) fn is_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether its messages are kept.
+    fn keeps(&self) -> bool {
+        self.kept.keeps()
     }
 
     /// All that was sent of it has been answered: that is not done anew.
@@ -471,80 +477,6 @@ impl Session {
         // The client asks for it before there is a commit.
         self.client.flush_now().await.map_err(Ended::from)?;
         Ok(())
-    }
-
-    /// Ends the batch; with an error when it is to be done anew and the client has read nothing.
-    async fn sync(&mut self) -> Result<Option<(Error, Batch)>, Ended> {
-        if self.torn && !self.batch.failed {
-            let outdated = Error::Moving(moving::Error::Outdated);
-            Box::pin(self.fail_batch(&outdated)).await?;
-        }
-        if !self.batch.failed {
-            match self.find_backend().await {
-                Ok(()) => self.emit_deferred(),
-                Err(Stopped::Told(error)) => Box::pin(self.fail_batch(&error)).await?,
-                Err(Stopped::Answered) => {}
-                Err(Stopped::Ended(ended)) => return Err(ended),
-            }
-        }
-        // After an error nothing of what came before it is answered any more.
-        self.drop_deferred();
-        if self.is_implicit() {
-            Box::pin(self.sync_together()).await?;
-            self.answer_ready().await?;
-            return Ok(None);
-        }
-        if !self.client.owes() {
-            self.client.withhold_no_more();
-        }
-        let synced = self.attachment.is_some();
-        if let Some(attachment) = &mut self.attachment {
-            attachment.unsynced = false;
-            self.flight.ends |= self.transaction == Transaction::Idle;
-            wire::frontend::encode::sync(&mut self.outbound);
-            self.expected.forward(Answer::Ready);
-            self.keep_answers_back();
-        }
-        let exchanged = if synced {
-            self.exchange_to_ready().await
-        } else {
-            self.exchange().await
-        };
-        let answered = match exchanged {
-            Ok(seen) if seen.is_taken_back() => {
-                let batch = std::mem::take(&mut self.batch);
-                return Ok(Some((Box::pin(self.step_back(&seen)).await, batch)));
-            }
-            Err(Stopped::Told(error @ Error::Moving(_))) if self.batch.kept.is_whole() => {
-                return Ok(Some((error, std::mem::take(&mut self.batch))));
-            }
-            Ok(mut seen) => {
-                // An error that was flushed before it undoes the batch as well.
-                seen.error |= self.batch.failed;
-                if synced {
-                    self.finish(&seen);
-                    if self.company.is_some() {
-                        Box::pin(self.undo_parked()).await;
-                    }
-                } else if self.transaction == Transaction::Idle {
-                    self.settings.end_transaction(!self.batch.failed);
-                }
-                synced
-            }
-            Err(Stopped::Told(error)) => {
-                self.transaction = std::mem::take(&mut self.transaction).refused();
-                self.client.take_completions_back();
-                self.client
-                    .outbound
-                    .extend_from_slice(&local::error(&error));
-                false
-            }
-            Err(Stopped::Answered) => false,
-            Err(Stopped::Ended(ended)) => return Err(ended),
-        };
-        self.batch = Batch::default();
-        self.end_sync(answered).await?;
-        Ok(None)
     }
 
     /// Reports an error at this place; everything after it is skipped up to Sync.

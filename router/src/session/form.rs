@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::cache::Plans;
+use crate::cache::{Planned, Plans};
 use crate::query::Form;
 use crate::replica::Permit;
 use crate::route::{self, Constants, Plan, Target};
@@ -33,12 +33,13 @@ pub(super) enum ByForm {
 }
 
 /// Where a text goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Located {
     pub(super) target: Target,
     pub(super) writes: bool,
     /// Set where a replica may answer.
     pub(super) permit: Option<Permit>,
+    pub(super) planned: Arc<Planned>,
 }
 
 impl Session {
@@ -75,10 +76,15 @@ impl Session {
             }
             let constants = Constants::new(sql, form);
             let target = self.place(statement, plan, &constants, serving).ok()?;
+            let (writes, permit) = (
+                simple::may_write(plan, statement),
+                self.permit(statement, Some(plan)),
+            );
             Some(ByForm::Located(Located {
                 target,
-                writes: simple::may_write(plan, statement),
-                permit: self.permit(statement, Some(plan)),
+                writes,
+                permit,
+                planned,
             }))
         })
     }

@@ -43,7 +43,10 @@ impl Session {
         let greeted = async {
             let (settings, hints) = requested(parameters)?;
             let statuses = statuses(&front, &settings, parameters).await?;
-            Ok::<_, Error>((SessionSettings::new(settings, hints), statuses))
+            Ok::<_, Error>((
+                SessionSettings::new(front.startups.shared(settings), hints),
+                statuses,
+            ))
         };
         let (settings, statuses) = match greeted.await {
             Ok(greeted) => greeted,

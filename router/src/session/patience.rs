@@ -17,6 +17,9 @@ use crate::pool::CancelTarget;
 /// How long a shard may take to answer a cancelled statement.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Shorter limits are to be kept to the millisecond.
+const SHORT: Duration = Duration::from_secs(1);
+
 /// A session's time limits, and when its transaction began.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -78,6 +81,12 @@ impl Clock {
             .map(|(began, limit)| (began + limit, Error::Expired(Limit::Transaction, limit)));
         let both = [inactive, whole].into_iter().flatten();
         Patience(both.min_by_key(|(at, _)| *at))
+    }
+
+    /// Whether a wait for strangers, which lasts milliseconds, would count.
+    pub(super) fn is_short(&self) -> bool {
+        let mut limits = [self.limits.query, self.limits.transaction].into_iter();
+        limits.any(|limit| limit.is_some_and(|limit| limit < SHORT))
     }
 
     /// How long one statement may take.

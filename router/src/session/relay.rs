@@ -1,7 +1,9 @@
 //! Moves bytes between one backend and one client: writes what is to be sent, forwards what comes
 //! back, looks only at message boundaries and at the few messages that end an answer.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::task::Poll;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use wire::{Scanner, Step};
@@ -10,8 +12,9 @@ use super::client::Client;
 use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
 use crate::barrier::Leave;
-use crate::pool::{Backend, turns_to_escape_strings};
+use crate::pool::{Backend, Baton, Pool, turns_to_escape_strings};
 use crate::stream::Moved;
+use crate::view::View;
 
 /// What is read of a backend at once, at first.
 const READ_BYTES: usize = 16 << 10;
@@ -50,6 +53,26 @@ pub(super) enum RelayError {
     },
 }
 
+/// Others who stand in line for the backend, and by whose leave they are written.
+#[derive(Debug)]
+pub(super) struct Sharing<'a> {
+    pub(super) baton: &'a Baton,
+    pub(super) pool: Pool,
+    pub(super) view: &'a View,
+}
+
+impl Sharing<'_> {
+    /// Adds what others have asked to what is to be written; they are routed anew where a newer
+    /// topology may send them elsewhere.
+    fn load(&self, outbound: &mut BytesMut) -> Option<Leave> {
+        let leave = |routed| match self.pool.is_cut() {
+            true => None,
+            false => self.view.leave(routed),
+        };
+        self.baton.load(outbound, leave)
+    }
+}
+
 /// A scanner of what a backend says, for one exchange.
 pub(super) fn scanner() -> Scanner {
     Scanner::backend(MAX_WHOLE_BYTES)
@@ -63,19 +86,20 @@ pub(super) fn scanner() -> Scanner {
 /// # Errors
 /// [`RelayError`]; the backend is of no further use.
 pub(super) async fn exchange(
-    client: &mut Client,
-    backend: &mut Backend,
+    (client, backend): (&mut Client, &mut Backend),
     outbound: &mut BytesMut,
     expected: &mut Expectations,
     (scanner, mut leave): (&mut Scanner, Option<Leave>),
+    sharing: Option<Sharing<'_>>,
 ) -> Result<(), RelayError> {
     let mut read_bytes = READ_BYTES;
+    let mut others_leave = None;
     loop {
         if !backend.inbound.is_empty() || expected.is_local_next() || client.owes() {
             pass_on(client, backend, expected, scanner).await?;
         }
         if outbound.is_empty() && expected.is_empty() && scanner.is_at_boundary() {
-            if read_bytes > READ_BYTES {
+            if read_bytes > READ_BYTES && backend.inbound.is_empty() {
                 // A large result is over; the next one of this backend is a small one, as a rule.
                 backend.inbound = BytesMut::new();
             }
@@ -108,12 +132,21 @@ pub(super) async fn exchange(
             }
             continue;
         }
-        transfer(backend, outbound, &mut read_bytes)
-            .await
-            .map_err(lost)?;
+        if let Some(sharing) = &sharing
+            && others_leave.is_none()
+        {
+            others_leave = sharing.load(outbound);
+        }
+        match &sharing {
+            Some(sharing) if outbound.is_empty() => {
+                transfer_or_joined(backend, sharing, &mut read_bytes).await
+            }
+            _ => transfer(backend, outbound, &mut read_bytes).await,
+        }
+        .map_err(lost)?;
         if outbound.is_empty() {
             // All of it is on its way.
-            drop(leave.take());
+            drop((leave.take(), others_leave.take()));
         }
     }
 }
@@ -162,6 +195,25 @@ async fn transfer(
     went_on(moved)
 }
 
+/// Reads, until others want something to be written.
+async fn transfer_or_joined(
+    backend: &mut Backend,
+    sharing: &Sharing<'_>,
+    read_bytes: &mut usize,
+) -> io::Result<()> {
+    let mut nothing = BytesMut::new();
+    let transfer = transfer(backend, &mut nothing, read_bytes);
+    tokio::pin!(transfer);
+    poll_fn(|context| {
+        let moved = transfer.as_mut().poll(context);
+        if moved.is_pending() && sharing.baton.poll_joined(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        moved
+    })
+    .await
+}
+
 /// Whether anything was moved at all.
 fn went_on(moved: Moved) -> io::Result<()> {
     match moved {
@@ -186,14 +238,16 @@ async fn pass_on(
                 within_message: !scanner.is_at_boundary(),
             }
         })?;
-        let all = part.forward == backend.inbound.len() && part.forward > 0;
-        if all && part.insert.is_none() && !expected.keeps_back() {
-            // The usual case: all of it is for the client, and goes without a copy.
+        let ends = part.forward == backend.inbound.len() || expected.is_empty();
+        if ends && part.forward > 0 && part.is_plain() && !expected.keeps_back() {
+            // The usual case: all of it is for the client, and goes without a copy. What is behind
+            // it is for another one.
+            let answer = backend.inbound.get(..part.forward).unwrap_or_default();
             client
-                .write_through(&backend.inbound)
+                .write_through(answer)
                 .await
                 .map_err(RelayError::Client)?;
-            backend.inbound.clear();
+            backend.inbound.advance(part.forward);
             return Ok(());
         }
         client
@@ -218,6 +272,13 @@ struct Part {
     forward: usize,
     skip: usize,
     insert: Option<Bytes>,
+}
+
+impl Part {
+    /// Whether all of it is forwarded.
+    fn is_plain(&self) -> bool {
+        self.skip == 0 && self.insert.is_none()
+    }
 }
 
 /// Walks the buffer up to where forwarding has to be interrupted, or to its end.

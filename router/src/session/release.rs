@@ -24,9 +24,19 @@ impl Session {
             mut lease,
             shard,
             on_replica,
+            baton,
             ..
         } = attachment;
         lease.settings = Arc::clone(self.settings.committed());
+        if let Some(baton) = baton {
+            if unaimed && lease.is_sound() {
+                // To the next in the line, or, with nobody there, to the pool.
+                if let Some(lease) = baton.pass(lease) {
+                    lease.give_back();
+                }
+            }
+            return;
+        }
         let left = if on_replica {
             Some(lease)
         } else {

@@ -1,6 +1,7 @@
 //! The simple query protocol: a text of any number of statements, one answer.
 
 use platform::trace;
+use tokio::time::Instant;
 use wire::backend::encode;
 use wire::frontend::Query;
 
@@ -18,6 +19,7 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
+use crate::pool::Request;
 use crate::query::{self, Class, HINTS, Statement, SyntaxError};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::scatter::exec::Arguments;
@@ -79,6 +81,8 @@ impl Session {
     }
 
     pub(super) async fn run_text(&mut self, frame: &Frame, named: Named) -> Result<(), Stopped> {
+        // It may be routed anew, to what is not shared.
+        self.flight.shares = None;
         let text = Query::decode(frame.body())?.sql;
         let sql = text.as_str().map_err(|_| not_utf8())?;
         let sql = trace::without_comment(sql, &HINTS);
@@ -137,10 +141,32 @@ impl Session {
         located: Located,
         frame: &Frame,
     ) -> Result<(), Stopped> {
-        self.flight.note_writes(located.writes);
-        self.attach_reader(serving, located.target, located.permit)
-            .await?;
+        let Located {
+            target,
+            writes,
+            permit,
+            planned,
+        } = located;
+        self.flight.note_writes(writes);
+        let shares = !writes && permit.is_none() && self.may_share(&planned);
+        if shares {
+            let request = Request {
+                bytes: frame.bytes(),
+                routed: serving.snapshot.epoch(),
+                settings: self.settings.committed(),
+                statement: None,
+                pace: &planned.pace,
+            };
+            if let Some(place) = self.line_up(serving, target, &request)? {
+                let asked = Instant::now();
+                self.wait_for_turn(serving, target, (place, asked)).await?;
+                self.flight.shares = Some(planned);
+                return self.answer_query(asked).await;
+            }
+        }
+        self.attach_reader(serving, target, permit).await?;
         self.flight.ends = self.transaction == Transaction::Idle;
+        self.flight.shares = shares.then_some(planned);
         self.forward_query(frame).await
     }
 
@@ -349,11 +375,17 @@ impl Session {
     /// Sends the client's own bytes and relays the answer.
     pub(super) async fn forward_query(&mut self, frame: &Frame) -> Result<(), Stopped> {
         self.outbound.extend_from_slice(frame.bytes());
+        self.open_lane().await;
+        self.answer_query(Instant::now()).await
+    }
+
+    /// Relays the answer to a query that is sent, or about to be, and was asked at that time.
+    async fn answer_query(&mut self, asked: Instant) -> Result<(), Stopped> {
         self.expect_ready();
         if self.may_step_back() {
             self.expected.may_take_back(Back::Unread);
         }
-        let seen = self.exchange_to_ready().await?;
+        let seen = self.exchange_since(asked).await?;
         if seen.is_taken_back() {
             return Err(Box::pin(self.step_back(&seen)).await.into());
         }

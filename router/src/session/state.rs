@@ -233,8 +233,7 @@ struct Changed {
 impl SessionSettings {
     /// Settings that a start-up packet asked for.
     #[must_use]
-    pub(super) fn new(settings: Settings, hints: HintSettings) -> Self {
-        let startup = Arc::new(settings);
+    pub(super) fn new(startup: Arc<Settings>, hints: HintSettings) -> Self {
         Self {
             committed: Arc::clone(&startup),
             startup,

@@ -74,7 +74,7 @@ fn a_released_savepoint_is_not_gone_back_to() {
 fn a_default_is_what_the_start_up_packet_asked_for() {
     let mut startup = Settings::default();
     startup.insert_value("work_mem", "7MB");
-    let session = SessionSettings::new(startup, HintSettings::default());
+    let session = SessionSettings::new(Arc::new(startup), HintSettings::default());
     for back in ["SET work_mem TO DEFAULT", "RESET work_mem", "RESET ALL"] {
         let settings = after(&session, &["SET work_mem='5MB'", back, "COMMIT"]);
         assert_eq!(settings.committed(), session.committed(), "{back}");

@@ -54,6 +54,11 @@ impl Kept {
         }
     }
 
+    /// Whether messages are kept to do the batch anew.
+    pub(super) fn keeps(&self) -> bool {
+        !self.lacks
+    }
+
     /// Whether the batch can be done anew.
     pub(super) fn is_whole(&self) -> bool {
         !self.lacks && !self.frames.is_empty()

@@ -47,6 +47,19 @@ impl Parameters for Bound<'_> {
     }
 }
 
+/// A portal that is about to be opened on a shard.
+pub(super) struct Opening<'a> {
+    /// The Bind.
+    pub(super) frame: &'a Frame,
+    /// Whether its statement has a name.
+    pub(super) named: bool,
+    pub(super) portal: Bytes,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) effect: Effect,
+    /// Whether the batch may share a backend with strangers, as far as it has come.
+    shares: bool,
+}
+
 /// Where a Bind goes.
 enum Destination {
     /// To no shard.
@@ -78,6 +91,9 @@ impl Session {
         let portal = Bytes::copy_from_slice(bind.portal.as_bytes());
         let name = bind.statement.as_bytes();
         let prepared = self.statement(name).await?;
+        // Strangers stand behind what is alone in its batch.
+        self.flight.shares = None;
+        let is_first = self.flight.routed.is_none() && self.flight.effects.is_empty();
         let serving = self.front.core.view.load();
         let effect = self.effect_of(&prepared, bind)?;
         let destination = match self.ids_for(&prepared, bind).await? {
@@ -104,6 +120,40 @@ impl Session {
             }
             Destination::Shard(target, permit) => (target, permit),
         };
+        let planned = prepared.planned.as_ref();
+        let shares = is_first
+            && permit.is_none()
+            && !self.flight.now_writes
+            && planned.is_some_and(|planned| self.may_share(planned));
+        let opening = Opening {
+            frame,
+            named: !name.is_empty(),
+            portal,
+            prepared,
+            effect,
+            shares,
+        };
+        if shares && Box::pin(self.open_in_lane(&serving, target, &opening)).await? {
+            return Ok(());
+        }
+        self.open_there(&serving, (target, permit), opening).await
+    }
+
+    /// Opens a portal on a shard, or on a replica of it where there is a permit.
+    async fn open_there(
+        &mut self,
+        serving: &Serving,
+        (target, permit): (Target, Option<Permit>),
+        opening: Opening<'_>,
+    ) -> Result<(), Stopped> {
+        let Opening {
+            frame,
+            named,
+            portal,
+            prepared,
+            effect,
+            shares,
+        } = opening;
         if self.company.is_some() {
             self.seek_cursor_of(&prepared).await?;
         }
@@ -111,17 +161,16 @@ impl Session {
             Some(Class::DeclareCursor { name, .. }) => Some(name),
             _ => None,
         };
-        self.attach_reader(&serving, target, permit).await?;
+        self.attach_reader(serving, target, permit).await?;
         if let Some(name) = declared {
             Box::pin(self.must_be_a_new_cursor(name)).await?;
             self.note_cursor(name);
         }
-        if self.has_other_homes(Some(&prepared), &serving) {
-            Box::pin(self.run_deferred_at_homes(&serving)).await?;
-            self.attach_to(&serving, target).await?;
+        if self.has_other_homes(Some(&prepared), serving) {
+            Box::pin(self.run_deferred_at_homes(serving)).await?;
+            self.attach_to(serving, target).await?;
         }
         self.run_deferred()?;
-        let named = !name.is_empty();
         if !self.is_prepared(&prepared, named) {
             Box::pin(self.prepare_alike(&prepared, named)).await?;
         }
@@ -137,6 +186,7 @@ impl Session {
             self.stay();
         }
         self.portals.insert(portal, Portal::Remote(effect));
+        self.flight.shares = prepared.planned.clone().filter(|_| shares);
         self.asked = Some(prepared);
         Ok(())
     }

@@ -222,6 +222,7 @@ impl Session {
         else {
             return Ok(());
         };
+        self.flight.prepares = true;
         let name = if named { &*prepared.server_name } else { "" };
         let out = &mut self.outbound;
         wire::frontend::encode::describe(out, TargetKind::Statement, name.as_bytes())?;
@@ -232,8 +233,8 @@ impl Session {
 
     /// Whether the backend holds a named statement; it counts as used.
     pub(in crate::session) fn holds(&mut self, id: u64) -> bool {
-        let attachment = self.attachment.as_mut();
-        attachment.is_some_and(|attachment| attachment.lease.prepared.get(&id).is_some())
+        let attachment = self.attachment.as_ref();
+        attachment.is_some_and(|attachment| attachment.lease.prepared.holds(id))
     }
 
     fn note_unnamed(&mut self, id: u64) {
@@ -247,17 +248,15 @@ impl Session {
         let Some(attachment) = &mut self.attachment else {
             return;
         };
-        let Some((evicted, ())) = attachment.lease.prepared.push(id, ()) else {
+        self.flight.prepares = true;
+        let Some(evicted) = attachment.lease.prepared.add(id) else {
             return;
         };
-        if evicted != id {
-            let name = format!("router_{evicted}");
-            let kind = TargetKind::Statement;
-            // The name is made of letters and digits.
-            let _written = wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
-            let answer = Answer::CloseStatement(evicted);
-            self.expected.drop_answer(answer);
-        }
+        let name = format!("router_{evicted}");
+        let kind = TargetKind::Statement;
+        // The name is made of letters and digits.
+        let _written = wire::frontend::encode::close(&mut self.outbound, kind, name.as_bytes());
+        self.expected.drop_answer(Answer::CloseStatement(evicted));
     }
 
     pub(super) fn mark_unsynced(&mut self) {
@@ -343,6 +342,8 @@ impl Session {
 
     /// Has the backend answer what it was sent so far.
     pub(super) async fn flush_backend(&mut self) -> Result<(), Stopped> {
+        // What is answered now is not measured at Sync, nor alone in its request.
+        self.flight.shares = None;
         let effects = &self.flight.effects;
         if effects.iter().any(Effect::moves_transaction) {
             // A Sync right after it ends nothing else, and its answer says where things stand.

@@ -238,6 +238,7 @@ fn parked(shard: ShardId, lease: Lease, shell: Shell) -> Parked {
         unsynced: false,
         on_replica: false,
         idle: false,
+        baton: None,
     };
     Parked {
         attachment,
