@@ -33,6 +33,7 @@ pub use backend::{Backend, CancelTarget, Held, Traffic};
 pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
 pub use dial::Dialer;
 pub use gate::NotPaused;
+pub use lane::MAX_REQUEST_BYTES;
 pub use lane::pace::Pace;
 pub use lane::{Baton, Place, Request, Turn, watch};
 pub use lease::Lease;

@@ -67,6 +67,7 @@ mod several;
 mod shape;
 mod sharding;
 mod sharing;
+mod shortcut;
 mod simple;
 mod state;
 mod traced;
@@ -85,10 +86,11 @@ use bound::{Bound, News};
 use client::{Client, ClientError, Frame};
 use effects::Effect;
 use expect::Expectations;
-use extended::{Batch, Portals};
+use extended::{Batch, Portals, Unparsed};
 use patience::Clock;
 use prepared::Prepared;
 use several::Company;
+use shortcut::Begun;
 use state::{SessionSettings, Transaction};
 
 /// Why a session ends before its client says so.
@@ -153,6 +155,8 @@ pub struct Session {
     settings: SessionSettings,
     /// The client's prepared statements by its own names; the unnamed one has the empty name.
     statements: ByName<Arc<Prepared>>,
+    /// The unnamed one, where it was answered the short way and not asked for since.
+    unparsed: Option<Unparsed>,
     attachment: Option<Attachment>,
     /// The connection that the session keeps, once it has left something with it.
     bound: Option<Box<Bound>>,
@@ -294,15 +298,27 @@ impl Session {
                     return Ok(());
                 }
             };
-            let frame = match frame {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            // What a message needs while it is handled is kilobytes, which a client that waits for
-            // its user does not hold.
-            if !Box::pin(self.handle_all(frame)).await? {
+            let Some(frame) = frame? else {
                 return Ok(());
+            };
+            if !self.take_in_hand(frame).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles a message and those that came with it; false when one was the last.
+    async fn take_in_hand(&mut self, mut frame: Frame) -> Result<bool, Ended> {
+        loop {
+            let begun = self.begin(&frame).await?;
+            if !matches!(begun, Begun::Answered) {
+                // What a message needs while it is handled is kilobytes, which a client that waits
+                // for its user does not hold.
+                return Box::pin(self.handle_all(frame, begun)).await;
+            }
+            match self.client.buffered()? {
+                Some(next) => frame = next,
+                None => return Ok(true),
             }
         }
     }
@@ -312,14 +328,15 @@ impl Session {
         !self.transaction.is_block() && self.attachment.is_none()
     }
 
-    /// Handles a message and those that came with it; false when one was the last.
-    async fn handle_all(&mut self, mut frame: Frame) -> Result<bool, Ended> {
+    /// As [`Self::take_in_hand`], by way of a message that has come so far.
+    async fn handle_all(&mut self, mut frame: Frame, begun: Begun) -> Result<bool, Ended> {
+        let mut begun = begun;
         loop {
             self.clock.start();
             let goes_on = if trace::is_on() {
                 Box::pin(self.handle_traced(frame)).await?
             } else {
-                self.handle(frame).await?
+                self.handle(frame, std::mem::take(&mut begun)).await?
             };
             if !goes_on {
                 return Ok(false);
@@ -334,8 +351,8 @@ impl Session {
         }
     }
 
-    /// Handles one message; false when it was the last one.
-    async fn handle(&mut self, frame: Frame) -> Result<bool, Ended> {
+    /// Handles one message from where [`Self::begin`] has come to; false when it was the last one.
+    async fn handle(&mut self, frame: Frame, begun: Begun) -> Result<bool, Ended> {
         let body_bytes = frame.body().len();
         if tag::SMALL.contains(frame.tag()) && body_bytes > MAX_SMALL_MESSAGE_BYTES {
             // A backend would close the connection over it.
@@ -345,12 +362,14 @@ impl Session {
         }
         match frame.tag() {
             b'Q' => {
-                self.simple_query(&frame).await?;
+                self.simple_query(&frame, begun).await?;
                 self.note_answered(&frame);
             }
-            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => self.extended_message(&frame).await?,
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
+                self.extended_message(&frame, begun).await?;
+            }
             b'S' => {
-                self.extended_message(&frame).await?;
+                self.extended_message(&frame, begun).await?;
                 self.note_answered(&frame);
             }
             b'X' => return Ok(false),

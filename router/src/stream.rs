@@ -92,6 +92,21 @@ impl Stream {
         matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
+    /// Writes what the socket takes without being waited for; how much that was. Under TLS it is
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => match stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                written => written,
+            },
+            Self::Tls(_) => Ok(0),
+        }
+    }
+
     /// Writes from `outbound` if there is something; while that cannot go on, or there is nothing,
     /// reads into `inbound`. Cancel-safe.
     ///

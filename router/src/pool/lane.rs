@@ -36,7 +36,7 @@ use watch::Watched;
 const MOST: usize = 4;
 
 /// Longest request that may stand in a lane.
-const MAX_REQUEST_BYTES: usize = 4 << 10;
+pub const MAX_REQUEST_BYTES: usize = 4 << 10;
 
 /// Requests after which a lane ends, so that its backend is looked at: it may be too old.
 const MOST_JOINED: u32 = 1024;
@@ -47,8 +47,8 @@ const MOST_JOINED_IN_A_CROWD: u32 = 64;
 /// A request that may stand in a lane.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// What is to be written: one simple query, or a batch up to its Sync.
-    pub bytes: &'a [u8],
+    /// What is to be written, in two parts: one simple query, or a batch up to its Sync.
+    pub bytes: [&'a [u8]; 2],
     /// By which topology it was routed.
     pub routed: Epoch,
     /// The settings that it needs.
@@ -116,7 +116,8 @@ impl<L> Default for Lanes<L> {
 impl<L: Send + 'static> Lanes<L> {
     /// A place in the shortest line that a request may join; none when there is none.
     pub(super) fn join(&self, request: &Request<'_>, is_crowded: bool) -> Option<Place<L>> {
-        if request.bytes.len() > MAX_REQUEST_BYTES {
+        let [first, second] = request.bytes;
+        if first.len() + second.len() > MAX_REQUEST_BYTES {
             return None;
         }
         let most = request.pace.most_in_line(is_crowded)?;

@@ -43,29 +43,31 @@ impl Form {
         // What lies before this place has been copied.
         let mut copied = 0;
         while let Some(&byte) = bytes.get(at) {
-            match byte {
-                b'\'' => {
-                    let end = string_end(bytes, at)?;
-                    self.put(sql.get(copied..at)?, at + 1..end, true)?;
-                    copied = end + 1;
-                    at = copied;
-                }
-                b'0'..=b'9' => {
+            match kind_of(byte) {
+                Kind::Plain => at += 1,
+                Kind::Word => at = word_end(bytes, at)?,
+                Kind::Digit => {
                     let end = number_end(bytes, at)?;
                     self.put(sql.get(copied..at)?, at..end, false)?;
                     copied = end;
                     at = end;
                 }
-                b'"' => at = past(bytes, at + 1, b'"')?,
-                b' ' | b',' | b'=' | b'(' | b')' | b'\n' => at += 1,
-                _ if is_word(byte) => at = word_end(bytes, at)?,
-                // Parameters and dollar quotes, escapes, numbers such as `.5`.
-                b'$' | b'\\' => return None,
-                b'.' if bytes.get(at + 1).is_some_and(u8::is_ascii_digit) => return None,
-                // Comments may hold hints.
-                b'-' if bytes.get(at + 1) == Some(&b'-') => return None,
-                b'/' if bytes.get(at + 1) == Some(&b'*') => return None,
-                _ => at += 1,
+                Kind::Quote => {
+                    let end = string_end(bytes, at)?;
+                    self.put(sql.get(copied..at)?, at + 1..end, true)?;
+                    copied = end + 1;
+                    at = copied;
+                }
+                Kind::Name => at = past(bytes, at + 1, b'"')?,
+                // Parameters and dollar quotes, escapes.
+                Kind::Rare => return None,
+                // Numbers such as `.5`; comments, which may hold hints.
+                Kind::Mark => match (byte, bytes.get(at + 1)) {
+                    (b'.', Some(b'0'..=b'9')) | (b'-', Some(b'-')) | (b'/', Some(b'*')) => {
+                        return None;
+                    }
+                    _ => at += 1,
+                },
             }
         }
         self.text.push_str(sql.get(copied..)?);
@@ -89,6 +91,47 @@ impl Form {
         Some(())
     }
 }
+
+/// What a byte may begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing that matters.
+    Plain,
+    Word,
+    Digit,
+    Quote,
+    /// A name in quotes.
+    Name,
+    /// What depends on the byte behind it.
+    Mark,
+    /// What is left to the parser.
+    Rare,
+}
+
+/// The kind of each byte.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed by the compiler, where nothing else is to be had"
+)]
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Plain; 256];
+    let mut byte: u8 = 0;
+    loop {
+        kinds[byte as usize] = match byte {
+            b'0'..=b'9' => Kind::Digit,
+            b'\'' => Kind::Quote,
+            b'"' => Kind::Name,
+            b'.' | b'-' | b'/' => Kind::Mark,
+            b'$' | b'\\' => Kind::Rare,
+            _ if is_word(byte) => Kind::Word,
+            _ => Kind::Plain,
+        };
+        if byte == u8::MAX {
+            break kinds;
+        }
+        byte += 1;
+    }
+};
 
 /// The closing quote of the string that opens at `open`. None for an escape or a doubled quote in
 /// it, and for a string right after or before another one, which may be its continuation.
@@ -125,13 +168,18 @@ fn past(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
     Some(from + memchr::memchr(wanted, bytes.get(from..)?)? + 1)
 }
 
-fn is_word(byte: u8) -> bool {
+fn kind_of(byte: u8) -> Kind {
+    let kind = KINDS.get(usize::from(byte));
+    kind.copied().unwrap_or(Kind::Plain)
+}
+
+const fn is_word(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80..)
 }
 
 /// Whether a word goes on with a byte.
 fn goes_on(byte: u8) -> bool {
-    is_word(byte) || byte.is_ascii_digit()
+    matches!(kind_of(byte), Kind::Word | Kind::Digit)
 }
 
 #[cfg(test)]

@@ -316,10 +316,28 @@ impl Client {
         Ok(())
     }
 
+    /// Writes bytes as far as that can be done at once, where nothing is waiting; the rest waits for
+    /// [`Self::flush_now`].
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.stream.write_at_once(bytes)?;
+        let rest = bytes.get(written..).unwrap_or_default();
+        self.outbound.extend_from_slice(rest);
+        Ok(())
+    }
+
     /// From now on answers wait for a commit: a client may take the end of a statement for the end
     /// of its transaction.
     pub(super) fn withhold(&mut self) {
         self.withholds = true;
+    }
+
+    /// Whether answers wait for a commit, or would.
+    #[must_use]
+    pub(super) fn withholds(&self) -> bool {
+        self.withholds
     }
 
     /// Something of what waits, or will wait, may be committed whatever becomes of the rest.

@@ -19,14 +19,17 @@ use super::housekeeping::no_statement;
 use super::prepared::{Parsed, Prepared, reads_cursor};
 use super::scatter::Scattered;
 use super::several::Split;
+use super::shortcut::Begun;
 use super::state::Transaction;
 use super::{ByName, Ended, Session, answers, control, local};
 use crate::error::Error;
 use crate::metrics::Decision;
+use crate::pool;
 use crate::query::{Class, HINTS, SyntaxError};
 use crate::route::Refusal;
 use crate::scatter::exec::Arguments;
 use crate::session::simple::{not_utf8, syntax_refusal};
+use crate::view::Serving;
 
 mod again;
 mod bind;
@@ -40,6 +43,7 @@ mod together;
 
 use again::Kept;
 use changes::Changes;
+pub(super) use lane::Unparsed;
 use portals::{no_portal, spent};
 use steps::Step;
 use together::heading_of;
@@ -120,11 +124,25 @@ pub(super) enum Portal {
 pub(super) type Portals = ByName<Portal>;
 
 impl Session {
-    /// Handles one message of the extended protocol.
-    pub(super) async fn extended_message(&mut self, frame: &Frame) -> Result<(), Ended> {
+    /// Handles one message of the extended protocol, from where [`Session::begin`] has come to.
+    pub(super) async fn extended_message(
+        &mut self,
+        frame: &Frame,
+        begun: Begun,
+    ) -> Result<(), Ended> {
         use wire::frontend::tag;
         if frame.tag() == tag::SYNC {
             return self.sync_in_turn().await;
+        }
+        match begun {
+            Begun::Turn(asked) => {
+                let finished = self.finish_in_lane(frame, asked).await;
+                return self.was_handled(finished).await;
+            }
+            Begun::Stopped(stopped) if !is_routed_anew(&stopped) => {
+                return self.was_handled(Err(stopped)).await;
+            }
+            Begun::Not | Begun::Located(..) | Begun::Stopped(_) | Begun::Answered => {}
         }
         let keeps = self.keeps(frame);
         self.batch_message(frame).await?;
@@ -142,6 +160,9 @@ impl Session {
         }
         // As PostgreSQL does: it writes at Sync or Flush, at an error, and when much waits.
         self.client.withhold();
+        if let Some(unparsed) = self.unparsed.take() {
+            self.take_up_unparsed(&unparsed, frame);
+        }
         let handled = match frame.tag() {
             tag::PARSE => self.on_parse(frame).await,
             tag::BIND => self.bind_in_turn(frame).await,
@@ -154,6 +175,11 @@ impl Session {
             Ok(()) => self.bound_buffers().await,
             Err(stopped) => Err(stopped),
         };
+        self.was_handled(handled).await
+    }
+
+    /// Ends a message of a batch with what came of it.
+    async fn was_handled(&mut self, handled: Result<(), Stopped>) -> Result<(), Ended> {
         match handled {
             // A client may wait for an error before it sends its Sync.
             Ok(()) if self.batch.failed => Ok(self.client.flush_now().await?),
@@ -165,14 +191,36 @@ impl Session {
     }
 
     async fn on_parse(&mut self, frame: &Frame) -> Result<(), Stopped> {
-        let parse = Parse::decode(frame.body())?;
         self.settle_batch().await?;
+        let serving = self.front.core.view.load();
+        let (name, prepared) = self.parse(frame, &serving).await?;
+        let named = !name.is_empty();
+        self.statements.insert(name.clone(), Arc::clone(&prepared));
+        let change = self.batch.changes.parsed(name);
+        if self.is_local(&prepared, &serving) {
+            let complete = local::frames(encode::parse_complete);
+            return self.step(Step::Local(complete, Some(change)));
+        }
+        self.go_home(&prepared, &serving).await?;
+        self.step(Step::Parse {
+            prepared,
+            named,
+            change,
+        })
+    }
+
+    /// A client's statement, by its Parse, and its name.
+    async fn parse(
+        &self,
+        frame: &Frame,
+        serving: &Serving,
+    ) -> Result<(Bytes, Arc<Prepared>), Stopped> {
+        let parse = Parse::decode(frame.body())?;
         let name = Bytes::copy_from_slice(parse.name.as_bytes());
         let sql = parse.sql.as_str().map_err(|_| not_utf8())?;
         if !name.is_empty() {
             self.may_name(&name)?;
         }
-        let serving = self.front.core.view.load();
         let bare = trace::without_comment(sql, &HINTS);
         let planned = match self.front.core.cache.plan(bare, &serving.snapshot) {
             Ok(planned) if planned.analysis.statements.len() <= 1 => Some(planned),
@@ -186,38 +234,34 @@ impl Session {
         if statement.is_some_and(|statement| !control::is_exit(&statement.class)) {
             self.must_not_have_failed()?;
         }
-        let definition = frame.body().get(name.len() + 1..).unwrap_or_default();
-        let definition = Bytes::copy_from_slice(definition);
-        let (definition, planned, written) = self.defined(&serving, definition, planned).await?;
+        let definition = definition_of(&parse, frame);
+        let (definition, planned, written) = self.defined(serving, definition, planned).await?;
         let parsed = Parsed {
-            definition,
-            parameter_types: parse.parameter_types.iter().collect(),
             planned,
-            settings: Arc::clone(self.settings.in_force()),
-            promised: None,
             written,
+            ..self.said_in(&parse, definition)
         };
-        let named = !name.is_empty();
         let statements = &self.front.statements;
         // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
-        let shared = named && !parsed.planned.as_deref().is_some_and(reads_cursor);
+        let shared = !name.is_empty() && !parsed.planned.as_deref().is_some_and(reads_cursor);
         let prepared = if shared {
             statements.named(parsed, self.front.core.schema.version())
         } else {
             statements.unnamed(parsed)
         };
-        self.statements.insert(name.clone(), Arc::clone(&prepared));
-        let change = self.batch.changes.parsed(name);
-        if self.is_local(&prepared, &serving) {
-            let complete = local::frames(encode::parse_complete);
-            return self.step(Step::Local(complete, Some(change)));
+        Ok((name, prepared))
+    }
+
+    /// What a Parse says, under the settings that are in force; without its analysis.
+    fn said_in(&self, parse: &Parse<'_>, definition: Bytes) -> Parsed {
+        Parsed {
+            definition,
+            parameter_types: parse.parameter_types.iter().collect(),
+            planned: None,
+            settings: Arc::clone(self.settings.in_force()),
+            promised: None,
+            written: None,
         }
-        self.go_home(&prepared, &serving).await?;
-        self.step(Step::Parse {
-            prepared,
-            named,
-            change,
-        })
     }
 
     /// A statement by the client's name, to be parsed under the settings that are in force now.
@@ -514,6 +558,20 @@ impl Session {
         self.batch.failed = true;
         Ok(self.client.flush_now().await?)
     }
+}
+
+/// The text of a Parse and the types of its parameters, as they came.
+fn definition_of(parse: &Parse<'_>, frame: &Frame) -> Bytes {
+    let name_bytes = parse.name.as_bytes().len() + 1;
+    Bytes::copy_from_slice(frame.body().get(name_bytes..).unwrap_or_default())
+}
+
+/// Whether what was stopped is routed anew by who handles the messages one by one.
+fn is_routed_anew(stopped: &Stopped) -> bool {
+    matches!(
+        stopped,
+        Stopped::Told(Error::Hold(_) | Error::Pool(pool::Error::Retired { .. }))
+    )
 }
 
 fn executed_late() -> Refusal {

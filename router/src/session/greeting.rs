@@ -70,6 +70,7 @@ impl Session {
             transaction: Transaction::Idle,
             settings,
             statements: ByName::default(),
+            unparsed: None,
             attachment: None,
             bound: None,
             company: None,

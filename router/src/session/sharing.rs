@@ -16,14 +16,25 @@ use super::state::Transaction;
 use crate::cache::Planned;
 use crate::error::Error;
 use crate::metrics::route_of;
-use crate::pool::{self, Place, Request, Turn};
+use crate::pool::{self, Place, Pool, Request, Turn};
 use crate::query::Class;
 use crate::route::Target;
 use crate::view::Serving;
 
 /// What a session is answered later after it joined a line is not looked at: the statement may have
-/// begun when its rows were somewhere else already (docs/resharding-protocol.md).
+/// begun when its rows were somewhere else already (docs/decisions/0020).
 const TRUSTED: Duration = Duration::from_millis(20);
+
+/// A place in the line before a backend.
+#[derive(Debug)]
+pub(super) struct Standing<'a> {
+    /// Where the session's turn comes.
+    pub(super) place: Place,
+    pub(super) pool: &'a Pool,
+    pub(super) target: Target,
+    /// Since when.
+    pub(super) joined: Instant,
+}
 
 impl Session {
     /// Whether a request that is for one shard and only reads there may share a backend with
@@ -31,8 +42,12 @@ impl Session {
     pub(super) fn may_share(&self, planned: &Planned) -> bool {
         let first = planned.analysis.statements.first();
         let is_query = first.is_some_and(|it| matches!(it.class, Class::Select(_)));
-        is_query
-            && self.front.core.config.pgwire.share_backends
+        is_query && self.may_share_now()
+    }
+
+    /// Whether nothing of the session keeps it from sharing.
+    pub(super) fn may_share_now(&self) -> bool {
+        self.front.core.config.pgwire.share_backends
             && !self.flight.was_sent_away
             && self.transaction == Transaction::Idle
             && self.attachment.is_none()
@@ -47,56 +62,71 @@ impl Session {
 
     /// The end of a line in which a request waits for its turn; none where it has to go to a
     /// backend of its own.
-    pub(super) fn line_up(
+    pub(super) fn line_up<'a>(
         &self,
-        serving: &Serving,
+        serving: &'a Serving,
         target: Target,
         request: &Request<'_>,
-    ) -> Result<Option<Place>, Stopped> {
+    ) -> Result<Option<Standing<'a>>, Stopped> {
         let Target::Shard { index, .. } = target else {
             return Ok(None);
         };
-        if !request.pace.is_short() {
-            return Ok(None);
-        }
         self.check_hold(serving, target)?;
         let pool = serving.primary(index).ok_or(Error::NoShard)?;
-        Ok(pool.join(request))
+        let place = pool.join(request);
+        Ok(place.map(|place| Standing {
+            place,
+            pool,
+            target,
+            joined: Instant::now(),
+        }))
     }
 
-    /// Waits for the session's turn on a backend, having joined the line at a time.
+    /// Waits for the session's turn on a backend, and takes it; gives the time when it lined up.
     ///
     /// # Errors
-    /// [`pool::Error::Retired`] when it was sent away: it has to be routed anew, to a backend of its
-    /// own.
+    /// As [`Self::its_turn`].
     pub(super) async fn wait_for_turn(
         &mut self,
         serving: &Serving,
-        target: Target,
-        (place, joined): (Place, Instant),
-    ) -> Result<(), Stopped> {
+        mut standing: Standing<'_>,
+    ) -> Result<Instant, Stopped> {
         self.cancel.lines_up();
-        let turn = place.await.ok();
+        let turn = (&mut standing.place).await.ok();
+        let turn = self.its_turn(turn, serving, (&standing, Instant::now()))?;
+        self.take_turn(turn, serving, standing.target);
+        Ok(standing.joined)
+    }
+
+    /// The session's turn, where it has come in time.
+    ///
+    /// # Errors
+    /// [`pool::Error::Retired`] when the session was sent away: its request has to be routed anew,
+    /// to a backend of its own.
+    pub(super) fn its_turn(
+        &mut self,
+        turn: Option<Turn>,
+        serving: &Serving,
+        (standing, now): (&Standing<'_>, Instant),
+    ) -> Result<Turn, Stopped> {
         if self.cancel.was_called_off() {
             // Whoever stands behind it is sent away, and its backend closed.
             drop(turn);
             return Err(Error::Cancelled.into());
         }
-        let turn = turn.filter(|_| joined.elapsed() <= TRUSTED);
+        let turn = turn.filter(|_| now.saturating_duration_since(standing.joined) <= TRUSTED);
         let turn = turn.and_then(|turn| self.still_there(turn, serving));
-        if let Target::Shard { index, .. } = target
-            && let Some(pool) = serving.primary(index)
-        {
-            pool.metrics().left_line(turn.is_some());
-            if turn.is_none() {
-                self.flight.was_sent_away = true;
-                let shard = pool.shard().clone();
-                return Err(Error::Pool(pool::Error::Retired { shard }).into());
-            }
-        }
-        let Some(turn) = turn else {
-            return Err(Error::NoShard.into());
-        };
+        standing.pool.metrics().left_line(turn.is_some());
+        turn.ok_or_else(|| {
+            self.flight.was_sent_away = true;
+            let shard = standing.pool.shard().clone();
+            Error::Pool(pool::Error::Retired { shard }).into()
+        })
+    }
+
+    /// Makes the backend that a turn has brought the session's own, to ask what it is to be asked
+    /// of a target.
+    pub(super) fn take_turn(&mut self, turn: Turn, serving: &Serving, target: Target) {
         let Turn {
             mut lease,
             baton,
@@ -121,7 +151,6 @@ impl Session {
         self.flight.route = route_of(target);
         self.front.core.metrics.routed(&serving.snapshot, target);
         self.flight.note(serving.snapshot.epoch(), target);
-        Ok(())
     }
 
     /// A turn; none where its request is not written yet, and would be by a topology that is in

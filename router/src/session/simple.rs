@@ -14,26 +14,34 @@ use super::explaining::{self, Explain};
 use super::form::{ByForm, Located};
 use super::naming::Named;
 use super::pulling::Asked as Pull;
+use super::shortcut::Begun;
 use super::state::Transaction;
 use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
-use crate::pool::Request;
 use crate::query::{self, Class, HINTS, Statement, SyntaxError};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::scatter::exec::Arguments;
 use crate::view::Serving;
 
 impl Session {
-    /// Answers a Query message.
-    pub(super) async fn simple_query(&mut self, frame: &Frame) -> Result<(), Ended> {
+    /// Answers a Query message, from where [`Session::begin`] has come to.
+    pub(super) async fn simple_query(&mut self, frame: &Frame, begun: Begun) -> Result<(), Ended> {
         if !self.begin_simple().await? {
             return Ok(());
         }
         let mut since = None;
+        let mut begun = begun;
         let stopped = loop {
-            match self.run_text(frame, Named::No).await {
+            let ran = match std::mem::take(&mut begun) {
+                Begun::Not => self.run_text(frame, Named::No).await,
+                Begun::Located(serving, located) => self.run_alone(&serving, located, frame).await,
+                Begun::Turn(asked) => self.answer_query(asked).await,
+                Begun::Stopped(stopped) => Err(stopped),
+                Begun::Answered => return Ok(()),
+            };
+            match ran {
                 Ok(()) => return Ok(()),
                 Err(stopped) => {
                     let bytes = frame.bytes().len();
@@ -61,13 +69,19 @@ impl Session {
         if self.is_within_batch() {
             Box::pin(self.end_batch()).await?;
         }
+        self.begin_alone();
+        Ok(!self.batch.is_failed())
+    }
+
+    /// Begins a query that stands in no batch, or is one by itself.
+    pub(super) fn begin_alone(&mut self) {
         // It is the end of the unnamed statement, too.
+        self.unparsed = None;
         if !self.statements.is_empty() {
             self.statements.remove(&b""[..]);
         }
         self.torn = false;
         self.client.withhold_no_more();
-        Ok(!self.batch.is_failed())
     }
 
     /// Ends what no Sync has ended.
@@ -141,6 +155,24 @@ impl Session {
         located: Located,
         frame: &Frame,
     ) -> Result<(), Stopped> {
+        if self.may_share_located(&located)
+            && let Some(standing) = self.line_up_located(serving, &located, [frame.bytes(), &[]])?
+        {
+            let asked = self.wait_for_turn(serving, standing).await?;
+            self.flight.shares = Some(located.planned);
+            return self.answer_query(asked).await;
+        }
+        self.run_alone(serving, located, frame).await
+    }
+
+    /// As [`Self::run_located`], on a backend of its own.
+    async fn run_alone(
+        &mut self,
+        serving: &Serving,
+        located: Located,
+        frame: &Frame,
+    ) -> Result<(), Stopped> {
+        let shares = self.may_share_located(&located);
         let Located {
             target,
             writes,
@@ -148,22 +180,6 @@ impl Session {
             planned,
         } = located;
         self.flight.note_writes(writes);
-        let shares = !writes && permit.is_none() && self.may_share(&planned);
-        if shares {
-            let request = Request {
-                bytes: frame.bytes(),
-                routed: serving.snapshot.epoch(),
-                settings: self.settings.committed(),
-                statement: None,
-                pace: &planned.pace,
-            };
-            if let Some(place) = self.line_up(serving, target, &request)? {
-                let asked = Instant::now();
-                self.wait_for_turn(serving, target, (place, asked)).await?;
-                self.flight.shares = Some(planned);
-                return self.answer_query(asked).await;
-            }
-        }
         self.attach_reader(serving, target, permit).await?;
         self.flight.ends = self.transaction == Transaction::Idle;
         self.flight.shares = shares.then_some(planned);

@@ -9,6 +9,7 @@ use platform::trace::{self, Here, Parent, Role, Span};
 use wire::frontend::{Bind, Parse, Query, tag};
 
 use super::client::Frame;
+use super::shortcut::Begun;
 use super::{Ended, Session};
 use crate::slow;
 
@@ -22,22 +23,22 @@ impl Session {
                     trace::commented(sql)
                 });
                 let span = begin("query", parent);
-                let handled = within(span.as_ref(), self.handle(frame)).await;
+                let handled = within(span.as_ref(), self.handle(frame, Begun::Not)).await;
                 drop(span);
                 handled
             }
             tag::SYNC => {
                 let span = self.trace.take();
-                within(span.as_deref(), self.handle(frame)).await
+                within(span.as_deref(), self.handle(frame, Begun::Not)).await
             }
             tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => {
                 if self.trace.is_none() && !self.batch.is_failed() {
                     self.trace = begin("batch", self.parent_of(&frame)).map(Box::new);
                 }
                 let here = self.trace.as_deref().map(Span::here);
-                scoped(here, self.handle(frame)).await
+                scoped(here, self.handle(frame, Begun::Not)).await
             }
-            _ => self.handle(frame).await,
+            _ => self.handle(frame, Begun::Not).await,
         }
     }
 
@@ -73,6 +74,10 @@ impl Session {
             tag::QUERY => {
                 let query = Query::decode(frame.body()).ok();
                 query.and_then(|query| Some(query.sql.as_str().ok()?.to_owned()))
+            }
+            tag::PARSE => {
+                let parse = Parse::decode(frame.body()).ok();
+                parse.and_then(|parse| Some(parse.sql.as_str().ok()?.to_owned()))
             }
             _ => asked.map(|prepared| prepared.sql().to_owned()),
         };

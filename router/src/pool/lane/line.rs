@@ -47,13 +47,15 @@ impl<T> Default for Line<T> {
 
 impl<T> Line<T> {
     /// Puts a request at the end.
-    pub(super) fn join(&mut self, tell: T, request: &[u8], routed: Epoch) {
+    pub(super) fn join(&mut self, tell: T, request: [&[u8]; 2], routed: Epoch) {
         self.routed = match self.unsent {
             0 => routed,
             _ => self.routed.min(routed),
         };
-        self.outbound.extend_from_slice(request);
-        self.behind.push_back((tell, request.len()));
+        let [first, second] = request;
+        self.outbound.extend_from_slice(first);
+        self.outbound.extend_from_slice(second);
+        self.behind.push_back((tell, first.len() + second.len()));
         self.unsent += 1;
         self.joined += 1;
     }
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     fn joined(line: &mut Line<u8>, who: u8, routed: u64) {
-        line.join(who, &[who; 3], Epoch(routed));
+        line.join(who, [&[who; 2], &[who]], Epoch(routed));
     }
 
     fn load(line: &mut Line<u8>, epoch: u64) -> (Option<Epoch>, Vec<u8>) {

@@ -32,7 +32,7 @@ impl Fixture {
 
     fn request<'a>(&'a self, bytes: &'a [u8]) -> Request<'a> {
         Request {
-            bytes,
+            bytes: [bytes, &[]],
             routed: Epoch(1),
             settings: &self.settings,
             statement: None,
@@ -112,7 +112,10 @@ fn what_a_backend_is_not_ready_for_does_not_join() {
     assert!(!joins(Request { statement, ..plain }));
     assert!(!joins(Request { pace, ..plain }));
     let bytes = &[0; MAX_REQUEST_BYTES + 1];
-    assert!(!joins(Request { bytes, ..plain }));
+    assert!(!joins(Request {
+        bytes: [bytes, &[]],
+        ..plain
+    }));
     assert_eq!(fixture.held.add(5), None);
     assert!(joins(Request { statement, ..plain }));
 }

@@ -6,10 +6,8 @@ use bytes::Bytes;
 use wire::backend::encode;
 use wire::frontend::Bind;
 
-use super::Portal;
 use super::steps::Step;
-use crate::error::Error;
-use crate::pool;
+use super::{Portal, is_routed_anew};
 use crate::query::{Class, Statement};
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -29,9 +27,10 @@ use crate::view::Serving;
 const MAX_PORTALS: usize = 10_000;
 
 /// The parameters of a Bind.
-struct Bound<'a> {
-    bind: Bind<'a>,
-    types: &'a [u32],
+pub(super) struct Bound<'a> {
+    pub(super) bind: Bind<'a>,
+    /// As the client declared them.
+    pub(super) types: &'a [u32],
 }
 
 impl Parameters for Bound<'_> {
@@ -74,9 +73,7 @@ impl Session {
         let mut since = None;
         loop {
             match self.on_bind(frame).await {
-                Err(
-                    held @ Stopped::Told(Error::Hold(_) | Error::Pool(pool::Error::Retired { .. })),
-                ) => {
+                Err(held) if is_routed_anew(&held) => {
                     let bytes = frame.bytes().len();
                     Box::pin(self.wait_out(held, bytes, &mut since)).await?;
                 }
