@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod barrier;
 pub mod cache;
+pub mod charset;
 pub mod config;
 pub mod console;
 pub mod copying;

@@ -30,7 +30,7 @@ mod succession;
 pub mod traced;
 
 pub use backend::{Backend, CancelTarget, Held, Traffic};
-pub use connect::{ConnectError, Credentials, turns_to_escape_strings};
+pub use connect::{ConnectError, Credentials, would_be_misread};
 pub use dial::Dialer;
 pub use gate::NotPaused;
 pub use lane::MAX_REQUEST_BYTES;

@@ -33,6 +33,7 @@ mod by_sql;
 pub mod cancel;
 mod client;
 mod control;
+mod converting;
 mod copy;
 mod copying;
 mod cursors;
@@ -333,13 +334,18 @@ impl Session {
         let mut begun = begun;
         loop {
             self.clock.start();
-            let goes_on = if trace::is_on() {
+            let goes_on = if self.client.converts() {
+                Box::pin(self.handle_converted(frame)).await?
+            } else if trace::is_on() {
                 Box::pin(self.handle_traced(frame)).await?
             } else {
                 self.handle(frame, std::mem::take(&mut begun)).await?
             };
             if !goes_on {
                 return Ok(false);
+            }
+            if self.client.converts() {
+                Box::pin(self.settle_encoding()).await?;
             }
             if self.is_idle() {
                 self.clock.stop();

@@ -17,6 +17,7 @@ mod cancel;
 mod changed;
 mod copy;
 mod cursors;
+mod encodings;
 mod fidelity;
 mod hints;
 mod keys;
@@ -51,6 +52,7 @@ pub(crate) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         one_connection::trials(suite),
         copy::trials(suite),
         cursors::trials(suite),
+        encodings::trials(suite),
         login::trials(suite),
         keys::trials(suite),
         transactions::trials(suite),

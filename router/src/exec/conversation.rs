@@ -6,7 +6,7 @@ use wire::Header;
 use wire::backend::tag;
 use wire::frame::HEADER_BYTES;
 
-use crate::pool::{Lease, turns_to_escape_strings};
+use crate::pool::{Lease, would_be_misread};
 use crate::stream::Moved;
 
 /// How much is read at once, and kept for the next reader of a backend.
@@ -120,7 +120,7 @@ pub fn buffered(lease: &mut Lease, max_body_bytes: usize) -> Result<Option<Messa
             tag: header.tag,
             bytes,
         };
-        if header.tag == tag::PARAMETER_STATUS && turns_to_escape_strings(message.body()) {
+        if header.tag == tag::PARAMETER_STATUS && would_be_misread(message.body()) {
             // A function has done so; whoever borrowed the backend next would be misread.
             lease.forbid_reuse();
         }

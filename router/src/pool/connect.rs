@@ -262,7 +262,7 @@ impl Login {
         loop {
             let (tag, body) = wire.receive().await?;
             match decode(tag, &body)? {
-                Message::ParameterStatus(_) if turns_to_escape_strings(&body) => {
+                Message::ParameterStatus(_) if would_be_misread(&body) => {
                     return Err(ConnectError::EscapeStrings);
                 }
                 Message::ParameterStatus(status) => {
@@ -305,12 +305,15 @@ impl Login {
     }
 }
 
-/// Whether the body of a ParameterStatus says that a backslash escapes in plain strings: the router,
-/// which reads them as the standard says, would misread statements.
+/// Whether the body of a ParameterStatus says that the router, which reads strings as the standard
+/// says and all texts as UTF-8, would misread what is said to the backend, or by it.
 #[must_use]
-pub fn turns_to_escape_strings(body: &[u8]) -> bool {
-    let value = body.strip_prefix(b"standard_conforming_strings\0");
-    value.is_some_and(|value| value != b"on\0")
+pub fn would_be_misread(body: &[u8]) -> bool {
+    let is_other = |name: &[u8], usual: &[u8]| {
+        let value = body.strip_prefix(name);
+        value.is_some_and(|value| value != usual)
+    };
+    is_other(b"standard_conforming_strings\0", b"on\0") || is_other(b"client_encoding\0", b"UTF8\0")
 }
 
 fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ConnectError> {

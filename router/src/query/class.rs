@@ -186,4 +186,6 @@ pub struct CopyStatement {
     pub through_client: bool,
     /// The columns that are named; empty means all.
     pub columns: Vec<String>,
+    /// Whether it names the encoding of its data.
+    pub names_encoding: bool,
 }

@@ -22,6 +22,8 @@ pub struct Hints {
     pub cross_shard_writes: Option<String>,
     /// What becomes of new tables that are not said to be anything; of a session only.
     pub new_tables: Option<String>,
+    /// The encoding of the client, as PostgreSQL shows it; of a session only.
+    pub client_encoding: Option<String>,
     /// What a new table is to be registered as, one of [`TABLE_KINDS`].
     pub table_kind: Option<String>,
     /// The group of a new table.

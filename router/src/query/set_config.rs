@@ -71,7 +71,8 @@ fn setting(call: &FuncCall) -> Option<Setting> {
         return None;
     };
     // The router's own settings are no shard's, so that there would be no row to answer with.
-    if name.sval.to_lowercase().starts_with("sharding.") {
+    let name_of_ours = name.sval.to_lowercase();
+    if name_of_ours.starts_with("sharding.") || name_of_ours == "client_encoding" {
         return None;
     }
     let Some(Val::Boolval(local)) = constant(local) else {

@@ -158,6 +158,7 @@ impl<'a> Calls<'a> {
             from: copy.is_from,
             through_client: copy.filename.is_empty() && !copy.is_program,
             columns: names::texts(&copy.attlist),
+            names_encoding: options(&copy.options).any(|it| it.defname == "encoding"),
         }
     }
 

@@ -14,9 +14,11 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use wire::frame::{HEADER_BYTES, Header};
 use wire::startup::Parameters;
 
+use super::converting::Conversion;
 use super::copy::{CopyFeed, Fed};
 use super::roll::Visitor;
 use super::withheld;
+use crate::charset::Named;
 use crate::stream::Stream;
 
 /// Between two looks at whether a client has left that is not read from.
@@ -38,6 +40,11 @@ impl Frame {
         let mut bytes = BytesMut::new();
         wire::frontend::encode::query(&mut bytes, sql.as_bytes())?;
         Ok(Self { bytes })
+    }
+
+    /// A message of these bytes.
+    pub(super) fn of(bytes: BytesMut) -> Self {
+        Self { bytes }
     }
 
     /// The message type.
@@ -96,6 +103,8 @@ pub(super) struct Client {
     /// Whether answers of what is withheld were written, or may be of what is committed.
     keeps_completions: bool,
     copy: CopyFeed,
+    /// What converts its texts, unless they are UTF-8.
+    conversion: Option<Box<Conversion>>,
 }
 
 /// What is read at once.
@@ -119,7 +128,33 @@ impl Client {
             withholds: false,
             keeps_completions: false,
             copy: CopyFeed::default(),
+            conversion: None,
         }
+    }
+
+    /// Whether its texts are converted.
+    #[must_use]
+    pub(super) fn converts(&self) -> bool {
+        self.conversion.is_some()
+    }
+
+    /// What converts its texts, if anything does.
+    pub(super) fn conversion(&mut self) -> Option<&mut Conversion> {
+        self.conversion.as_deref_mut()
+    }
+
+    /// What comes of it next is in this encoding. What it reads is, once a ParameterStatus that
+    /// says so has gone before.
+    pub(super) fn convert(&mut self, named: Named) {
+        let conversion = self
+            .conversion
+            .get_or_insert_with(|| Box::new(Conversion::new()));
+        conversion.expect(named);
+    }
+
+    /// Its texts are UTF-8 again. All that was converted is written.
+    pub(super) fn convert_no_more(&mut self) {
+        self.conversion = None;
     }
 
     /// The next message, or none when the client closed the connection between two. Cancel-safe.
@@ -222,6 +257,9 @@ impl Client {
     /// What has been read and not yet handled, up to a length.
     #[must_use]
     pub(super) fn peek(&self, bytes: usize) -> &[u8] {
+        if self.conversion.as_ref().is_some_and(|it| it.asks_next()) {
+            return &[];
+        }
         self.inbound.get(..bytes).unwrap_or(&self.inbound)
     }
 
@@ -259,7 +297,10 @@ impl Client {
     /// # Errors
     /// When it has no place in a copy.
     pub(super) fn take_copy(&mut self, out: &mut BytesMut) -> Result<Fed, String> {
-        self.copy.take(&mut self.inbound, out)
+        match &mut self.conversion {
+            Some(conversion) => conversion.take_copy(&mut self.copy, &mut self.inbound, out),
+            None => self.copy.take(&mut self.inbound, out),
+        }
     }
 
     /// Reads more, whatever it is. Cancel-safe.
@@ -295,11 +336,12 @@ impl Client {
         }
         self.midway = true;
         let whole = self.outbound.get(..rows).unwrap_or_default();
-        self.stream.write_all(whole).await?;
-        self.stream.flush().await?;
+        match &mut self.conversion {
+            Some(conversion) => conversion.pass(whole),
+            None => self.stream.write_all(whole).await?,
+        }
         self.outbound.advance(rows);
-        self.midway = false;
-        Ok(())
+        self.write_converted().await
     }
 
     /// Writes what is waiting, whatever it waits for.
@@ -308,8 +350,27 @@ impl Client {
     /// When the client is gone.
     pub(super) async fn flush_now(&mut self) -> io::Result<()> {
         self.midway = true;
-        if !self.outbound.is_empty() {
-            self.stream.write_all_buf(&mut self.outbound).await?;
+        match &mut self.conversion {
+            Some(conversion) => {
+                conversion.pass(&self.outbound);
+                self.outbound.clear();
+            }
+            None if !self.outbound.is_empty() => {
+                self.stream.write_all_buf(&mut self.outbound).await?;
+            }
+            None => {}
+        }
+        self.write_converted().await
+    }
+
+    /// Ends a write: what is converted goes, unless the end of an answer is behind it, which waits.
+    async fn write_converted(&mut self) -> io::Result<()> {
+        if let Some(conversion) = &mut self.conversion
+            && !conversion.is_at_end()
+            && !conversion.ready.is_empty()
+        {
+            self.stream.write_all_buf(&mut conversion.ready).await?;
+            conversion.written();
         }
         self.stream.flush().await?;
         self.midway = false;
@@ -326,6 +387,18 @@ impl Client {
         let rest = bytes.get(written..).unwrap_or_default();
         self.outbound.extend_from_slice(rest);
         Ok(())
+    }
+
+    /// Writes all that is converted.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) async fn flush_converted(&mut self) -> io::Result<()> {
+        let Some(conversion) = &mut self.conversion else {
+            return Ok(());
+        };
+        conversion.release();
+        self.write_converted().await
     }
 
     /// From now on answers wait for a commit: a client may take the end of a statement for the end
@@ -375,7 +448,7 @@ impl Client {
     /// # Errors
     /// When the client is gone.
     pub(super) async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.outbound.is_empty() && !self.withholds {
+        if self.outbound.is_empty() && !self.withholds && self.conversion.is_none() {
             self.midway = true;
             self.stream.write_all(bytes).await?;
         } else {

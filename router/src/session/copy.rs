@@ -75,6 +75,11 @@ impl CopyFeed {
         Ok(Fed::More)
     }
 
+    /// What comes of the copy is of no use to anybody.
+    pub(super) fn give_up(&mut self) {
+        self.used = true;
+    }
+
     /// Passes on what has come of a message; false when nothing has.
     fn pass(&mut self, inbound: &mut BytesMut, out: &mut BytesMut) -> bool {
         let length = self.rest.min(inbound.len());

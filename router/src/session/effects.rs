@@ -322,9 +322,6 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
         });
     }
     let allowed = match lower.as_str() {
-        "client_encoding" | "names" => {
-            is_utf8(value) || ["sqlascii", "default"].contains(&&*encoding(value))
-        }
         // Statements are read with standard strings.
         "standard_conforming_strings" => is(&["on", "true", "yes", "1", "default"]),
         "transform_null_equals" => is(&["off", "false", "no", "0", "default"]),
@@ -336,24 +333,18 @@ pub(super) fn check_value(name: &str, value: Option<&str>) -> Result<(), Refusal
     Err(unsupported(name, value))
 }
 
+/// What a client is told whose encoding is converted, and whose copy data would be as well.
+pub(super) fn other_encoding() -> Refusal {
+    Refusal::unsupported("COPY with ENCODING is not supported while client_encoding is not UTF8")
+        .hint("leave it out for data in the client_encoding, or set client_encoding to UTF8")
+}
+
 fn unsupported(name: &str, value: &str) -> Refusal {
     Refusal {
         sqlstate: "0A000",
         message: format!("setting \"{name}\" to \"{value}\" is not supported by the router"),
         hint: None,
     }
-}
-
-/// Whether an encoding is what every backend is set to.
-pub(super) fn is_utf8(value: &str) -> bool {
-    matches!(&*encoding(value), "utf8" | "unicode")
-}
-
-/// The name of an encoding as PostgreSQL compares it: letters and digits alone, so that the
-/// `'utf-8'` of asyncpg, which has the quotes in the value, is one too.
-fn encoding(value: &str) -> String {
-    let kept = value.chars().filter(char::is_ascii_alphanumeric);
-    kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

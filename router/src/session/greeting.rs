@@ -48,11 +48,16 @@ impl Session {
                 statuses,
             ))
         };
-        let (settings, statuses) = match greeted.await {
+        let (settings, mut statuses) = match greeted.await {
             Ok(greeted) => greeted,
             Err(error) => return refuse(client, LoginError::Refused(error)).await,
         };
         let cancel = front.sessions.register(front.forwarder.id());
+        let encoding = settings.hints.encoding();
+        statuses.insert("client_encoding".to_owned(), encoding.name().to_owned());
+        if !settings.hints.is_utf8() {
+            client.convert(encoding);
+        }
         for (name, value) in &statuses {
             encode::parameter_status(&mut client.outbound, name, value);
         }
@@ -60,6 +65,7 @@ impl Session {
         encode::backend_key_data(&mut client.outbound, key.process_id, &key.secret)?;
         local::ready(&mut client.outbound, b'I');
         client.flush().await?;
+        client.flush_converted().await?;
         let listed = front.roll.enter(client.visitor(parameters), key);
         let connected = front.core.metrics.connected("pgwire");
         let clock = Clock::new(front.core.config.pgwire.limits);
@@ -119,10 +125,6 @@ fn requested(parameters: &Parameters) -> Result<(Settings, HintSettings), Refusa
 
 fn insert(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> {
     effects::check_value(name, Some(value))?;
-    if name.eq_ignore_ascii_case("client_encoding") && effects::is_utf8(value) {
-        // Every backend has it already.
-        return Ok(());
-    }
     settings.insert_value(name, value);
     if name.eq_ignore_ascii_case("search_path") {
         settings.set_search_path(&schemas(value));

@@ -1,7 +1,7 @@
 //! Where a session wants its statements to run: `SET sharding.key`, `SET sharding.shard`,
 //! `SET sharding.consistency`, whether on several shards: `SET sharding.cross_shard_writes`, and
-//! where its new tables are: `SET sharding.new_tables`. The router answers these itself; no shard
-//! hears of them.
+//! where its new tables are: `SET sharding.new_tables`. The router answers these itself, as it does
+//! `SET client_encoding`; no shard hears of them.
 //!
 //! Their values follow transactions and savepoints as PostgreSQL's own settings do.
 
@@ -11,6 +11,7 @@ use wire::backend::encode;
 
 use super::attach::Stopped;
 use super::{Session, answers, local};
+use crate::charset::Named;
 use crate::query::{CONSISTENCIES, Class, Hints, NewTables, Setting, Statement};
 use crate::route::{self, Hint, Origin, Parameters, Plan, Refusal, Target};
 use crate::view::Serving;
@@ -26,6 +27,7 @@ pub(super) enum HintName {
     Consistency,
     CrossShardWrites,
     NewTables,
+    ClientEncoding,
 }
 
 impl HintName {
@@ -38,6 +40,7 @@ impl HintName {
             "sharding.consistency" => Some(Self::Consistency),
             "sharding.cross_shard_writes" => Some(Self::CrossShardWrites),
             "sharding.new_tables" => Some(Self::NewTables),
+            "client_encoding" => Some(Self::ClientEncoding),
             _ => None,
         }
     }
@@ -49,6 +52,7 @@ impl HintName {
             Self::Consistency => "sharding.consistency",
             Self::CrossShardWrites => "sharding.cross_shard_writes",
             Self::NewTables => "sharding.new_tables",
+            Self::ClientEncoding => "client_encoding",
         }
     }
 
@@ -59,6 +63,7 @@ impl HintName {
             Self::Consistency => "strong",
             // As the configuration says.
             Self::CrossShardWrites | Self::NewTables => "",
+            Self::ClientEncoding => "UTF8",
         }
     }
 
@@ -69,6 +74,7 @@ impl HintName {
             Self::Consistency => &mut hints.consistency,
             Self::CrossShardWrites => &mut hints.cross_shard_writes,
             Self::NewTables => &mut hints.new_tables,
+            Self::ClientEncoding => &mut hints.client_encoding,
         }
     }
 }
@@ -121,6 +127,25 @@ impl HintSettings {
     fn reset(&mut self, name: HintName, local: bool) {
         let value = name.place(&mut self.startup()).take();
         self.set(name, value.as_deref(), local);
+    }
+
+    /// The client's encoding.
+    #[must_use]
+    pub(super) fn encoding(&self) -> Named {
+        let set = self.current().client_encoding.as_deref();
+        set.and_then(Named::find).unwrap_or(Named::UTF8)
+    }
+
+    /// Whether it is UTF-8, and RESET would leave it so.
+    #[must_use]
+    pub(super) fn is_utf8(&self) -> bool {
+        let of = |hints: &Hints| {
+            hints
+                .client_encoding
+                .as_deref()
+                .is_none_or(|it| it == "UTF8")
+        };
+        of(self.current()) && self.startup.as_deref().is_none_or(of)
     }
 
     /// Those in force now.
@@ -211,11 +236,11 @@ impl Session {
                     Some(value) => self.settings.hints.set(name, value, setting.local),
                     None => self.settings.hints.reset(name, setting.local),
                 }
-                Ok(local::complete("SET"))
+                Ok(self.with_encoding(local::complete("SET")))
             }
             Class::Reset(_) => {
                 self.settings.hints.reset(name, false);
-                Ok(local::complete("RESET"))
+                Ok(self.with_encoding(local::complete("RESET")))
             }
             _ => {
                 let hints = self.settings.hints.current();
@@ -225,6 +250,7 @@ impl Session {
                     HintName::Consistency => &hints.consistency,
                     HintName::CrossShardWrites => &hints.cross_shard_writes,
                     HintName::NewTables => &hints.new_tables,
+                    HintName::ClientEncoding => &hints.client_encoding,
                 };
                 let default = match name {
                     HintName::CrossShardWrites => on_or_off(self.may_write_across()),
@@ -303,12 +329,36 @@ fn usable<'a>(name: HintName, shown: &str, value: &'a str) -> Result<Option<&'a 
             hint: None,
         });
     }
+    if name == HintName::ClientEncoding {
+        return encoding(value).map(Some);
+    }
     let value = Some(value).filter(|value| !value.is_empty());
     check_word(name, value)?;
     if name == HintName::CrossShardWrites {
         return value.map(switch).transpose();
     }
     Ok(value)
+}
+
+/// The name of an encoding, as PostgreSQL shows it.
+fn encoding(value: &str) -> Result<&'static str, Refusal> {
+    let refused = |sqlstate, message, hint: Option<&str>| Refusal {
+        sqlstate,
+        message,
+        hint: hint.map(str::to_owned),
+    };
+    match Named::find(value) {
+        Some(Named::Unsupported(name)) => {
+            let message = format!("client_encoding \"{name}\" is not supported by the router");
+            Err(refused("0A000", message, Some("use UTF8")))
+        }
+        Some(named @ (Named::AsItIs(_) | Named::Converted(_))) => Ok(named.name()),
+        None => {
+            let word: String = value.chars().take(64).collect();
+            let message = format!("invalid value for parameter \"client_encoding\": \"{word}\"");
+            Err(refused("22023", message, None))
+        }
+    }
 }
 
 /// What PostgreSQL takes for a boolean, as it shows it.
@@ -334,9 +384,11 @@ fn on_or_off(is_on: bool) -> &'static str {
 /// Refuses a word that is none of a setting's.
 fn check_word(name: HintName, value: Option<&str>) -> Result<(), Refusal> {
     let (known, available) = match (name, value) {
-        (HintName::Key | HintName::Shard | HintName::CrossShardWrites, _) | (_, None) => {
-            return Ok(());
-        }
+        (
+            HintName::Key | HintName::Shard | HintName::CrossShardWrites | HintName::ClientEncoding,
+            _,
+        )
+        | (_, None) => return Ok(()),
         (HintName::Consistency, Some(word)) => (CONSISTENCIES.contains(&word), "strong, eventual"),
         (HintName::NewTables, Some(word)) => {
             (NewTables::parse(word).is_some(), "unregistered, unsharded")

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::copy::{Fed, MAX_WAITING_BYTES};
 use super::expect::{Expectations, Verdict};
 use crate::barrier::Leave;
-use crate::pool::{Backend, Baton, Pool, turns_to_escape_strings};
+use crate::pool::{Backend, Baton, Pool, would_be_misread};
 use crate::stream::Moved;
 use crate::view::View;
 
@@ -324,8 +324,10 @@ fn scan(
             }
             Step::Whole(frame) => {
                 let skip = frame.bytes().len();
-                if frame.tag() == b'S' && turns_to_escape_strings(frame.body()) {
-                    return Err("standard_conforming_strings was switched off".to_owned());
+                if frame.tag() == b'S' && would_be_misread(frame.body()) {
+                    return Err(
+                        "standard_conforming_strings or client_encoding was changed".to_owned()
+                    );
                 }
                 match expected.on_frame(frame.tag(), frame.body()) {
                     Some(Verdict::Forward) => forward += skip,

@@ -112,6 +112,7 @@ impl Session {
             && !self.client.withholds()
             && self.portals.is_empty()
             && !self.client.owes()
+            && !self.client.converts()
             && !trace::is_on()
     }
 

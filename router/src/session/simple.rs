@@ -488,6 +488,9 @@ impl Session {
                 effects::check(setting, self.settings.in_force(), sql)
             }
             Class::Reset(name) => self.check_reset(name.as_deref()),
+            Class::Copy(copy) if copy.names_encoding && self.client.converts() => {
+                Err(effects::other_encoding())
+            }
             _ => Ok(()),
         }
     }

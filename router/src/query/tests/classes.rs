@@ -213,6 +213,7 @@ fn copy_tells_table_and_direction() {
             from,
             through_client,
             columns: columns.iter().map(|it| (*it).to_owned()).collect(),
+            names_encoding: false,
         })
     };
     for (sql, expected) in [

@@ -122,7 +122,9 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<bool, Stopped> {
         let (prepared, bind, named) = (&opening.prepared, opening.frame, opening.named);
-        let (Some(planned), false) = (&prepared.planned, self.batch.keeps()) else {
+        // The messages behind the Bind are looked at one by one where texts are converted.
+        let is_handled_whole = !self.batch.keeps() && !self.client.converts();
+        let (Some(planned), true) = (&prepared.planned, is_handled_whole) else {
             return Ok(false);
         };
         let rest = Rest::read(self.client.peek(MAX_REST_BYTES));

@@ -147,6 +147,12 @@ def settings(connection):
     timer.start()
     step("cancel", sqlstate(connection, "SELECT pg_sleep(30)"))
     timer.join()
+    for encoding, text in [("LATIN1", "café"), ("EUC_JP", "表ソ"), ("SJIS", "表ソ\\'")]:
+        connection.set_client_encoding(encoding)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT %s, length(%s)", (text, text))
+            step("encoding", connection.encoding, cursor.fetchone())
+        step("no such character", sqlstate(connection, "SELECT chr(9731)"))
     connection.set_client_encoding("UNICODE")
     step("encoding", connection.encoding)
     # Sends ABORT, RESET ALL and SET SESSION AUTHORIZATION DEFAULT.
