@@ -39,7 +39,7 @@ use crate::peers::Peers;
 use crate::pool::settings::Startups;
 use crate::pool::{self, Credentials, Dialer, Presence};
 use crate::schema::Schema;
-use crate::session::{Forwarder, Front, Lobby, Roll, Statements, cancel};
+use crate::session::{Forwarder, Front, Lobby, Notifiers, Roll, Statements, cancel};
 use crate::threads::Threads;
 use crate::twopc::TwoPhase;
 use crate::view::Keeper;
@@ -321,6 +321,7 @@ impl Parts {
             startups: Startups::default(),
             sessions: cancel::Registry::default(),
             roll: Roll::default(),
+            notifiers: Notifiers::default(),
             reload: Reload::new(path, config.clone(), tls.clone(), logging.clone()),
             forwarder: Forwarder::new(peers.clone(), Dialer::new(files.routers.clone())),
             slots: Front::slots(config.pgwire.max_client_connections),

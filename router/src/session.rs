@@ -54,6 +54,7 @@ mod lobby;
 mod local;
 mod login;
 mod naming;
+mod notifiers;
 mod operator;
 mod patience;
 mod prepared;
@@ -78,6 +79,7 @@ mod withheld;
 pub use forward::Forwarder;
 pub use lobby::{Lobby, Visit};
 pub use login::{Admitted, LoginError, log_in};
+pub use notifiers::Notifiers;
 pub use operator::Operator;
 pub use prepared::Statements;
 pub use roll::Roll;
@@ -121,6 +123,8 @@ pub struct Front {
     pub startups: Startups,
     pub sessions: cancel::Registry,
     pub roll: Roll,
+    /// Who sends notifications by a connection of its own.
+    pub notifiers: Notifiers,
     pub reload: Reload,
     pub forwarder: Forwarder,
     /// One for each session that may be.

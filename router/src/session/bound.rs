@@ -7,6 +7,7 @@ use bytes::{Buf as _, BytesMut};
 use topology::ShardId;
 use wire::{Scanner, Step};
 
+use super::notifiers::{self, Listener};
 use super::{Session, local};
 use crate::error::Error;
 use crate::exec::ask::ask;
@@ -25,6 +26,8 @@ pub(super) struct Bound {
     temporary: Temporary,
     /// The connection, while no transaction runs on it.
     lease: Option<Lease>,
+    /// By which its notifications are known to be this session's.
+    notifier: notifiers::Entry,
 }
 
 /// What came of the connection while nothing was asked.
@@ -49,7 +52,8 @@ impl Bound {
         };
         loop {
             let mut messages = BytesMut::new();
-            if take_messages(&mut lease.inbound, &mut messages).is_err() {
+            let listener = bound.notifier.listener();
+            if take_messages(&mut lease.inbound, &mut messages, listener).is_err() {
                 return News::Lost;
             }
             if !messages.is_empty() {
@@ -68,16 +72,28 @@ impl Bound {
 }
 
 /// Moves whole messages; an error where something else comes than may come unasked.
-fn take_messages(inbound: &mut BytesMut, out: &mut BytesMut) -> Result<(), ()> {
+fn take_messages(
+    inbound: &mut BytesMut,
+    out: &mut BytesMut,
+    listener: &Listener,
+) -> Result<(), ()> {
     loop {
         let mut scanner = Scanner::backend(MAX_NEWS_BYTES);
-        let bytes = match scanner.next(inbound).map_err(drop)? {
+        let frame = match scanner.next(inbound).map_err(drop)? {
             Step::Incomplete { .. } => return Ok(()),
-            Step::Whole(frame) if matches!(frame.tag(), b'A' | b'N' | b'S') => frame.bytes().len(),
+            Step::Whole(frame) if matches!(frame.tag(), b'A' | b'N' | b'S') => frame,
             // An error now is the last that the connection says.
             Step::Whole(_) | Step::Stream { .. } => return Err(()),
         };
-        out.extend_from_slice(inbound.get(..bytes).unwrap_or_default());
+        let is_notification = frame.tag() == b'A';
+        match is_notification
+            .then(|| listener.renamed(frame.body()))
+            .flatten()
+        {
+            Some(renamed) => out.extend_from_slice(&renamed),
+            None => out.extend_from_slice(frame.bytes()),
+        }
+        let bytes = frame.bytes().len();
         inbound.advance(bytes);
     }
 }
@@ -101,11 +117,16 @@ impl Session {
             return;
         };
         let bound = self.bound.get_or_insert_with(|| {
+            let process_id = attachment.lease.cancel.process_id;
+            let (shard, told) = (&attachment.shard, self.cancel.key().process_id);
             Box::new(Bound {
-                temporary: Temporary::on(attachment.shard.clone()),
+                temporary: Temporary::on(shard.clone()),
                 lease: None,
+                notifier: self.front.notifiers.enter(shard, process_id, told),
             })
         });
+        self.expected
+            .listen(Some(bound.notifier.listener().clone()));
         if let Some(table) = table {
             bound.temporary.add(table);
         }
@@ -184,6 +205,7 @@ impl Session {
     /// Closes the connection, and forgets what was left with it.
     pub(super) fn unbind(&mut self) {
         self.bound = None;
+        self.expected.listen(None);
     }
 
     /// Tells the client that what it left with its connection is gone.

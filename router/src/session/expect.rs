@@ -10,6 +10,7 @@ use bytes::Bytes;
 use topology::ShardId;
 use wire::TagSet;
 
+use super::notifiers::Listener;
 use super::shape::Shape;
 use crate::moving::{self, Said};
 
@@ -213,6 +214,8 @@ pub(super) struct Expectations {
     back: Back,
     /// What was seen since [`Expectations::take_seen`].
     seen: Seen,
+    /// Who reads notifications, where the session keeps a connection.
+    listener: Option<Listener>,
 }
 
 impl Expectations {
@@ -362,7 +365,8 @@ impl Expectations {
     pub(super) fn on_frame(&mut self, tag: u8, body: &[u8]) -> Option<Verdict> {
         match tag {
             // Notices, settings and notifications come between answers.
-            b'N' | b'S' | b'A' => return Some(self.between()),
+            b'N' | b'S' => return Some(self.between()),
+            b'A' => return Some(self.on_notification(body)),
             b'E' => return self.on_error(body),
             _ => {}
         }
@@ -419,6 +423,20 @@ impl Expectations {
                 Verdict::Forward
             }
         }
+    }
+
+    /// A notification, which is not of the message that is being answered, whosesoever that is.
+    fn on_notification(&mut self, body: &[u8]) -> Verdict {
+        if self.back == Back::Unread {
+            self.back = Back::Never;
+        }
+        let renamed = self.listener.as_ref().and_then(|it| it.renamed(body));
+        renamed.map_or(Verdict::Forward, Verdict::Replace)
+    }
+
+    /// Who reads the notifications that come, if anybody does.
+    pub(super) fn listen(&mut self, listener: Option<Listener>) {
+        self.listener = listener;
     }
 
     fn on_error(&mut self, body: &[u8]) -> Option<Verdict> {

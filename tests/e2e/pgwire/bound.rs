@@ -251,6 +251,21 @@ async fn session_locks_and_notifications_meet_over_all_routers() -> Outcome {
         same!(shard.psql(bare).await?.trim(), "0");
     }
     rows(&mut one, "LISTEN news").await?;
+    // Its own notification, of which it is told with the answer, has its own process id.
+    let answer = one.query("NOTIFY news, 'own'").await?;
+    let own = answer.iter().find(|message| message.tag == b'A');
+    let own = own.with_context(|| format!("no notification: {answer:?}"))?;
+    let process_id = |session: &Raw| session.cancel_key.get(..4).map(<[u8]>::to_vec);
+    same!(own.body.get(..4).map(<[u8]>::to_vec), process_id(&one));
+    // So has that of a session of the same router that keeps a connection.
+    let mut beside = Raw::connect(&cluster.router(0)?.address()).await?;
+    rows(&mut beside, "LISTEN something").await?;
+    rows(&mut beside, "NOTIFY news, 'beside'").await?;
+    let message = one.receive().await?.context("a notification")?;
+    same!(
+        message.body.get(..4).map(<[u8]>::to_vec),
+        process_id(&beside)
+    );
     rows(&mut other, "NOTIFY news, 'first'").await?;
     same!(
         notified(&mut one).await?,
