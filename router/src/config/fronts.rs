@@ -45,6 +45,8 @@ pub struct PgWire {
     pub limits: TimeLimits,
     /// Who may use the admin console; see [`PgWire::is_admin`].
     pub admin_users: Vec<String>,
+    /// Other names under which the shards' database is served.
+    pub databases: Vec<String>,
 }
 
 /// Time limits of a session; none is no limit.
@@ -143,6 +145,7 @@ impl PgWire {
             login_timeout: section.duration("login_timeout", Duration::from_secs(30), false),
             limits: TimeLimits::read(&mut section),
             admin_users: section.texts("admin_users", &[]),
+            databases: section.texts("databases", &[]),
         };
         section.finish();
         config

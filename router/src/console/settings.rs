@@ -70,6 +70,7 @@ fn fronts(config: &Config) -> Vec<Setting> {
             &format!("{} users", pgwire.users.len()),
         ),
         fixed("pgwire.admin_users", &pgwire.admin_users.join(",")),
+        fixed("pgwire.databases", &pgwire.databases.join(",")),
         fixed(
             "pgwire.max_client_connections",
             &pgwire.max_client_connections,

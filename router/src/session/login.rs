@@ -435,7 +435,8 @@ fn must_exist(front: &Front, database: &str) -> Result<(), Refusal> {
     let Some(first) = names.next() else {
         return Ok(());
     };
-    if first == database || names.any(|name| name != first) {
+    let mut others = front.core.config.pgwire.databases.iter();
+    if first == database || names.any(|name| name != first) || others.any(|name| name == database) {
         return Ok(());
     }
     Err(Refusal {

@@ -6,17 +6,18 @@ use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::Cluster;
+use tests::cluster::Plan;
 use tests::pg::Address;
 use tests::program::ROUTER_USER;
 use tests::raw::{GSSENC_REQUEST, Raw, SSL_REQUEST, message, startup, tags};
 use tests::{http, wait};
 use tokio_postgres::error::SqlState;
 
-use super::{sqlstate, status};
-use crate::suite::{Outcome, Suite, same, shared};
+use super::{column, sqlstate, status};
+use crate::suite::{Outcome, Suite, alone, same, shared};
 
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
-    shared!(suite:
+    let mut trials = Vec::from(shared!(suite:
         requests_for_encryption_are_declined_and_login_goes_on,
         a_trusted_user_gets_a_session_with_the_parameters_of_a_shard,
         a_newer_minor_version_of_the_protocol_is_negotiated,
@@ -28,8 +29,9 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_startup_without_a_user_is_refused,
         startup_parameters_are_in_force,
         a_disabled_user_is_not_trusted_either,
-    )
-    .into()
+    ));
+    trials.extend(alone!(suite: other_names_of_the_database_are_served_where_they_are_listed));
+    trials
 }
 
 fn scram_address(cluster: &Cluster, user: &str, password: &str) -> anyhow::Result<Address> {
@@ -153,6 +155,25 @@ async fn an_unknown_database_is_refused(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
+async fn other_names_of_the_database_are_served_where_they_are_listed() -> Outcome {
+    let plan = Plan {
+        router_config: json!({ "pgwire": { "databases": ["postgres"] } }),
+        ..Plan::default()
+    };
+    let cluster = Cluster::start(plan).await?;
+    let router = cluster.router(0)?;
+    let mut address = router.address();
+    let served = address.database.clone();
+    address.database = "postgres".to_owned();
+    let mut raw = Raw::connect(&address).await?;
+    let answer = raw.query("SELECT current_database()").await?;
+    same!(column(&answer)?, [served]);
+    address.database = "template1".to_owned();
+    let refused = Raw::connect(&address).await.err().context("it is served")?;
+    anyhow::ensure!(refused.to_string().contains("3D000"), "{refused:?}");
+    Ok(())
+}
+
 async fn a_startup_without_a_user_is_refused(cluster: &Cluster) -> Outcome {
     let mut raw = Raw::open(cluster.router(0)?.address().port).await?;
     raw.send(&startup(&[("database", "app")])).await?;
@@ -179,7 +200,7 @@ async fn startup_parameters_are_in_force(cluster: &Cluster) -> Outcome {
         ("statement_timeout", "12345ms"),
         ("DateStyle", "German, DMY"),
     ] {
-        let shown = super::column(&raw.query(&format!("SHOW {setting}")).await?)?;
+        let shown = column(&raw.query(&format!("SHOW {setting}")).await?)?;
         same!(shown, [value], "{setting}");
     }
     Ok(())
