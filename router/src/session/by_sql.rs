@@ -84,8 +84,7 @@ impl Session {
             written,
             ..parsed
         };
-        let version = self.front.core.schema.version();
-        let prepared = self.front.statements.named(parsed, version);
+        let prepared = self.named(parsed);
         self.attach(serving, Target::Any).await?;
         self.prepare(&prepared, true)?;
         let complete = local::complete("PREPARE");

@@ -241,13 +241,10 @@ impl Session {
             written,
             ..self.said_in(&parse, definition)
         };
-        let statements = &self.front.statements;
-        // What FETCH returns depends on the cursor, so that it is not shared with other sessions.
-        let shared = !name.is_empty() && !parsed.planned.as_deref().is_some_and(reads_cursor);
-        let prepared = if shared {
-            statements.named(parsed, self.front.core.schema.version())
+        let prepared = if name.is_empty() {
+            self.front.statements.unnamed(parsed)
         } else {
-            statements.unnamed(parsed)
+            self.named(parsed)
         };
         Ok((name, prepared))
     }
@@ -270,20 +267,33 @@ impl Session {
         if self.statements.get(name).is_some_and(|it| it.reads_views()) {
             self.take_present_views(name).await?;
         }
-        let known = self.statements.get_mut(name);
-        let known = known.ok_or_else(|| no_statement(name))?;
+        let known = self.statements.get(name);
+        let mut known = Arc::clone(known.ok_or_else(|| no_statement(name))?);
         let settings = self.settings.in_force();
         if !name.is_empty()
             && !Arc::ptr_eq(&known.settings, settings)
             && !known.settings.read_alike(settings)
         {
-            let version = self.front.core.schema.version();
-            *known = self.front.statements.named(known.under(settings), version);
+            known = self.named(known.under(settings));
+            let name = Bytes::copy_from_slice(name);
+            self.statements.insert(name, Arc::clone(&known));
         }
         if known.has_changed() {
             return Err(Error::PlanChanged.into());
         }
-        Ok(Arc::clone(known))
+        Ok(known)
+    }
+
+    /// A statement with a name, shared with the sessions to which its text means the same: not
+    /// where it may name a temporary table, nor where what it returns depends on a cursor.
+    pub(super) fn named(&self, parsed: Parsed) -> Arc<Prepared> {
+        let statements = &self.front.statements;
+        let is_own =
+            self.temporary().is_some() || parsed.planned.as_deref().is_some_and(reads_cursor);
+        if is_own {
+            return statements.unnamed(parsed);
+        }
+        statements.named(parsed, self.front.core.schema.version())
     }
 
     pub(super) fn may_name(&self, name: &Bytes) -> Result<(), Refusal> {

@@ -157,8 +157,7 @@ impl Session {
             written: now,
             ..known
         };
-        let version = self.front.core.schema.version();
-        let present = self.front.statements.named(parsed, version);
+        let present = self.named(parsed);
         self.statements
             .insert(Bytes::copy_from_slice(name), present);
         Ok(())

@@ -16,6 +16,7 @@ use crate::suite::{Outcome, Suite, alone, same, shared};
 pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials = Vec::from(shared!(suite:
         temporary_tables_are_their_sessions,
+        temporary_tables_of_one_name_may_have_other_columns,
         temporary_tables_are_not_mixed_with_rows_of_other_shards,
         a_lock_is_kept_however_it_is_taken,
         a_cursor_with_hold_outlives_its_transaction,
@@ -102,6 +103,38 @@ async fn temporary_tables_are_their_sessions(cluster: &Cluster) -> Outcome {
         Ok(())
     })
     .await
+}
+
+/// Prepared statements of one text mean another table in each session.
+async fn temporary_tables_of_one_name_may_have_other_columns(cluster: &Cluster) -> Outcome {
+    let mut sessions = Vec::new();
+    for (columns, value) in [("a int", "1"), ("a text", "x"), ("b bytea", "\\x00")] {
+        let mut session = Raw::connect(&cluster.router(0)?.address()).await?;
+        rows(
+            &mut session,
+            &format!("CREATE TEMP TABLE alike ({columns})"),
+        )
+        .await?;
+        rows(
+            &mut session,
+            &format!("INSERT INTO alike VALUES ('{value}')"),
+        )
+        .await?;
+        let read = "SELECT * FROM alike";
+        let batch = [parse("read", read, &[]), describe(b'S', "read"), sync()].concat();
+        same!(tags(&session.exchange(&batch).await?), "1tTZ");
+        sessions.push((session, value));
+    }
+    for (session, value) in &mut sessions {
+        for setting in ["SELECT 1", "SET search_path = pg_temp, public"] {
+            rows(session, setting).await?;
+            let batch = [bind("", "read", false, &[]), execute("", 0), sync()].concat();
+            let answer = session.exchange(&batch).await?;
+            same!(sqlstate(&answer), None, "{answer:?}");
+            same!(column(&answer)?, [*value]);
+        }
+    }
+    Ok(())
 }
 
 async fn temporary_tables_are_not_mixed_with_rows_of_other_shards(cluster: &Cluster) -> Outcome {
