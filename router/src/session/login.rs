@@ -83,6 +83,10 @@ pub async fn log_in(
     let mut inbound = BytesMut::new();
     for _ in 0..MAX_REQUESTS {
         let startup = match first_packet(&mut stream, &mut inbound).await {
+            // As PostgreSQL does: who says goodbye first, or speaks another protocol, is told nothing.
+            Err(LoginError::Startup(error @ StartupError::BadLength { .. })) => {
+                return Err(error.into());
+            }
             Err(LoginError::Startup(error)) => {
                 report_startup(&mut stream, &error).await?;
                 return Err(error.into());

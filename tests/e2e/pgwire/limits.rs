@@ -9,7 +9,7 @@ use serde_json::json;
 use tests::Cluster;
 use tests::cluster::Plan;
 use tests::program::Program;
-use tests::raw::{Raw, bind, execute, message, parse, query, startup, sync, tags};
+use tests::raw::{Raw, bind, execute, message, parse, query, startup, sync, tags, terminate};
 
 use super::{column, sqlstate, status};
 use crate::suite::{Outcome, Suite, alone, same, shared};
@@ -20,6 +20,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         malformed_messages_end_their_session_with_an_error,
         lying_lengths_are_not_believed,
         malformed_startup_packets_end_their_connection,
+        a_goodbye_before_the_startup_packet_is_not_answered,
         random_bytes_do_no_harm,
         a_long_statement_is_run,
         a_large_value_goes_in_and_comes_out,
@@ -115,6 +116,14 @@ async fn malformed_startup_packets_end_their_connection(cluster: &Cluster) -> Ou
         let sane = answer.iter().all(|message| message.tag == b'E');
         anyhow::ensure!(sane, "{packet:?} answered by {answer:?}");
     }
+    healthy(cluster).await
+}
+
+/// A client may leave before it has said who it is.
+async fn a_goodbye_before_the_startup_packet_is_not_answered(cluster: &Cluster) -> Outcome {
+    let mut connection = Raw::open(cluster.router(0)?.address().port).await?;
+    connection.send(&terminate()).await?;
+    same!(connection.closed().await?.len(), 0);
     healthy(cluster).await
 }
 
