@@ -417,21 +417,23 @@ impl Expectations {
         match self.front() {
             Some(Expected::Drop(_)) => Verdict::Drop,
             Some(Expected::Forward(_) | Expected::Replace(_) | Expected::Local(_)) | None => {
-                if self.back == Back::Unread {
-                    self.back = Back::Never;
-                }
-                Verdict::Forward
+                self.forward_between()
             }
         }
     }
 
-    /// A notification, which is not of the message that is being answered, whosesoever that is.
-    fn on_notification(&mut self, body: &[u8]) -> Verdict {
+    fn forward_between(&mut self) -> Verdict {
         if self.back == Back::Unread {
             self.back = Back::Never;
         }
+        Verdict::Forward
+    }
+
+    /// A notification, which is not of the message that is being answered, whosesoever that is.
+    fn on_notification(&mut self, body: &[u8]) -> Verdict {
+        let verdict = self.forward_between();
         let renamed = self.listener.as_ref().and_then(|it| it.renamed(body));
-        renamed.map_or(Verdict::Forward, Verdict::Replace)
+        renamed.map_or(verdict, Verdict::Replace)
     }
 
     /// Who reads the notifications that come, if anybody does.

@@ -18,6 +18,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_batch_over_two_shards_is_one_transaction,
         a_portal_is_read_in_parts,
         a_message_may_come_byte_by_byte,
+        what_comes_with_a_flushed_commit_is_the_clients,
     )
     .into()
 }
@@ -194,5 +195,26 @@ async fn a_message_may_come_byte_by_byte(cluster: &Cluster) -> Outcome {
     }
     same!(tags(&router.until_ready().await?), "CZ");
     same!(column(&router.until_ready().await?)?, ["7"]);
+    Ok(())
+}
+
+/// Its end comes with the answer to a Sync that the client has not sent yet.
+async fn what_comes_with_a_flushed_commit_is_the_clients(cluster: &Cluster) -> Outcome {
+    let mut router = Raw::connect(&cluster.router(0)?.address()).await?;
+    let flushed = |end: &str| {
+        let run = [bind("", "", false, &[]), flush(), execute("", 0), flush()];
+        [parse("", end, &[]), flush(), run.concat(), sync()].concat()
+    };
+    for sql in ["LISTEN flushed", "BEGIN", "NOTIFY flushed, 'x'"] {
+        same!(sqlstate(&router.query(sql).await?), None, "{sql}");
+    }
+    let answer = router.exchange(&flushed("COMMIT")).await?;
+    same!(tags(&answer), "12CAZ", "{answer:?}");
+    for sql in ["BEGIN", "SET application_name = 'flushed'"] {
+        same!(sqlstate(&router.query(sql).await?), None, "{sql}");
+    }
+    let answer = router.exchange(&flushed("ROLLBACK")).await?;
+    same!(tags(&answer), "12CSZ", "{answer:?}");
+    same!(status(&answer)?, 'I');
     Ok(())
 }

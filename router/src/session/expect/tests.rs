@@ -370,3 +370,17 @@ fn what_was_not_sent_is_as_if_it_had_never_come() {
     assert_eq!((seen.unprepared, seen.unclosed), (vec![3, 5], vec![4]));
     assert_eq!(seen.undone, vec![9]);
 }
+
+/// A commit that a client has flushed is ended by a Sync of the router's own.
+#[test]
+fn a_notification_is_the_clients_whatever_is_answered() {
+    let mut expected = Expectations::default();
+    expected.forward(Answer::Execute);
+    expected.drop_answer(Answer::Ready);
+    let frames = [b'C', b'N', b'S', b'A', b'Z'];
+    let verdicts = frames.map(|tag| expected.on_frame(tag, b"").unwrap());
+    assert_eq!(
+        verdicts.map(|verdict| matches!(verdict, Verdict::Forward)),
+        [true, false, false, true, false]
+    );
+}

@@ -391,7 +391,12 @@ impl Session {
             && std::mem::take(&mut attachment.unsynced)
         {
             wire::frontend::encode::sync(&mut self.outbound);
-            self.expected.drop_answer(Answer::Ready);
+            if self.flight.effects.iter().any(Effect::moves_transaction) {
+                // What the end of the client's transaction gives settings back to comes with it.
+                self.expected.forward(Answer::Commands);
+            } else {
+                self.expected.drop_answer(Answer::Ready);
+            }
         }
         let seen = self.exchange().await?;
         self.batch.failed |= seen.error;
