@@ -17,6 +17,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
     let mut trials = Vec::from(shared!(suite:
         temporary_tables_are_their_sessions,
         temporary_tables_of_one_name_may_have_other_columns,
+        temporary_functions_are_their_sessions,
         temporary_tables_are_not_mixed_with_rows_of_other_shards,
         a_lock_is_kept_however_it_is_taken,
         a_cursor_with_hold_outlives_its_transaction,
@@ -135,6 +136,28 @@ async fn temporary_tables_of_one_name_may_have_other_columns(cluster: &Cluster) 
         }
     }
     Ok(())
+}
+
+async fn temporary_functions_are_their_sessions(cluster: &Cluster) -> Outcome {
+    let mut one = Raw::connect(&cluster.router(0)?.address()).await?;
+    let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
+    for session in [&mut one, &mut other] {
+        rows(session, "CREATE TEMP TABLE beside AS SELECT 1 AS k").await?;
+    }
+    let create = "CREATE FUNCTION pg_temp.own() RETURNS int LANGUAGE sql AS 'SELECT 3'";
+    prepared(&mut one, create).await?;
+    let call = "SELECT pg_temp.own() FROM beside";
+    same!(rows(&mut one, call).await?, ["3"]);
+    refused(&mut other, call, "42883").await?;
+    let made = "SELECT count(*) FROM pg_proc WHERE proname = 'own' \
+        AND pronamespace::regnamespace::text LIKE 'pg_temp%'";
+    let mut counts = Vec::new();
+    for shard in &cluster.shards {
+        counts.push(shard.psql(made).await?.trim().to_owned());
+    }
+    same!(counts, ["1", "0"], "it is on one connection alone");
+    rows(&mut one, "BEGIN; DROP FUNCTION pg_temp.own(); COMMIT").await?;
+    refused(&mut one, call, "42883").await
 }
 
 async fn temporary_tables_are_not_mixed_with_rows_of_other_shards(cluster: &Cluster) -> Outcome {

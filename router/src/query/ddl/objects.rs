@@ -96,10 +96,22 @@ pub(in super::super) fn of(node: &NodeEnum, sql: &str) -> Option<Ddl> {
         NodeEnum::CreateForeignServerStmt(_) => Ddl::new("CREATE SERVER").objecting(FOREIGN),
         NodeEnum::AlterForeignServerStmt(_) => Ddl::new("ALTER SERVER").objecting(FOREIGN),
         other => match plain_tag(other) {
-            Some(tag) => Ddl::new(tag),
+            Some(tag) => Ddl {
+                temporary: is_temporary_function(other),
+                ..Ddl::new(tag)
+            },
             None => apart::of(other)?,
         },
     })
+}
+
+/// Whether it makes a function in the schema of temporary objects, which is its session's.
+fn is_temporary_function(node: &NodeEnum) -> bool {
+    matches!(node, NodeEnum::CreateFunctionStmt(it) if is_in_pg_temp(&it.funcname))
+}
+
+fn is_in_pg_temp(name: &[Node]) -> bool {
+    name.len() > 1 && name.first().and_then(names::text) == Some("pg_temp")
 }
 
 /// The tag of a change that touches no table.
@@ -185,6 +197,12 @@ fn drop(drop: &DropStmt) -> Ddl {
         ObjectType::ObjectIndex | ObjectType::ObjectSequence | ObjectType::ObjectMatview => {
             let objects = drop.objects.iter().filter_map(names::table_of_list);
             ddl.objects.extend(objects);
+        }
+        ObjectType::ObjectFunction | ObjectType::ObjectProcedure | ObjectType::ObjectRoutine => {
+            ddl.temporary = drop.objects.iter().any(|node| match &node.node {
+                Some(NodeEnum::ObjectWithArgs(it)) => is_in_pg_temp(&it.objname),
+                _ => false,
+            });
         }
         _ => {}
     }
