@@ -31,6 +31,7 @@ mod setting;
 mod sharding;
 #[cfg(test)]
 mod tests;
+mod types;
 mod unnamed;
 mod utility;
 mod value;

@@ -5,7 +5,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{FuncCall, Node, SubLink, TypeName, WindowDef, XmlExpr};
 
 use super::builder::{Builder, Place};
-use super::{ScopeId, functions, names};
+use super::{ScopeId, functions, names, types};
 
 const UNKNOWN: &str = "an expression that is not understood";
 
@@ -131,8 +131,8 @@ impl<'a> Builder<'a> {
             _ => self.optional(arg, at),
         }
         if let Some(type_name) = type_name {
-            let name = type_name.names.last().and_then(names::text);
-            if name.is_some_and(|name| name.starts_with("reg")) {
+            // The number of another type is each shard's own, and so is the type of a table's rows.
+            if types::oid(type_name).is_none() {
                 self.looks_up_objects();
             }
             self.each(&type_name.typmods, at);

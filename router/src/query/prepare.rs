@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, Token, TypeName};
+use pg_query::protobuf::{Node, Token};
 
-use super::{Class, Value, names};
+use super::{Class, Value, types};
 
 /// A PREPARE by SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,65 +88,12 @@ fn words(sql: &str) -> Option<impl Iterator<Item = (Token, Range<usize>)>> {
     Some(words.filter(|(token, _)| !matches!(token, Token::SqlComment | Token::CComment)))
 }
 
-/// The types of PostgreSQL that PREPARE may name, with the ids of the type and of its array, which
-/// never change.
-const TYPES: &[(&str, u32, u32)] = &[
-    ("bool", 16, 1000),
-    ("bytea", 17, 1001),
-    ("char", 18, 1002),
-    ("name", 19, 1003),
-    ("int8", 20, 1016),
-    ("int2", 21, 1005),
-    ("int4", 23, 1007),
-    ("text", 25, 1009),
-    ("oid", 26, 1028),
-    ("json", 114, 199),
-    ("float4", 700, 1021),
-    ("float8", 701, 1022),
-    ("inet", 869, 1041),
-    ("bpchar", 1042, 1014),
-    ("varchar", 1043, 1015),
-    ("date", 1082, 1182),
-    ("time", 1083, 1183),
-    ("timestamp", 1114, 1115),
-    ("timestamptz", 1184, 1185),
-    ("interval", 1186, 1187),
-    ("timetz", 1266, 1270),
-    ("bit", 1560, 1561),
-    ("varbit", 1562, 1563),
-    ("numeric", 1700, 1231),
-    ("uuid", 2950, 2951),
-    ("jsonb", 3802, 3807),
-];
-
 /// The id of a type that PREPARE names.
 pub(super) fn type_oid(node: &Node) -> Option<u32> {
     let Some(NodeEnum::TypeName(name)) = &node.node else {
         return None;
     };
-    let TypeName {
-        names,
-        setof: false,
-        pct_type: false,
-        array_bounds,
-        ..
-    } = name
-    else {
-        return None;
-    };
-    let parts = names::parts(names)?;
-    let (["pg_catalog", name] | [name]) = parts.as_slice() else {
-        return None;
-    };
-    if *name == "unknown" && array_bounds.is_empty() {
-        return Some(0);
-    }
-    let (_, scalar, array) = TYPES.iter().find(|(known, ..)| known == name)?;
-    Some(if array_bounds.is_empty() {
-        *scalar
-    } else {
-        *array
-    })
+    types::oid(name)
 }
 
 #[cfg(test)]
@@ -198,7 +145,7 @@ mod tests {
     fn types_of_postgresql_have_the_ids_that_it_gives_them() {
         let sql = "PREPARE p (int, integer[], bigint, varchar(5), character varying, text[], uuid, \
                    numeric(5, 2), timestamp with time zone, double precision, char(3), \
-                   pg_catalog.int8, unknown, mood, public.text, boolean) AS SELECT 1";
+                   pg_catalog.int8, unknown, mood, public.text, boolean, box) AS SELECT 1";
         let Class::SqlPrepare(prepare) = class(sql) else {
             panic!("{sql}");
         };
@@ -206,7 +153,7 @@ mod tests {
             23, 1007, 20, 1043, 1043, 1009, 2950, 1700, 1184, 701, 1042, 20, 0,
         ];
         let expected = expected.map(Some).into_iter();
-        let expected: Vec<_> = expected.chain([None, None, Some(16)]).collect();
+        let expected: Vec<_> = expected.chain([None, None, Some(16), Some(603)]).collect();
         assert_eq!(prepare.types, expected);
         assert!(matches!(*prepare.inner, Class::Select(_)));
     }

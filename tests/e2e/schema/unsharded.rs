@@ -22,6 +22,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         the_catalogs_show_the_tables_of_the_first_shard,
         indexes_and_sequences_are_changed_where_their_table_is,
         a_materialized_view_is_with_the_tables_of_its_query,
+        a_type_that_only_one_shard_has_is_found,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -295,5 +296,19 @@ async fn routers_may_want_new_tables_unsharded() -> Outcome {
     let body = json!({ "query": "CREATE TABLE nt_http (a int)" });
     cluster.router(0)?.execute(&body).await?.expect(200)?;
     same!(shards_with(&cluster, "nt_http").await?, ["t", "f"]);
+    Ok(())
+}
+
+async fn a_type_that_only_one_shard_has_is_found(cluster: &Cluster) -> Outcome {
+    let mut first = session(cluster).await?;
+    done(&mut first, "CREATE TABLE nt_row (a int, b text)").await?;
+    for _ in 0..4 {
+        let mut router = session(cluster).await?;
+        let read = done(&mut router, "SELECT '(1,b)'::nt_row").await?;
+        same!(column(&read)?, ["(1,b)"]);
+        let read = done(&mut router, "SELECT ('{\"(1,b)\"}'::public.nt_row[])[1]").await?;
+        same!(column(&read)?, ["(1,b)"]);
+    }
+    done(&mut first, "DROP TABLE nt_row").await?;
     Ok(())
 }
