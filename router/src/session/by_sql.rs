@@ -85,7 +85,9 @@ impl Session {
             ..parsed
         };
         let prepared = self.named(parsed);
-        self.attach(serving, Target::Any).await?;
+        let home = self.home_of(&prepared, serving);
+        self.attach(serving, home.unwrap_or(Target::Catalog))
+            .await?;
         self.prepare(&prepared, true)?;
         let complete = local::complete("PREPARE");
         self.expected.local(complete, None);

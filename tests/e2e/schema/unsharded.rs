@@ -22,6 +22,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         the_catalogs_show_the_tables_of_the_first_shard,
         indexes_and_sequences_are_changed_where_their_table_is,
         a_materialized_view_is_with_the_tables_of_its_query,
+        a_statement_is_prepared_by_sql_where_its_table_is,
         a_type_that_only_one_shard_has_is_found,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
@@ -296,6 +297,22 @@ async fn routers_may_want_new_tables_unsharded() -> Outcome {
     let body = json!({ "query": "CREATE TABLE nt_http (a int)" });
     cluster.router(0)?.execute(&body).await?.expect(200)?;
     same!(shards_with(&cluster, "nt_http").await?, ["t", "f"]);
+    Ok(())
+}
+
+async fn a_statement_is_prepared_by_sql_where_its_table_is(cluster: &Cluster) -> Outcome {
+    let mut first = session(cluster).await?;
+    done(&mut first, "CREATE TABLE nt_by_sql (a int)").await?;
+    done(&mut first, "INSERT INTO nt_by_sql VALUES (7)").await?;
+    // Whichever shard a session would be given.
+    for _ in 0..4 {
+        let mut router = session(cluster).await?;
+        let prepare = "PREPARE p (int, point) AS SELECT a FROM nt_by_sql WHERE a = $1";
+        done(&mut router, prepare).await?;
+        let read = done(&mut router, "EXECUTE p (7, '(1,2)')").await?;
+        same!(column(&read)?, ["7"]);
+    }
+    done(&mut first, "DROP TABLE nt_by_sql").await?;
     Ok(())
 }
 

@@ -29,7 +29,11 @@ impl Session {
 
     /// The one shard that knows the statement's tables, whatever its parameters are; none where
     /// every shard does.
-    fn home_of(&self, prepared: &Prepared, serving: &Serving) -> Option<Target> {
+    pub(in crate::session) fn home_of(
+        &self,
+        prepared: &Prepared,
+        serving: &Serving,
+    ) -> Option<Target> {
         let planned = prepared.planned.as_ref()?;
         let plans = self.plans(planned, serving);
         match plans.plans.first()? {
