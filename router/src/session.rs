@@ -182,6 +182,8 @@ pub struct Session {
     trace: Option<Box<trace::Span>>,
     /// How long the present request has taken shards, at most.
     took: Duration,
+    /// Whether the transaction has changed the schema of the one shard that it is on.
+    reshaped: bool,
     /// What a batch sent to a shard last.
     asked: Option<Arc<Prepared>>,
     portals: Portals,

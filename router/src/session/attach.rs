@@ -422,6 +422,10 @@ impl Session {
         if self.transaction == Transaction::Idle {
             self.settings
                 .end_transaction(!seen.error && !seen.rolled_back());
+            if std::mem::take(&mut self.reshaped) {
+                // What others have prepared meanwhile was of the schema before.
+                drop(self.front.core.schema.forgetting());
+            }
             self.portals.clear();
             self.release();
         }
@@ -443,6 +447,10 @@ impl Session {
             }
             if let Effect::Binds(table) = &effect {
                 self.bind(table.as_deref());
+            }
+            if effect == Effect::Reshapes {
+                drop(self.front.core.schema.forgetting());
+                self.reshaped = true;
             }
             let Some(attachment) = &mut self.attachment else {
                 continue;

@@ -36,6 +36,8 @@ pub(super) enum Effect {
     CopyIn,
     /// It left something with the connection; the name of a table, if it is one.
     Binds(Option<Box<str>>),
+    /// It changed the schema of the one shard that it ran on.
+    Reshapes,
 }
 
 impl Effect {
@@ -70,6 +72,7 @@ impl Effect {
                 });
                 Self::Binds(created.next())
             }
+            Class::Ddl(ddl) if ddl.changes.iter().any(reshapes) => Self::Reshapes,
             Class::Copy(copy) if copy.from => Self::CopyIn,
             _ => Self::None,
         }
@@ -138,7 +141,7 @@ impl Effect {
     #[must_use]
     pub(super) fn record(&self, preamble: &mut Preamble) -> bool {
         match self {
-            Self::None => true,
+            Self::None | Self::Reshapes => true,
             Self::Set(_, sql) | Self::Reset(_, sql) | Self::Constraints(sql) => preamble.push(sql),
             Self::Savepoint(name, sql) => preamble.savepoint(name, sql),
             Self::Release(name, sql) => preamble.release(name, sql),
@@ -175,14 +178,20 @@ impl Effect {
             | Self::Pins
             | Self::Constraints(_)
             | Self::CopyIn
-            | Self::Binds(_) => false,
+            | Self::Binds(_)
+            | Self::Reshapes => false,
         }
     }
 
     /// Remembers the effect of a completed statement.
     pub(super) fn apply(&self, settings: &mut SessionSettings) {
         match self {
-            Self::None | Self::Pins | Self::Constraints(_) | Self::CopyIn | Self::Binds(_) => {}
+            Self::None
+            | Self::Pins
+            | Self::Constraints(_)
+            | Self::CopyIn
+            | Self::Binds(_)
+            | Self::Reshapes => {}
             Self::Set(setting, sql) => set(settings, setting, sql),
             Self::Reset(name, _) => settings.reset(name.as_deref()),
             Self::Discard => settings.discard(),
@@ -192,6 +201,18 @@ impl Effect {
             Self::Release(name, _) => settings.release(name),
             Self::RollbackTo(name) => settings.rollback_to(name),
         }
+    }
+}
+
+/// Whether a statement that was prepared before may be another one after the change.
+fn reshapes(change: &Change) -> bool {
+    match change {
+        Change::Create { .. }
+        | Change::Alter(_)
+        | Change::Drop(_)
+        | Change::Rename(_)
+        | Change::Column { .. } => true,
+        Change::Mention(_) | Change::Truncate(_) | Change::Unique { .. } => false,
     }
 }
 

@@ -87,6 +87,7 @@ impl Session {
             batch: Batch::default(),
             scripted: false,
             torn: false,
+            reshaped: false,
             portals: Portals::default(),
             clock,
             span: tracing::Span::current(),

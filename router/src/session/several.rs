@@ -150,7 +150,8 @@ impl Company {
             | Effect::Pins
             | Effect::Constraints(_)
             | Effect::CopyIn
-            | Effect::Binds(_) => {}
+            | Effect::Binds(_)
+            | Effect::Reshapes => {}
         }
     }
 

@@ -23,6 +23,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         indexes_and_sequences_are_changed_where_their_table_is,
         a_materialized_view_is_with_the_tables_of_its_query,
         a_statement_is_prepared_by_sql_where_its_table_is,
+        what_is_prepared_after_a_change_has_the_types_of_the_changed_table,
         a_type_that_only_one_shard_has_is_found,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
@@ -313,6 +314,42 @@ async fn a_statement_is_prepared_by_sql_where_its_table_is(cluster: &Cluster) ->
         same!(column(&read)?, ["7"]);
     }
     done(&mut first, "DROP TABLE nt_by_sql").await?;
+    Ok(())
+}
+
+/// The types of a statement's parameters, as it is described when it is prepared now.
+async fn parameter_types(router: &mut Raw, name: &str, sql: &str) -> anyhow::Result<Vec<u8>> {
+    let batch = [
+        raw::parse(name, sql, &[]),
+        raw::describe(b'S', name),
+        raw::sync(),
+    ];
+    let answer = router.exchange(&batch.concat()).await?;
+    let described = answer.iter().find(|message| message.tag == b't');
+    let body = described.map(|message| message.body.to_vec());
+    anyhow::Context::with_context(body, || format!("{sql}: {answer:?}"))
+}
+
+async fn what_is_prepared_after_a_change_has_the_types_of_the_changed_table(
+    cluster: &Cluster,
+) -> Outcome {
+    let mut router = session(cluster).await?;
+    done(&mut router, "CREATE TABLE nt_retyped (a int)").await?;
+    let insert = "INSERT INTO nt_retyped (a) VALUES ($1)";
+    let bigint = [0, 1, 0, 0, 0, 20];
+    let int = [0, 1, 0, 0, 0, 23];
+    same!(parameter_types(&mut router, "one", insert).await?, int);
+    let retype = "ALTER TABLE nt_retyped ALTER COLUMN a TYPE bigint";
+    done(&mut router, retype).await?;
+    same!(parameter_types(&mut router, "two", insert).await?, bigint);
+    // Within the transaction that makes the change, and after it is undone.
+    done(&mut router, "BEGIN").await?;
+    let retype = "ALTER TABLE nt_retyped ALTER COLUMN a TYPE int";
+    done(&mut router, retype).await?;
+    same!(parameter_types(&mut router, "three", insert).await?, int);
+    done(&mut router, "ROLLBACK").await?;
+    same!(parameter_types(&mut router, "four", insert).await?, bigint);
+    done(&mut router, "DROP TABLE nt_retyped").await?;
     Ok(())
 }
 

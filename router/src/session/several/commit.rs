@@ -86,7 +86,7 @@ impl Session {
             }
             End::Commit => self.commit(&mut members).await,
         };
-        if changed {
+        if std::mem::take(&mut self.reshaped) || changed {
             // Whatever became of it, what is remembered of the schema may not be so any more.
             drop(self.front.core.schema.forgetting());
         }
