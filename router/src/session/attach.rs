@@ -128,14 +128,16 @@ impl Session {
         target: Target,
     ) -> Result<(), Stopped> {
         self.leave_replica().await?;
-        let index = match target {
-            Target::Any | Target::Catalog | Target::Everywhere => {
-                if self.attachment.is_some() {
-                    return Ok(());
-                }
+        let index = match (target, &self.attachment) {
+            (Target::Shard { index, .. }, _) => index,
+            (Target::Catalog, Some(_)) => match self.parked_catalogs(serving) {
+                Some(index) => index,
+                None => return Ok(()),
+            },
+            (Target::Any | Target::Everywhere, Some(_)) => return Ok(()),
+            (Target::Any | Target::Catalog | Target::Everywhere, None) => {
                 return Box::pin(self.attach_any(serving, target)).await;
             }
-            Target::Shard { index, .. } => index,
         };
         if let Some(attachment) = &mut self.attachment {
             let wanted = serving.snapshot.shard(index).map(|shard| &shard.id);

@@ -216,6 +216,18 @@ impl Session {
         }
     }
 
+    /// The shard whose catalogs are read, where a parked backend is of it: what the transaction has
+    /// made there is as it will be found there later.
+    pub(super) fn parked_catalogs(&self, serving: &Serving) -> Option<ShardIndex> {
+        if self.transaction == Transaction::Failed {
+            return None;
+        }
+        let common = crate::route::common_shard(&serving.snapshot).ok()?;
+        let shard = &serving.snapshot.shard(common)?.id;
+        self.parked(|parked| parked.attachment.shard == *shard)?;
+        Some(common)
+    }
+
     fn parked(&self, is_it: impl Fn(&Parked) -> bool) -> Option<usize> {
         self.company.as_ref()?.place_of(is_it)
     }

@@ -25,6 +25,7 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_statement_is_prepared_by_sql_where_its_table_is,
         what_is_prepared_after_a_change_has_the_types_of_the_changed_table,
         a_type_that_only_one_shard_has_is_found,
+        a_type_has_one_number_within_the_transaction_that_makes_it,
     ));
     trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
     trials
@@ -364,5 +365,25 @@ async fn a_type_that_only_one_shard_has_is_found(cluster: &Cluster) -> Outcome {
         same!(column(&read)?, ["(1,b)"]);
     }
     done(&mut first, "DROP TABLE nt_row").await?;
+    Ok(())
+}
+
+async fn a_type_has_one_number_within_the_transaction_that_makes_it(cluster: &Cluster) -> Outcome {
+    let mut first = session(cluster).await?;
+    // The numbers that the shards give differ from here on.
+    cluster
+        .shard("shard-2")?
+        .psql("SELECT lo_create(0)")
+        .await?;
+    let read = "SELECT oid FROM pg_type WHERE typname = 'nt_mood'";
+    for _ in 0..4 {
+        let mut router = session(cluster).await?;
+        done(&mut router, "BEGIN").await?;
+        done(&mut router, "CREATE TYPE nt_mood AS ENUM ('sad')").await?;
+        let within = column(&done(&mut router, read).await?)?;
+        done(&mut router, "COMMIT").await?;
+        same!(within, column(&done(&mut first, read).await?)?);
+        done(&mut router, "DROP TYPE nt_mood").await?;
+    }
     Ok(())
 }
