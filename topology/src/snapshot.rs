@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::hash::token_of;
 use crate::parts::Parts;
-use crate::records::{Group, Hold, Shard, Table};
+use crate::records::{Group, Hold, Placement, Shard, Table};
 use crate::ring::{InvalidRing, Ring, Vnode};
 use crate::{Epoch, GroupName, Key, ShardId, TableName, Token};
 
@@ -115,11 +115,27 @@ impl Snapshot {
             let mut tables = older.tables.iter();
             tables.all(|(name, table)| self.tables.get(name) == Some(table))
         };
+        let same_rest = || {
+            let mut shards = self.shards.iter().map(|shard| &shard.id);
+            shards.all(|id| self.is_all_on(id) || !older.is_all_on(id))
+        };
         self.shards == older.shards
             && self.holds == older.holds
             && same_groups()
             && same_tables()
+            && same_rest()
             && self.ring == older.ring
+    }
+
+    /// Whether no table has rows on another shard than this one.
+    #[must_use]
+    pub fn is_all_on(&self, shard: &ShardId) -> bool {
+        self.tables().all(|table| match &table.placement {
+            Placement::Unsharded { shard_id } => shard_id == shard,
+            // Its rows are those of tables.
+            Placement::View { .. } => true,
+            Placement::Sharded { .. } | Placement::Reference => false,
+        })
     }
 
     /// All shards, sorted by id.

@@ -85,6 +85,10 @@ fn class(class: &Class, hints: &Hints, tables: Tables<'_>) -> Result<Plan, Refus
             "it is answered by the router itself, over the Postgres front",
         )
         .hint("send SELECT with the call alone"),
+        // What it reads and writes is on the shard that has all there is.
+        Class::Call if tables.are_none_elsewhere(tables.common()?) => {
+            return tables.common().map(Plan::Home);
+        }
         Class::Call => Refusal::statement("CALL"),
         Class::Do => Refusal::statement("DO"),
         Class::Other(tag) => Refusal::statement(tag),

@@ -88,6 +88,13 @@ impl<'a> Tables<'a> {
         first.map(|(index, _)| index).ok_or_else(Refusal::no_shard)
     }
 
+    /// Whether no table has rows on another shard, so that a function reads there what it would
+    /// read on one server.
+    pub(super) fn are_none_elsewhere(self, shard: ShardIndex) -> bool {
+        let shard = self.snapshot.shard(shard);
+        shard.is_some_and(|shard| self.snapshot.is_all_on(&shard.id))
+    }
+
     /// Whether all rows of all tables are on one shard.
     pub(super) fn are_all_on(self, shard: ShardIndex) -> bool {
         let mut vnodes = self.snapshot.ring().vnodes().iter();

@@ -111,10 +111,16 @@ pub(super) fn with_calls(
     let calls_one = |reach| calls.iter().any(|call| call.reach == reach);
     let (is_kept, is_common) = (calls_one(Reach::Session), calls_one(Reach::Common));
     let is_drawn = calls_one(Reach::HomeOrCommon);
+    let is_of_one = calls_one(Reach::OneShard);
     Ok(match plan {
         Plan::Any { .. } | Plan::Catalog if is_kept => Plan::Bound(tables.common()?),
         Plan::Any { .. } | Plan::Catalog if is_common => Plan::Home(tables.common()?),
         Plan::Any { writes: false } | Plan::Catalog if is_drawn => Plan::Home(tables.common()?),
+        Plan::Any { .. } | Plan::Catalog
+            if is_of_one && tables.are_none_elsewhere(tables.common()?) =>
+        {
+            Plan::Home(tables.common()?)
+        }
         // Elsewhere it would not meet the same of other sessions: that is refused.
         Plan::Home(index) if (is_kept || is_common) && index != tables.common()? => {
             return Err(apart(calls));

@@ -27,7 +27,10 @@ pub(super) fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
         a_type_that_only_one_shard_has_is_found,
         a_type_has_one_number_within_the_transaction_that_makes_it,
     ));
-    trials.extend(alone!(suite: routers_may_want_new_tables_unsharded));
+    trials.extend(alone!(suite:
+        routers_may_want_new_tables_unsharded,
+        where_all_tables_are_on_one_shard_functions_run_there,
+    ));
     trials
 }
 
@@ -385,5 +388,43 @@ async fn a_type_has_one_number_within_the_transaction_that_makes_it(cluster: &Cl
         same!(within, column(&done(&mut first, read).await?)?);
         done(&mut router, "DROP TYPE nt_mood").await?;
     }
+    Ok(())
+}
+
+/// A function reads what it likes: that is the same as on one server while nothing is elsewhere.
+async fn where_all_tables_are_on_one_shard_functions_run_there() -> Outcome {
+    let cluster = Cluster::start(Plan::default()).await?;
+    let mut router = session(&cluster).await?;
+    done(&mut router, "CREATE TYPE nt_mood AS ENUM ('glad', 'sad')").await?;
+    done(&mut router, "CREATE TABLE nt_counted (v int)").await?;
+    let function = "CREATE FUNCTION nt_count() RETURNS bigint LANGUAGE plpgsql AS \
+        $$BEGIN INSERT INTO nt_counted VALUES (1); RETURN (SELECT count(*) FROM nt_counted); END$$";
+    let procedure = "CREATE PROCEDURE nt_fill(n int) LANGUAGE plpgsql AS \
+        $$BEGIN FOR i IN 1..n LOOP INSERT INTO nt_counted VALUES (i); COMMIT; END LOOP; END$$";
+    done(&mut router, function).await?;
+    done(&mut router, procedure).await?;
+    let call = "SELECT nt_count()";
+    for round in 1..=6 {
+        let mut other = Raw::connect(&cluster.router(0)?.address()).await?;
+        same!(column(&done(&mut other, call).await?)?, [round.to_string()]);
+        let mood = "SELECT 'sad'::nt_mood::text, pg_table_size('nt_counted'), txid_current()";
+        same!(column(&done(&mut other, mood).await?)?, ["sad"]);
+    }
+    done(&mut router, "CALL nt_fill(4)").await?;
+    let batch = [
+        raw::parse("", "SELECT * FROM nt_count()", &[]),
+        raw::bind("", "", false, &[]),
+        raw::execute("", 0),
+        raw::sync(),
+    ]
+    .concat();
+    same!(column(&router.exchange(&batch).await?)?, ["11"]);
+    // Once rows may be elsewhere nobody knows what it would have to read.
+    let sharded = "/* shard_key = k */ CREATE TABLE nt_keyed (k bigint PRIMARY KEY)";
+    done(&mut router, sharded).await?;
+    for sql in [call, "CALL nt_fill(1)", "SELECT txid_current()"] {
+        same!(refused(&mut router, sql).await?.0, "0A000", "{sql}");
+    }
+    same!(shards_with(&cluster, "nt_keyed").await?, ["t", "t"]);
     Ok(())
 }

@@ -251,3 +251,31 @@ fn further_tables_change_no_route_and_everything_else_may() {
         assert!(!changed(other).routes_like(&older));
     }
 }
+
+#[test]
+fn the_first_table_elsewhere_changes_routes() {
+    let with = |placements: &[Placement]| {
+        let mut parts = Parts::default();
+        for (name, tokens) in [("a", &[10, 30][..]), ("b", &[20])] {
+            parts.put_shard(shard(name));
+            parts.put_vnodes(vnodes(name, tokens));
+        }
+        for (number, placement) in placements.iter().enumerate() {
+            parts.put_table(Table {
+                name: TableName::try_from_parts("public", &format!("t{number}")).unwrap(),
+                placement: placement.clone(),
+            });
+        }
+        Snapshot::try_new(Epoch(1), parts).unwrap()
+    };
+    let on = |name| Placement::Unsharded { shard_id: id(name) };
+    let none = with(&[]);
+    assert!(none.is_all_on(&id("a")) && none.is_all_on(&id("b")));
+    let one = with(&[on("a")]);
+    assert!(one.is_all_on(&id("a")) && !one.is_all_on(&id("b")));
+    assert!(!one.routes_like(&none) && with(&[on("a"), on("a")]).routes_like(&one));
+    for elsewhere in [on("b"), Placement::Reference] {
+        let more = with(&[on("a"), elsewhere]);
+        assert!(!more.is_all_on(&id("a")) && !more.routes_like(&one));
+    }
+}
