@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::Cluster;
@@ -330,8 +331,8 @@ async fn parameter_types(router: &mut Raw, name: &str, sql: &str) -> anyhow::Res
     ];
     let answer = router.exchange(&batch.concat()).await?;
     let described = answer.iter().find(|message| message.tag == b't');
-    let body = described.map(|message| message.body.to_vec());
-    anyhow::Context::with_context(body, || format!("{sql}: {answer:?}"))
+    let body = described.map(|message| message.body.clone());
+    body.with_context(|| format!("{sql}: {answer:?}"))
 }
 
 async fn what_is_prepared_after_a_change_has_the_types_of_the_changed_table(
@@ -383,7 +384,12 @@ async fn a_type_has_one_number_within_the_transaction_that_makes_it(cluster: &Cl
         let mut router = session(cluster).await?;
         done(&mut router, "BEGIN").await?;
         done(&mut router, "CREATE TYPE nt_mood AS ENUM ('sad')").await?;
+        // It is described and read by one number, too.
+        let cast = "SELECT $1::nt_mood";
+        let described = parameter_types(&mut router, "cast", cast).await?;
         let within = column(&done(&mut router, read).await?)?;
+        let number = u32::from_be_bytes(*described.last_chunk().context("it has a type")?);
+        same!(within, [number.to_string()]);
         done(&mut router, "COMMIT").await?;
         same!(within, column(&done(&mut first, read).await?)?);
         done(&mut router, "DROP TYPE nt_mood").await?;

@@ -52,10 +52,22 @@ impl Session {
         }
     }
 
+    /// The shard whose catalogs the transaction reads, for a statement that does so: it is prepared
+    /// where it will be bound.
+    fn catalogs_elsewhere(&self, prepared: &Prepared, serving: &Serving) -> Option<Target> {
+        let index = self.parked_catalogs(serving)?;
+        let planned = prepared.planned.as_ref()?;
+        let reads = self.plans(planned, serving).plans.first() == Some(&Plan::Catalog);
+        reads.then_some(Target::Shard { index, token: None })
+    }
+
     /// That shard, where the session is attached to another one.
     pub(super) fn home_elsewhere(&self, prepared: &Prepared, serving: &Serving) -> Option<Target> {
         let attachment = self.attachment.as_ref()?;
-        let home = self.home_of(prepared, serving)?;
+        let home = match self.home_of(prepared, serving) {
+            Some(home) => home,
+            None => self.catalogs_elsewhere(prepared, serving)?,
+        };
         let Target::Shard { index, .. } = home else {
             return None;
         };
