@@ -41,7 +41,7 @@ pub use class::{Class, CopyStatement, CursorUse, Setting};
 pub use cursor::{Declared, Fetched, Skip, declared, fetched};
 pub use ddl::{Change, Constraint, Ddl, KeyColumnType, Manner, NewColumn, NewIndex, Objection};
 pub use form::{Constant, Form};
-pub use functions::{Reach, UnsafeCall, is_aggregate};
+pub use functions::{OWN_FUNCTION, Reach, UnsafeCall, is_aggregate};
 pub use hint::{CONSISTENCIES, HINTS, Hints, parameters};
 pub use new_ids::{new_ids, with_ids};
 pub use parse::{MAX_STATEMENT_BYTES, SyntaxError, parse as tree};

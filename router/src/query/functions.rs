@@ -60,8 +60,11 @@ const OF_THE_ROUTER: UnsafeCall = UnsafeCall {
 
 const BUILTIN: &str = include_str!("functions/builtin.txt");
 
+/// How messages name a function that PostgreSQL does not come with.
+pub const OWN_FUNCTION: &str = "a function that is not PostgreSQL's own";
+
 const FOREIGN: UnsafeCall = UnsafeCall {
-    name: "a function that is not PostgreSQL's own",
+    name: OWN_FUNCTION,
     reach: Reach::OneShard,
     reason: "the router can't see which tables it reads",
     hint: "add a condition on a shard key, or a shard key hint",

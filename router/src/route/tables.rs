@@ -5,7 +5,7 @@ use std::fmt;
 use topology::{KeyType, Placement, ShardIndex, Snapshot, Table, TableName};
 
 use super::{KeyColumn, Refusal, Temporary};
-use crate::query::TableRef;
+use crate::query::{self, TableRef};
 
 /// Schemas whose tables PostgreSQL makes itself.
 const SYSTEM_SCHEMAS: [&str; 3] = ["pg_catalog", "information_schema", "pg_toast"];
@@ -203,6 +203,12 @@ impl Refusal {
     #[must_use]
     pub fn is_of_an_unregistered_table(&self) -> bool {
         self.message.ends_with(NOT_REGISTERED)
+    }
+
+    /// Whether there may be no such table or function at all, which PostgreSQL tells better.
+    #[must_use]
+    pub fn may_be_of_a_mistake(&self) -> bool {
+        self.is_of_an_unregistered_table() || self.message.starts_with(query::OWN_FUNCTION)
     }
 }
 

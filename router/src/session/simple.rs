@@ -20,7 +20,7 @@ use super::{Ended, Flight, Session, answers, control, local, poison};
 use crate::error::Error;
 use crate::exec::everywhere;
 use crate::metrics::Decision;
-use crate::query::{self, Class, HINTS, Statement, SyntaxError};
+use crate::query::{self, Class, CopyStatement, HINTS, Statement, SyntaxError};
 use crate::route::{self, NoParameters, Plan, Refusal, Target};
 use crate::scatter::exec::Arguments;
 use crate::view::Serving;
@@ -300,11 +300,12 @@ impl Session {
             let frames = self.pull_query(serving, asked).await?;
             return self.answer_locally(&frames).await;
         }
-        if refusal.is_of_an_unregistered_table() {
-            // It may be a mistake in its name, which PostgreSQL tells better.
+        if refusal.may_be_of_a_mistake() {
             let index = route::common_shard(&serving.snapshot)?;
             let there = Target::Shard { index, token: None };
-            return self.let_shard_report(serving, there, sql, refusal).await;
+            let asked = probe(&statement.class, sql);
+            let asked = asked.as_deref().unwrap_or(sql);
+            return self.let_shard_report(serving, there, asked, refusal).await;
         }
         let asked = (statement, plan, sql);
         let none = Arguments::default();
@@ -513,6 +514,27 @@ pub(super) fn may_write(plan: &Plan, statement: &Statement) -> bool {
         Plan::Catalog | Plan::Refused(_) => false,
     };
     writes || !statement.functions.is_empty()
+}
+
+/// A query of the table that a COPY names, which PostgreSQL looks for only when it runs it. The
+/// name stands where it does in the COPY, as an error tells the place of it.
+fn probe(class: &Class, sql: &str) -> Option<String> {
+    let Class::Copy(CopyStatement {
+        table: Some(table), ..
+    }) = class
+    else {
+        return None;
+    };
+    const QUERY: &str = "TABLE";
+    let first = table.schema.as_ref().unwrap_or(&table.name);
+    let before = sql.split(first.as_str()).next().unwrap_or_default();
+    let place = before.trim_end_matches('"').chars().count();
+    let blanks = " ".repeat(place.saturating_sub(QUERY.len()));
+    let names = table.schema.iter().chain([&table.name]);
+    let names: Vec<String> = names
+        .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+        .collect();
+    Some(format!("{blanks}{QUERY}{}", names.join(".")))
 }
 
 /// Where a neutral statement goes while the session is on no shard. The common shard knows the

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libtest_mimic::Trial;
 use tests::Cluster;
-use tests::raw::{Raw, bind, execute, parse, sync, tags};
+use tests::raw::{Raw, bind, close, execute, parse, sync, tags};
 
 use super::{column, error_of, sqlstate, status};
 use crate::suite::{Outcome, Suite, same, shared};
@@ -201,20 +201,31 @@ async fn what_one_connection_cannot_have_is_refused(cluster: &Cluster) -> Outcom
 /// What is not registered may not be there at all; what is there is not read.
 async fn a_table_that_is_not_there_is_told_as_postgresql_tells_it(cluster: &Cluster) -> Outcome {
     let (mut router, _) = start(cluster, "refuse_absent").await?;
-    for sql in [
-        "SELECT * FROM no_such_table",
-        "INSERT INTO no_such_table VALUES (1)",
+    for (sql, code) in [
+        ("SELECT * FROM no_such_table", "42P01"),
+        ("INSERT INTO no_such_table VALUES (1)", "42P01"),
+        ("COPY no_such_table TO STDOUT", "42P01"),
+        ("COPY public.no_such_table FROM STDIN", "42P01"),
+        ("SELECT no_such_function(1)", "42883"),
     ] {
         let answer = router.query(sql).await?;
-        same!(sqlstate(&answer).as_deref(), Some("42P01"), "{sql}");
+        same!(sqlstate(&answer).as_deref(), Some(code), "{sql}");
+        if !sql.starts_with("COPY") {
+            is_told(&mut router, sql, code).await?;
+        }
     }
+    let own = "CREATE FUNCTION refuse_function(int) RETURNS int LANGUAGE sql AS 'SELECT $1'";
     router.query("CREATE TABLE refuse_unknown (a int)").await?;
+    same!(sqlstate(&router.query(own).await?), None);
     for sql in [
         "SELECT * FROM refuse_unknown",
         "INSERT INTO refuse_unknown VALUES (1)",
+        "COPY refuse_unknown TO STDOUT",
+        "SELECT refuse_function(1)",
     ] {
         let answer = router.query(sql).await?;
         same!(sqlstate(&answer).as_deref(), Some("0A000"), "{sql}");
+        is_told(&mut router, sql, "0A000").await?;
     }
     for shard in &cluster.shards {
         same!(
@@ -224,6 +235,37 @@ async fn a_table_that_is_not_there_is_told_as_postgresql_tells_it(cluster: &Clus
                 .trim(),
             "0"
         );
+    }
+    Ok(())
+}
+
+/// All of a statement in one batch, with a name and without, alone and in a transaction.
+async fn is_told(router: &mut Raw, sql: &str, code: &str) -> Outcome {
+    for (begin, name, state) in [
+        (None, "", 'I'),
+        (None, "told", 'I'),
+        (Some("BEGIN"), "", 'E'),
+        (Some("BEGIN; SELECT 1"), "told", 'E'),
+    ] {
+        if let Some(begin) = begin {
+            router.query(begin).await?;
+        }
+        let run = [bind("", name, false, &[]), execute("", 0), sync()].concat();
+        let batch = [parse(name, sql, &[]), run].concat();
+        let answer = router.exchange(&batch).await?;
+        same!(
+            sqlstate(&answer).as_deref(),
+            Some(code),
+            "{sql}: {answer:?}"
+        );
+        same!(status(&answer)?, state, "{sql}");
+        router.query("ROLLBACK").await?;
+        if !name.is_empty() {
+            router
+                .exchange(&[close(b'S', name), sync()].concat())
+                .await?;
+        }
+        same!(column(&router.query("SELECT 1").await?)?, ["1"], "{sql}");
     }
     Ok(())
 }

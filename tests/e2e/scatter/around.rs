@@ -320,7 +320,7 @@ async fn binary_copies_have_one_end(router: &mut Raw, server: &mut Raw) -> Outco
         same!(sorted(&routed), sorted(&direct), "{sql}");
     }
     for (sql, code) in [
-        ("COPY nowhere TO STDOUT", "0A000"),
+        ("COPY nowhere TO STDOUT", "42P01"),
         ("COPY sc_items (nothing) TO STDOUT", "42703"),
         ("COPY (SELECT id / 0 FROM sc_items) TO STDOUT", "22012"),
     ] {

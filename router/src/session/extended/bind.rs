@@ -8,6 +8,7 @@ use wire::frontend::Bind;
 
 use super::steps::Step;
 use super::{Portal, is_routed_anew};
+use crate::error::Error;
 use crate::query::{Class, Statement};
 use crate::replica::Permit;
 use crate::route::{Parameter, Parameters, Plan, Refusal, Target};
@@ -95,7 +96,13 @@ impl Session {
         let effect = self.effect_of(&prepared, bind)?;
         let destination = match self.ids_for(&prepared, bind).await? {
             Some(answered) => Destination::Here(answered),
-            None => self.destination_of(&prepared, bind, &serving)?,
+            None => match self.destination_of(&prepared, bind, &serving) {
+                Err(Stopped::Told(Error::Refused(own))) if own.may_be_of_a_mistake() => {
+                    let asked = (&*prepared, !name.is_empty());
+                    return Box::pin(self.let_shard_tell(&serving, asked, own)).await;
+                }
+                destination => destination?,
+            },
         };
         self.may_open(&portal, &destination)?;
         let (target, permit) = match destination {

@@ -3,10 +3,11 @@
 use super::Portal;
 use super::steps::Step;
 use crate::query::Class;
-use crate::route::{Plan, Target};
+use crate::route::{self, Plan, Refusal, Target};
 use crate::session::attach::Stopped;
 use crate::session::effects::Effect;
 use crate::session::prepared::Prepared;
+use crate::session::state::Transaction;
 use crate::session::{Session, answers};
 use crate::view::Serving;
 
@@ -96,6 +97,41 @@ impl Session {
             Box::pin(self.attach_to(serving, target)).await?;
         }
         Ok(())
+    }
+
+    /// Has the common shard prepare a statement that was refused, so that it may say what is wrong
+    /// with it; where it finds nothing, the client reads the router's own refusal.
+    pub(super) async fn let_shard_tell(
+        &mut self,
+        serving: &Serving,
+        asked: (&Prepared, bool),
+        own: Refusal,
+    ) -> Result<(), Stopped> {
+        if matches!(self.transaction, Transaction::FailedPending(_)) {
+            return Err(own.into());
+        }
+        match self.prepare_on_common(serving, asked).await {
+            Ok(()) | Err(Stopped::Told(_)) => Err(own.into()),
+            Err(stopped) => Err(stopped),
+        }
+    }
+
+    async fn prepare_on_common(
+        &mut self,
+        serving: &Serving,
+        (prepared, named): (&Prepared, bool),
+    ) -> Result<(), Stopped> {
+        let index = route::common_shard(&serving.snapshot)?;
+        let there = Target::Shard { index, token: None };
+        self.attach(serving, there).await?;
+        if self.has_other_homes(Some(prepared), serving) {
+            Box::pin(self.run_deferred_at_homes(serving)).await?;
+            self.attach_to(serving, there).await?;
+        }
+        self.run_deferred()?;
+        self.prepare(prepared, named)?;
+        self.mark_unsynced();
+        self.flush_to_go_on().await
     }
 
     /// A portal that may be a cursor WITH HOLD, on the connection that the session keeps; none where
